@@ -1,0 +1,139 @@
+import io
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from topolora_hf.data import DataError, decode_image, decode_mask
+
+PICTURE = np.zeros((20, 30, 3), np.uint8)
+PICTURE[:10, :15] = (200, 40, 90)
+PICTURE[10:, 15:] = (30, 160, 250)
+SHAPE = np.zeros((20, 30), np.uint8)
+SHAPE[4:15, 6:22] = 1
+
+
+def encode(image: Image.Image, file_format: str, **options) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, file_format, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "bmp", "ppm", "webp", "gif"])
+def test_colour_files_of_every_format_read_as_rgb(tmp_path, suffix):
+    path = tmp_path / f"picture.{suffix}"
+    Image.fromarray(PICTURE).save(path, **({"quality": 95} if suffix in ("jpg", "webp") else {}))
+    image = decode_image(path)
+    assert image.dtype == np.uint8 and image.shape == PICTURE.shape
+    assert np.abs(image.astype(int) - PICTURE).mean() < 6
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGBA", "CMYK"])
+def test_every_mode_reads_as_rgb(mode):
+    file_format = "JPEG" if mode == "CMYK" else "PNG"
+    converted = Image.fromarray(PICTURE).convert(mode)
+    image = decode_image(encode(converted, file_format))
+    assert image.shape == PICTURE.shape
+    expected = np.asarray(converted.convert("RGB")).astype(int)
+    assert np.abs(image - expected).mean() < 4
+
+
+def test_transparent_pixels_are_black():
+    rgba = np.dstack([PICTURE, np.full((20, 30), 255, np.uint8)])
+    rgba[:5, :, 3] = 0
+    image = decode_image(encode(Image.fromarray(rgba), "PNG"))
+    assert (image[:5] == 0).all() and (image[5:] == PICTURE[5:]).all()
+
+
+def test_exif_orientation_turns_image_and_mask_alike():
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held upright: to be shown turned by 90 degrees clockwise
+    turned = decode_image(encode(Image.fromarray(PICTURE), "JPEG", exif=exif, quality=95))
+    assert np.abs(turned.astype(int) - np.rot90(PICTURE, -1)).mean() < 6
+    mask = decode_mask(encode(Image.fromarray(SHAPE * 255), "JPEG", exif=exif))
+    assert (mask == np.rot90(SHAPE, -1)).all()
+
+
+def test_16_bit_grey_keeps_its_order_and_does_not_wrap():
+    ramp = np.linspace(0, 5800, 600).astype(np.uint16).reshape(20, 30)
+    image = decode_image(encode(Image.fromarray(ramp), "TIFF"))
+    assert (image == image[..., :1]).all()
+    assert (np.diff(image[..., 0].ravel().astype(int)) >= 0).all()
+    assert image.min() == 0 and image.max() == 255
+
+
+def test_8_bit_values_in_a_16_bit_file_keep_their_scale():
+    values = np.arange(100, dtype=np.uint16).reshape(10, 10)
+    assert (decode_image(encode(Image.fromarray(values), "PNG"))[..., 0] == values).all()
+
+
+def test_16_bit_colour_and_float_tiffs_are_read(tmp_path):
+    colour = (PICTURE.astype(np.uint16) * 257).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "colour.tif", colour, photometric="rgb")
+    assert np.abs(decode_image(tmp_path / "colour.tif").astype(int) - PICTURE).mean() < 8
+    floats = np.linspace(0, 1, 600, dtype=np.float32).reshape(20, 30)
+    floats[0, 0] = np.nan
+    tifffile.imwrite(tmp_path / "floats.tif", floats)
+    assert np.abs(decode_image(tmp_path / "floats.tif")[..., 0] - np.nan_to_num(floats) * 255).max() <= 0.5
+
+
+@pytest.mark.parametrize("high", [1, 255])
+@pytest.mark.parametrize("file_format", ["PNG", "GIF", "TIFF", "BMP"])
+def test_masks_of_0_and_1_and_of_0_and_255_read_alike(file_format, high):
+    assert (decode_mask(encode(Image.fromarray(SHAPE * np.uint8(high)), file_format)) == SHAPE).all()
+
+
+def test_masks_of_every_mode_read_alike():
+    grey = Image.fromarray(SHAPE * 255)
+    indexed = Image.fromarray(SHAPE, mode="P")
+    indexed.putpalette([4, 2, 4, 252, 254, 252])  # as in DRIVE's second grader
+    inverted = Image.fromarray(1 - SHAPE, mode="P")
+    inverted.putpalette([255, 255, 255, 0, 0, 0])
+    red = Image.fromarray(SHAPE[..., None] * np.array([255, 0, 0], np.uint8))
+    cut_out = Image.fromarray(np.dstack([np.full((20, 30, 3), 255, np.uint8), SHAPE * 255]))
+    wide = Image.fromarray(SHAPE.astype(np.uint16) * 65535)
+    for image in (grey, grey.convert("1"), grey.convert("RGB"), indexed, inverted, red, cut_out, wide):
+        mask = decode_mask(encode(image, "PNG"))
+        assert mask.dtype == np.uint8
+        assert (mask == SHAPE).all(), image.mode
+
+
+def test_coloured_palette_index_is_the_class():
+    indexed = Image.fromarray(SHAPE, mode="P")
+    indexed.putpalette([0, 0, 0, 128, 0, 0])
+    assert (decode_mask(encode(indexed, "PNG")) == SHAPE).all()
+
+
+def test_jpeg_noise_around_0_and_255_is_cut_at_half():
+    noisy = encode(Image.fromarray(SHAPE * 255), "JPEG", quality=60)
+    assert len(np.unique(np.asarray(Image.open(io.BytesIO(noisy))))) > 2
+    assert (decode_mask(noisy) == SHAPE).mean() > 0.99
+
+
+def test_noise_of_an_empty_jpeg_mask_is_not_foreground():
+    noise = np.random.default_rng(0).integers(0, 3, (20, 30), dtype=np.uint8)
+    assert not decode_mask(encode(Image.fromarray(noise), "JPEG", quality=100)).any()
+
+
+def test_antialiased_mask_is_cut_at_half():
+    levels = np.tile(np.linspace(0, 255, 30).astype(np.uint8), (20, 1))
+    assert (decode_mask(encode(Image.fromarray(levels), "PNG")) == (levels >= 128)).all()
+
+
+def test_class_indices_are_refused():
+    classes = SHAPE.copy()
+    classes[0] = 2
+    with pytest.raises(DataError, match="lesions.png.*class indices up to 2"):
+        decode_mask(encode(Image.fromarray(classes), "PNG"), name="lesions.png")
+
+
+@pytest.mark.parametrize("decode", [decode_image, decode_mask])
+def test_broken_files_are_named(tmp_path, decode):
+    whole = encode(Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)), "PNG")
+    for name, content in {"cut.png": whole[: len(whole) // 2], "text.png": b"not an image", "empty.png": b""}.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(DataError, match=name):
+            decode(tmp_path / name)
+    with pytest.raises(DataError, match="absent.png: no such file"):
+        decode(tmp_path / "absent.png")

@@ -1,0 +1,127 @@
+import ast
+import math
+import re
+
+import pytest
+from huggingface_hub import ModelCard
+
+from topolora_hf.hub import render_model_card
+
+SETTINGS = {
+    "base": "facebook/sam-vit-base",
+    "dataset": "drive",
+    "preset": "topolora",
+    "tile_size": 256,
+    "learning_rate": 5e-4,
+    "gradient_checkpointing": False,
+    "resume": None,
+}
+METRICS = {"dataset": "drive", "split": "test", "protocol": "native", "threshold": 0.4, "n": 20, "dice": 0.81237}
+METRICS |= {"cldice": 0.826, "iou": math.nan, "dice_before": 0.03}
+PARAMETERS = [{"part": "LoRA", "trainable": 737_280, "total": 737_280}]
+
+
+def table(card: ModelCard, header: str) -> dict[str, str]:
+    """The rows of the one table of the card under that header, first cell to the rest."""
+    rows = re.search(rf"^\| {header} \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", card.text, re.MULTILINE).group(1)
+    return {cells[1].strip(): cells[2].strip() for cells in (row.split("|") for row in rows.splitlines())}
+
+
+def test_metadata_is_what_the_hub_indexes():
+    data = render_model_card(SETTINGS, METRICS, repo_id="someone/drive-vessels", licence="mit").data
+    assert data.library_name == "peft" and data.pipeline_tag == "image-segmentation" and data.license == "mit"
+    assert data.base_model == "facebook/sam-vit-base"
+    assert data.datasets == ["Zomba/DRIVE-digital-retinal-images-for-vessel-extraction"]
+    assert data.model_name == "drive-vessels"
+
+
+def test_scores_survive_writing_and_reading_as_a_model_index(tmp_path):
+    render_model_card(SETTINGS, METRICS).save(tmp_path / "README.md")
+    results = ModelCard.load(tmp_path / "README.md").data.eval_results
+    assert {(result.metric_type, result.metric_value) for result in results} == {("dice", 0.8124), ("cldice", 0.826)}
+    assert all(result.task_type == "image-segmentation" for result in results)
+    assert all(result.dataset_split == "test" and result.metric_args == {"threshold": 0.4} for result in results)
+
+
+def test_tables_hold_scores_settings_and_parameters():
+    card = render_model_card(SETTINGS, METRICS, parameters=PARAMETERS)
+    assert table(card, "score") == {"Dice": "0.812", "clDice": "0.826", "Dice before training": "0.030"}
+    expected = {"`preset`": "topolora", "`learning_rate`": "0.0005", "`gradient_checkpointing`": "False"}
+    assert table(card, "setting") == expected | {"`tile_size`": "256"}
+    assert table(card, "part") == {"LoRA": "737,280"}
+    assert "20 images of the test split" in card.text and "tiles of 256 x 256 pixels" in card.text
+
+
+@pytest.mark.parametrize("base", ["topolora_hf/tiny", "tiny"])
+def test_embedded_base_is_not_passed_off_as_a_hub_repository(base):
+    card = render_model_card(SETTINGS | {"base": base}, METRICS)
+    assert card.data.base_model is None and "base_model" not in card.content
+    assert "random weights" in card.text
+    assert "random weights" not in render_model_card(SETTINGS, METRICS).text
+
+
+def test_no_local_path_gets_onto_the_card(tmp_path, monkeypatch):
+    secret = tmp_path / "secret"
+    (secret / "own scans").mkdir(parents=True)
+    (secret / "sam-copy").mkdir()
+    monkeypatch.chdir(tmp_path)
+    paths = {
+        "data_dir": "secret",
+        "output_dir": str(secret),
+        "log": "~/secret",
+        "windows": r"C:\secret",
+        "resume_from_checkpoint": "secret",
+        "weights": "secret/sam-copy",
+    }
+    for base, dataset in (
+        (str(secret / "sam-copy"), str(secret / "own scans")),
+        ("secret/sam-copy", "secret/own scans/"),
+    ):
+        card = render_model_card(SETTINGS | paths | {"base": base, "dataset": dataset}, METRICS | {"dataset": dataset})
+        assert "secret" not in str(card)
+        assert "own scans" in card.text and "`sam-copy`" in card.text
+        assert card.data.base_model is None and card.data.datasets is None
+        assert {result.dataset_type for result in card.data.eval_results} == {"own-scans"}
+
+
+def test_a_data_set_on_the_hub_is_linked():
+    card = render_model_card(SETTINGS | {"dataset": "someone/cracks"}, METRICS)
+    assert card.data.datasets == ["someone/cracks"]
+    assert "https://huggingface.co/datasets/someone/cracks" in card.text
+
+
+def test_example_code_is_python_and_names_the_adapter():
+    card = render_model_card(SETTINGS, METRICS, repo_id="someone/drive-vessels")
+    code = re.search(r"```python\n(.*?)```", card.text, re.DOTALL).group(1)
+    ast.parse(code)
+    assert 'load_adapter("someone/drive-vessels")' in code and "at least 0.4" in code
+    assert "topolora predict --adapter someone/drive-vessels" in card.text
+
+
+def test_papers_are_cited():
+    text = render_model_card(SETTINGS, METRICS).text
+    for paper in ("2601.02273", "2304.02643", "2003.07311"):
+        assert f"{{{paper}}}" in text
+    assert "Staal" in text
+
+
+def test_unscored_adapter_says_so_and_leaves_no_template_behind():
+    card = render_model_card({"base": "facebook/sam-vit-base", "dataset": "synthetic"}, {})
+    assert "Not scored yet." in card.text and card.data.eval_results is None
+    for text in (str(card), str(render_model_card(SETTINGS, METRICS, parameters=PARAMETERS))):
+        assert not re.search(r"\{\{|\{%|\bNone\b|\bnan\b|\n\n\n", text)
+
+
+def test_strange_names_break_neither_table_nor_metadata(tmp_path):
+    folder = tmp_path / "a|b: {{ c }}\nd"
+    folder.mkdir()
+    card = render_model_card(SETTINGS | {"dataset": str(folder), "note": "x | y"}, METRICS)
+    card.save(tmp_path / "README.md")
+    assert ModelCard.load(tmp_path / "README.md").data.eval_results == card.data.eval_results
+    assert r"x \| y |" in card.text
+
+
+@pytest.mark.parametrize("needed", ["base", "dataset"])
+def test_a_card_without_base_or_data_set_is_refused(needed):
+    with pytest.raises(ValueError, match=f"settings\\['{needed}'\\]"):
+        render_model_card({key: value for key, value in SETTINGS.items() if key != needed}, METRICS)

@@ -1,0 +1,54 @@
+"""Adapt Segment Anything to thin structures, by training a few percent of its parameters.
+
+The method is TopoLoRA-SAM (arXiv 2601.02273) and what goes past it; see README.md.
+"""
+
+from .adapters import (
+    PRESETS,
+    AdapterSettings,
+    create_adapter,
+    format_parameter_table,
+    load_adapter,
+    parameter_table,
+    preset_network_settings,
+    save_adapter,
+)
+from .data import Augmentation, DataError, TileDataset, load_segmentation_data
+from .inference import Prediction, Predictor
+from .network import AdapterMismatchError, DetailBranch, SpatialAdapter, TopoSamConfig, TopoSamForSegmentation
+from .objective import Losses, TopoLoss, soft_skeletonize
+from .training import TrainArguments, train
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "PRESETS",
+    "AdapterMismatchError",
+    "AdapterSettings",
+    "Augmentation",
+    "DataError",
+    "DetailBranch",
+    "Losses",
+    "Prediction",
+    "Predictor",
+    "SpatialAdapter",
+    "TileDataset",
+    "TopoLoss",
+    "TopoSamConfig",
+    "TopoSamForSegmentation",
+    "TrainArguments",
+    "create_adapter",
+    "format_parameter_table",
+    "load_adapter",
+    "load_segmentation_data",
+    "parameter_table",
+    "preset_network_settings",
+    "save_adapter",
+    "soft_skeletonize",
+    "train",
+]
+
+# PEFT writes the base class's module into published adapters, and loads it from there: files may move, this may not.
+for _name in __all__:
+    if isinstance(globals()[_name], type):
+        globals()[_name].__module__ = __name__

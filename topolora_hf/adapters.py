@@ -1,0 +1,281 @@
+"""Adapters: from a preset to a PEFT model, and back from a directory or the Hub."""
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import nn
+
+from .network import TINY, TopoSamForSegmentation
+
+SETTINGS_FILE = "topolora_config.json"
+LORA_TARGETS = r"sam\.vision_encoder\.layers\.\d+\.mlp\.lin[12]"
+# PEFT refuses an empty list of targets; this word means "no LoRA layer".
+NO_LORA_TARGETS = "dummy-target-modules"
+# On a bare `SamModel` PEFT finds none of our names. It then fails for LoRA targets, but drops `modules_to_save` in
+# silence. A list of trained tokens it looks up strictly: an empty one trains nothing and makes a wrong base an error.
+NO_LORA_ANCHOR = {"sam.prompt_encoder.not_a_point_embed": []}
+# The IoU head and hypernetworks 1 to 3 do not reach the logits: frozen, never saved.
+LIVING_DECODER = (
+    "sam.mask_decoder.transformer",
+    "sam.mask_decoder.upscale_conv1",
+    "sam.mask_decoder.upscale_conv2",
+    "sam.mask_decoder.upscale_layer_norm",
+    "sam.mask_decoder.output_hypernetworks_mlps.0",
+    "sam.mask_decoder.mask_tokens",
+    "sam.mask_decoder.iou_token",
+)
+WHOLE_DECODER = ("sam.mask_decoder",)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Which parts of the network an adapter trains, and the form of the network that it needs."""
+
+    description: str
+    rank: int = 16
+    lora_alpha: int = 32
+    decoder: tuple[str, ...] = LIVING_DECODER
+    spatial_adapter: bool = True
+    spatial_adapter_form: str = "paper"
+    detail_branch: bool = False
+    use_sam: bool = True
+
+
+PRESETS = {
+    "topolora": Preset("LoRA, spatial adapter, decoder and detail branch (default)", detail_branch=True),
+    "paper": Preset("the paper's network: LoRA of rank 16, spatial adapter, decoder"),
+    "seglab": Preset(
+        "the authors' code: LoRA of rank 8, spatial adapter with BatchNorm, whole decoder",
+        rank=8,
+        lora_alpha=16,
+        decoder=WHOLE_DECODER,
+        spatial_adapter_form="seglab",
+    ),
+    "decoder_only": Preset("the decoder", rank=0, spatial_adapter=False),
+    "lora_only": Preset("LoRA and decoder", spatial_adapter=False),
+    "adapter_only": Preset("spatial adapter and decoder", rank=0),
+    "detail_only": Preset(
+        "the detail branch alone, without SAM: what SAM adds is seen against it",
+        rank=0,
+        decoder=(),
+        spatial_adapter=False,
+        detail_branch=True,
+        use_sam=False,
+    ),
+}
+
+
+@dataclass
+class AdapterSettings:
+    """What an adapter needs besides its tensors; `topolora_config.json` in its directory."""
+
+    base: str = field(metadata={"help": "public name of the base: a Hub id or topolora_hf/tiny"})
+    preset: str = field(default="topolora", metadata={"help": f"one of {', '.join(PRESETS)}"})
+    image_size: int = field(default=1024, metadata={"help": "S: pixels a side that SAM's encoder sees"})
+    tile_size: int = field(default=1024, metadata={"help": "T: pixels a side of a tile of the image"})
+    detail_channels: int = field(default=16, metadata={"help": "channels of the detail branch; 0: none"})
+    spatial_adapter_form: str = field(default="paper", metadata={"help": "paper or seglab"})
+    use_sam: bool = field(default=True, metadata={"help": "False: the detail branch alone"})
+    view: str = field(default="tiles", metadata={"help": "tiles at native resolution, or the whole image resized to one"})
+    threshold: float = field(default=0.5, metadata={"help": "probability from which a pixel is foreground"})
+    image_mean: tuple[float, ...] = field(
+        default=(0.485, 0.456, 0.406), metadata={"help": "subtracted from RGB in [0, 1]"}
+    )
+    image_std: tuple[float, ...] = field(default=(0.229, 0.224, 0.225), metadata={"help": "divides RGB after that"})
+    labels: tuple[str, ...] = field(default=("foreground",), metadata={"help": "names of the K logit maps"})
+    dataset: str | None = field(default=None, metadata={"help": "what it was trained on"})
+
+    def network_settings(self) -> dict:
+        """The keyword arguments of `TopoSamForSegmentation.from_pretrained` that build the base."""
+        return {
+            "image_size": self.image_size,
+            "tile_size": self.tile_size,
+            "detail_channels": self.detail_channels,
+            "spatial_adapter_form": self.spatial_adapter_form,
+            "use_sam": self.use_sam,
+            "num_labels": len(self.labels),
+        }
+
+    def save(self, directory: str | Path) -> None:
+        text = json.dumps(asdict(self), indent=2) + "\n"
+        (Path(directory) / SETTINGS_FILE).write_text(text, encoding="utf-8")
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str | Path, **hub_options) -> "AdapterSettings":
+        """Reads `topolora_config.json` from an adapter's directory or Hub repository.
+
+        Raises:
+            FileNotFoundError: the directory or repository holds no such file: it is no adapter of this package.
+            ValueError: the file has unknown or missing fields, or is not JSON.
+        """
+        file = _find_file(name_or_path, SETTINGS_FILE, **hub_options)
+        try:
+            values = json.loads(Path(file).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{file} is not a JSON file: {error}") from error
+        known = {f.name for f in fields(cls)}
+        if not isinstance(values, dict) or "base" not in values or not values.keys() <= known:
+            raise ValueError(f"{file} must hold an object with `base` and fields among {', '.join(sorted(known))}")
+        lists_as_tuples = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+        return cls(**lists_as_tuples)
+
+
+def create_adapter(
+    network: TopoSamForSegmentation, preset: str = "topolora", rank: int | None = None, lora_alpha: int | None = None
+) -> PeftModel:
+    """Wraps a base for training: everything frozen but what the preset trains.
+
+    Args:
+        network: the base. It must have the form that the preset needs (see `preset_network_settings`).
+        preset: a name in `PRESETS`.
+        rank: LoRA rank r in place of the preset's.
+        lora_alpha: LoRA scaling in place of the preset's; by default the preset's ratio alpha / r is kept.
+
+    Raises:
+        ValueError: for an unknown preset, a rank for a preset without LoRA, or a base of another form.
+    """
+    chosen = get_preset(preset)
+    if rank is not None and (rank < 1 or not chosen.rank):
+        raise ValueError(f"rank={rank}: preset {preset!r} " + ("needs a rank of 1 or more" if chosen.rank else "has no LoRA"))
+    _check_form(network, preset)
+    modules_to_save = ["tile_scaling", *chosen.decoder]
+    if chosen.spatial_adapter:
+        modules_to_save.append("spatial_adapter")
+    if chosen.detail_branch and network.detail_branch is not None:
+        modules_to_save.append("detail_branch")
+    rank = rank or chosen.rank
+    ratio = chosen.lora_alpha / chosen.rank if chosen.rank else 1
+    config = LoraConfig(
+        r=rank or 1,
+        lora_alpha=lora_alpha or round(rank * ratio) or 1,
+        target_modules=LORA_TARGETS if rank else NO_LORA_TARGETS,
+        modules_to_save=modules_to_save,
+        trainable_token_indices=None if rank else NO_LORA_ANCHOR,
+        base_model_name_or_path=public_base_name(network.name_or_path) or None,
+    )
+    return get_peft_model(network, config)
+
+
+def get_preset(name: str) -> Preset:
+    """The preset of that name; ValueError lists the names."""
+    if name not in PRESETS:
+        raise ValueError(f"unknown preset {name!r}: one of {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+def preset_network_settings(preset: str) -> dict:
+    """`TopoSamConfig` fields that a base needs for a preset; `detail_channels` is 0 or left to the default."""
+    chosen = get_preset(preset)
+    settings = {"spatial_adapter_form": chosen.spatial_adapter_form, "use_sam": chosen.use_sam}
+    if not chosen.detail_branch:
+        settings["detail_channels"] = 0
+    return settings
+
+
+def save_adapter(model: PeftModel, settings: AdapterSettings, directory: str | Path) -> None:
+    """Writes `adapter_model.safetensors`, `adapter_config.json` and `topolora_config.json`; no local path in any."""
+    model.save_pretrained(str(directory), save_embedding_layers=False)
+    settings.save(directory)
+
+
+def load_adapter(
+    name_or_path: str | Path,
+    base: str | TopoSamForSegmentation | None = None,
+    adapter_name: str = "default",
+    is_trainable: bool = False,
+    **hub_options,
+) -> PeftModel:
+    """Loads an adapter with the base it was trained on, built in the form it needs.
+
+    Args:
+        name_or_path: a directory, or a Hub id such as `"someone/drive-vessels"`.
+        base: in place of the base that the adapter names: a Hub id, a directory, or a network.
+        adapter_name: the name by which `set_adapter` knows it.
+        is_trainable: whether to go on training it.
+        **hub_options: `revision`, `token`, `cache_dir`, as `huggingface_hub` takes them.
+
+    Returns:
+        The `PeftModel`, in evaluation mode unless trainable; `model.adapter_settings` holds its `AdapterSettings`.
+
+    Raises:
+        FileNotFoundError: no adapter of this package is there.
+        AdapterMismatchError: its tensors do not fit the base; the message names each.
+    """
+    settings = AdapterSettings.from_pretrained(name_or_path, **hub_options)
+    if isinstance(base, nn.Module):
+        network = base
+    else:
+        network = TopoSamForSegmentation.from_pretrained(base or settings.base, **settings.network_settings())
+    model = PeftModel.from_pretrained(
+        network, str(name_or_path), adapter_name=adapter_name, is_trainable=is_trainable, **hub_options
+    )
+    model.adapter_settings = settings
+    return model.train(is_trainable)
+
+
+def public_base_name(name_or_path: str) -> str:
+    """A base's name as it may be published: a Hub id stays, of a local directory only the last part is kept."""
+    is_hub_id = name_or_path in ("", TINY) or (name_or_path.count("/") <= 1 and not Path(name_or_path).exists())
+    return name_or_path if is_hub_id else Path(name_or_path).resolve().name
+
+
+def parameter_table(model: nn.Module) -> list[dict]:
+    """Trainable and total parameters by part of the network.
+
+    Returns:
+        One dict a part (`part`, `trainable`, `total`), in the order of the forward pass, and their sum as `"all"`. What
+        PEFT keeps twice (the base's copy of a trained part) is counted once.
+    """
+    rows = {part: {"part": part, "trainable": 0, "total": 0} for part in (*_PARTS.values(), "other")}
+    for name, parameter in model.named_parameters():
+        if ".original_module." in name:
+            continue
+        part = next((part for mark, part in _PARTS.items() if mark in name), "other")
+        rows[part]["total"] += parameter.numel()
+        rows[part]["trainable"] += parameter.numel() * parameter.requires_grad
+    table = [row for row in rows.values() if row["total"]]
+    table.append({key: sum(row[key] for row in table) for key in ("trainable", "total")} | {"part": "all"})
+    return table
+
+
+def format_parameter_table(table: list[dict]) -> str:
+    """The rows of `parameter_table` as aligned text, with the trainable share."""
+    lines = [f"{'part':16} {'trainable':>12} {'total':>12}"]
+    lines += [f"{row['part']:16} {row['trainable']:12,} {row['total']:12,}" for row in table]
+    share = table[-1]["trainable"] / table[-1]["total"]
+    return "\n".join([*lines, f"{share:.1%} of the parameters are trained"])
+
+
+_PARTS = {
+    ".lora_": "LoRA",
+    "vision_encoder": "image encoder",
+    "spatial_adapter": "spatial adapter",
+    "mask_decoder": "mask decoder",
+    "detail_branch": "detail branch",
+    "prompt_encoder": "prompt encoder",
+}
+
+
+def _check_form(network: TopoSamForSegmentation, preset: str) -> None:
+    for key, needed in preset_network_settings(preset).items():
+        present = getattr(network.config, key)
+        if present != needed:
+            raise ValueError(f"preset {preset!r} needs a base with {key}={needed!r}, this one has {key}={present!r}")
+
+
+def _find_file(name_or_path: str | Path, name: str, **hub_options) -> str:
+    directory = Path(name_or_path)
+    if directory.is_dir():
+        if not (directory / name).is_file():
+            raise FileNotFoundError(f"{directory} holds no {name}: it is not an adapter directory of topolora_hf")
+        return str(directory / name)
+    if directory.exists() or str(name_or_path).count("/") != 1:
+        raise FileNotFoundError(f"no adapter at {name_or_path}: expected a directory or a Hub id such as org/name")
+    try:
+        return hf_hub_download(str(name_or_path), name, **hub_options)
+    except EntryNotFoundError as error:
+        raise FileNotFoundError(f"the Hub repository {name_or_path} holds no {name}: not an adapter of topolora_hf") from error

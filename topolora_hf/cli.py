@@ -1,0 +1,164 @@
+"""The command lines: of the recipes, and of the installed `topolora` command."""
+
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+
+import yaml
+from tqdm import tqdm
+from transformers import HfArgumentParser
+
+from .adapters import load_adapter
+from .data import DataError, load_segmentation_data
+from .inference import Predictor, find_images, save_samples
+from .metrics import score_set, write_per_image_csv
+from .network import TINY, AdapterMismatchError
+from .training import TrainArguments, score_rows, train
+from .training.run_directory import write_json
+
+
+@dataclass
+class PredictArguments:
+    """Segment images with an adapter."""
+
+    adapter: str = field(metadata={"help": "an adapter's directory, or its Hub id"})
+    images: list[str] = field(metadata={"help": "files, folders or globs of images of any size"})
+    output_dir: str = field(default="predictions", metadata={"help": "where masks and overlays are written"})
+    base: str | None = field(default=None, metadata={"help": "the base, where it is not the one that the adapter names"})
+    threshold: float | None = field(default=None, metadata={"help": "in place of the adapter's own"})
+    probability: bool = field(default=False, metadata={"help": "write the probability map too, as a 16-bit PNG"})
+    overlay: bool = field(default=True, metadata={"help": "write a picture of the mask over the image"})
+
+
+@dataclass
+class ScoreArguments:
+    """Score an adapter on a data set."""
+
+    adapter: str = field(metadata={"help": "an adapter's directory, or its Hub id"})
+    dataset: str = field(metadata={"help": "a named data set (drive, kvasir, synthetic), or a folder"})
+    data_dir: str | None = field(default=None, metadata={"help": "where the files of a named data set lie"})
+    split: str = field(default="test", metadata={"help": "train, validation or test"})
+    output_dir: str = field(default="scores", metadata={"help": "where metrics.json and per_image.csv are written"})
+    base: str | None = field(default=None, metadata={"help": "the base, where it is not the one that the adapter names"})
+    threshold: float | None = field(default=None, metadata={"help": "in place of the adapter's own"})
+    skip_bad: bool = field(default=False, metadata={"help": "leave out unusable images, and say which"})
+    allow_partial: bool = field(default=False, metadata={"help": "accept an archive with files missing"})
+
+
+def predict(args: PredictArguments) -> list[Path]:
+    """Writes `NAME_mask.png` (and `NAME_overlay.png`, `NAME_probability.png`) for every image; returns the masks."""
+    files = find_images(args.images)
+    predictor = _predictor(args)
+    output = Path(args.output_dir)
+    output.mkdir(parents=True, exist_ok=True)
+    written = []
+    for file, name in zip(tqdm(files, desc="predicting"), _output_names(files), strict=True):
+        prediction = predictor(file)
+        written.append(output / f"{name}_mask.png")
+        prediction.save_mask(written[-1])
+        if args.probability:
+            prediction.save_probability(output / f"{name}_probability.png")
+        if args.overlay:
+            prediction.overlay().save(output / f"{name}_overlay.png")
+    print(f"{len(written)} masks in {output}")
+    return written
+
+
+def score(args: ScoreArguments) -> dict:
+    """Writes metrics.json, per_image.csv and samples.png; returns what metrics.json holds."""
+    splits = load_segmentation_data(
+        args.dataset, args.data_dir, skip_bad=args.skip_bad, allow_partial=args.allow_partial
+    )
+    if args.split not in splits:
+        raise DataError(f"data set {args.dataset} has no split {args.split!r}, but {', '.join(splits)}")
+    predictor = _predictor(args)
+    rows, samples = score_rows(predictor, splits[args.split], keep_samples=6)
+    output = Path(args.output_dir)
+    output.mkdir(parents=True, exist_ok=True)
+    metrics = {
+        "dataset": Path(args.dataset).name,
+        "split": args.split,
+        "protocol": "native",
+        "threshold": predictor.settings.threshold,
+        **score_set(rows),
+    }
+    write_json(output / "metrics.json", metrics)
+    write_per_image_csv(output / "per_image.csv", rows)
+    save_samples(output / "samples.png", samples, predictor.settings.threshold)
+    print_metrics(metrics)
+    return metrics
+
+
+def print_metrics(metrics: dict) -> None:
+    """One line a value, numbers with four decimals."""
+    for name, value in metrics.items():
+        print(f"{name:22} {value:.4f}" if isinstance(value, float) else f"{name:22} {value}")
+
+
+def train_main() -> None:
+    """`recipes/train.py`."""
+    _run(TrainArguments, lambda args: print_metrics(train(args)))
+
+
+def predict_main() -> None:
+    """`recipes/predict.py`."""
+    _run(PredictArguments, predict)
+
+
+def score_main() -> None:
+    """`recipes/score.py`."""
+    _run(ScoreArguments, score)
+
+
+def main() -> None:
+    """`topolora predict ...` and `topolora score ...`."""
+    commands = {"predict": predict_main, "score": score_main}
+    if len(sys.argv) < 2 or sys.argv[1] not in commands:
+        asked_for_help = len(sys.argv) > 1 and sys.argv[1] in ("-h", "--help")
+        print(f"usage: topolora {{{','.join(commands)}}} ... (each with --help)")
+        sys.exit(0 if asked_for_help else 2)
+    command = sys.argv.pop(1)
+    sys.argv[0] = f"topolora {command}"
+    commands[command]()
+
+
+def _run(arguments: type, job: Callable) -> None:
+    """Parses flags and does the job; a foreseen error is a message, not a traceback."""
+    try:
+        (args,) = HfArgumentParser(arguments).parse_args_into_dataclasses(_expand_settings_file(sys.argv[1:]))
+        job(args)
+    except (AdapterMismatchError, OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+
+
+def _expand_settings_file(flags: list[str]) -> list[str]:
+    """A leading YAML or JSON file becomes the flags that it lists; flags after it win over them."""
+    if not flags or not flags[0].endswith((".yaml", ".yml", ".json")):
+        return flags
+    settings = yaml.safe_load(Path(flags[0]).read_text(encoding="utf-8"))
+    if not isinstance(settings, dict):
+        raise ValueError(f"{flags[0]} must hold one setting a line (name: value), got {type(settings).__name__}")
+    listed = [[f"--{name}", str(value)] for name, value in settings.items() if value is not None]
+    return [*chain.from_iterable(listed), *flags[1:]]
+
+
+def _predictor(args: PredictArguments | ScoreArguments) -> Predictor:
+    base = TINY if args.base == "tiny" else args.base
+    model = load_adapter(args.adapter, base=base)
+    if args.threshold is not None:
+        if not 0 <= args.threshold <= 1:
+            raise ValueError(f"threshold must be in [0, 1], got {args.threshold}")
+        model.adapter_settings.threshold = args.threshold
+    return Predictor(model)
+
+
+def _output_names(files: list[Path]) -> list[str]:
+    """Stems; where two are equal, whole names, and where those are too, an error: no result overwrites another."""
+    stems, names = Counter(file.stem for file in files), Counter(file.name for file in files)
+    twice = [name for name, count in names.items() if count > 1]
+    if twice:
+        raise DataError(f"several images of the same name would overwrite each other's masks: {', '.join(twice)}")
+    return [file.stem if stems[file.stem] == 1 else file.name for file in files]

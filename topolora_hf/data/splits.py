@@ -1,0 +1,53 @@
+"""Which rows are trained on and which are held out: by seed, whatever order the files are listed in."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .errors import DataError
+from .records import UNSPLIT, Record, Splits
+
+# Runs that differ in seed are averaged, so they must be scored on the same test images.
+_TEST_SEED = 0
+
+
+def hold_out(records: Sequence[Record], fraction: float, seed: int) -> tuple[list[Record], list[Record]]:
+    """Draws `fraction` of the rows, at least one and never all of them.
+
+    Args:
+        records: Any number of rows.
+        fraction: 0 (nothing is held out) to below 1.
+        seed: Decides which rows; the ids decide nothing else than their order.
+
+    Returns:
+        The rows kept and the rows held out, each sorted by id.
+    """
+    if not 0 <= fraction < 1:
+        raise DataError(f"the fraction held out must be in [0, 1), got {fraction}")
+    ordered = sorted(records, key=lambda record: record.id)
+    if fraction == 0 or len(ordered) < 2:
+        return ordered, []
+    count = min(max(1, round(fraction * len(ordered))), len(ordered) - 1)
+    drawn = set(np.random.default_rng(seed).permutation(len(ordered))[:count].tolist())
+    kept = [record for number, record in enumerate(ordered) if number not in drawn]
+    return kept, [ordered[number] for number in sorted(drawn)]
+
+
+def complete_splits(splits: Splits, *, test_fraction: float, validation_fraction: float, seed: int) -> Splits:
+    """Divides what the layout leaves undivided, and cuts validation from train where there is none.
+
+    Args:
+        splits: Rows by split, or all rows under `UNSPLIT`.
+        test_fraction: Share of undivided rows that become the test split, the same for every seed.
+        validation_fraction: Share of the training rows that become the validation split; 0 for none.
+        seed: Decides the validation rows.
+
+    Returns:
+        Those of train, validation and test that have rows, in this order.
+    """
+    splits = dict(splits)
+    if UNSPLIT in splits:
+        splits["train"], splits["test"] = hold_out(splits.pop(UNSPLIT), test_fraction, _TEST_SEED)
+    if "train" in splits and "validation" not in splits:
+        splits["train"], splits["validation"] = hold_out(splits["train"], validation_fraction, seed)
+    return {name: splits[name] for name in ("train", "validation", "test") if splits.get(name)}

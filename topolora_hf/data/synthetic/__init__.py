@@ -1,0 +1,78 @@
+"""Synthetic pictures of thin and compact structures, with exact masks.
+
+Drawn for pretraining and for jobs that must run without a download. Every picture is a pure function of its index and
+a seed, so a data set of any length needs no files. Four kinds:
+
+- ``vessels``: one or two branching trees (arteries over veins), 1 to 14 pixels wide, tapering and forking by Murray's
+  law, straight to tortuous, dark on bright or bright on dark, with or without central reflex; retinal photographs,
+  angiograms, and arbitrary colours. Not in the mask: optic disc, macula, bleedings, drusen, exudates, choroid.
+- ``cracks``: self-similar cracks on asphalt, concrete, stone and plaster. Not in the mask: stones, pores, stains,
+  paint, shadows.
+- ``roads``: town grids and country roads from above. Not in the mask: houses, fields, trees. Where a tree hides a
+  piece of a road, that piece stays in the mask.
+- ``blobs``: polyps, lesions, and water bounded by a coast (optical or radar). Not in the mask: folds, highlights,
+  specks.
+
+Masks are exact: a pixel is foreground when the structure covers at least half of its area (vessels, cracks, roads) or
+its centre (blobs). Widths are in pixels whatever the size of the picture.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .blobs import draw_blobs
+from .cracks import draw_cracks
+from .roads import draw_roads
+from .vessels import draw_vessels
+
+_PAINTERS = {"vessels": draw_vessels, "cracks": draw_cracks, "roads": draw_roads, "blobs": draw_blobs}
+_SHARES = {"vessels": 0.55, "cracks": 0.2, "roads": 0.15, "blobs": 0.1}  # thin structures matter most here
+
+KINDS = tuple(_PAINTERS)
+SMALLEST_SIZE = 64  # pixels: below this the coarse structures do not fit
+
+
+def draw_synthetic(index: int, seed: int = 0, size: int = 256, kinds: Sequence[str] = KINDS) -> dict:
+    """Draws picture number ``index`` of the endless set number ``seed``.
+
+    Args:
+        index: which picture, from 0. Its kind is drawn too: over half are vessels when all kinds are asked for.
+        seed: which set, from 0; sets of different seeds have no picture in common.
+        size: side of the square picture in pixels, at least 64.
+        kinds: which of :data:`KINDS` to choose from, in their usual proportion.
+
+    Returns:
+        A sample: ``id`` (str, such as ``"vessels-000017"``), ``image`` (uint8 (size, size, 3), RGB), ``mask`` (uint8
+        (size, size), 0 or 1, never empty) and ``valid_mask`` (bool (size, size), the field of view: a disc for some of
+        the fundus-like vessels, else all True). The same arguments give the same arrays.
+
+    Raises:
+        ValueError: for a negative index or seed, a size below 64, or kinds that are empty or unknown.
+
+    Example:
+        >>> sample = draw_synthetic(17, kinds=["cracks"])
+        >>> sample["id"], sample["image"].shape, sample["mask"].max().item()
+        ('cracks-000017', (256, 256, 3), 1)
+    """
+    _check(index, seed, size, kinds)
+    chosen = [kind for kind in KINDS if kind in kinds]
+    shares = np.array([_SHARES[kind] for kind in chosen])
+    kind = chosen[np.random.default_rng([seed, index]).choice(len(chosen), p=shares / shares.sum())]
+    # A stream of its own for each kind: a picture does not depend on which other kinds were asked for.
+    image, mask, field_of_view = _PAINTERS[kind](np.random.default_rng([seed, index, KINDS.index(kind) + 1]), size)
+    return {
+        "id": f"{kind}-{index:06d}",
+        "image": image,
+        "mask": mask.astype(np.uint8),
+        "valid_mask": field_of_view,
+    }
+
+
+def _check(index: int, seed: int, size: int, kinds: Sequence[str]) -> None:
+    for name, value, smallest in (("index", index, 0), ("seed", seed, 0), ("size", size, SMALLEST_SIZE)):
+        if value < smallest:
+            raise ValueError(f"{name} must be at least {smallest}, got {value}")
+    unknown = [kinds] if isinstance(kinds, str) else sorted(set(kinds) - set(KINDS))
+    if unknown or not kinds:
+        raise ValueError(f"kinds must be a non-empty list from {', '.join(KINDS)}; got {kinds!r}")

@@ -1,0 +1,194 @@
+"""Rows cut into the square tiles that training sees."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.ndimage import distance_transform_edt
+from torch.utils.data import Dataset
+
+from .augmentation import (
+    Augmentation,
+    add_noise,
+    draw_zoom,
+    jitter_colours,
+    tile_generator,
+    turn,
+)
+from .windows import (
+    IMAGE_MEAN,
+    IMAGE_STD,
+    crop_inside,
+    hard_skeleton,
+    normalise,
+    pad_outside,
+    random_window,
+    resize_image,
+    resize_mask,
+    resize_valid_mask,
+    standardise,
+    to_unit_range,
+    whole_window,
+)
+
+__all__ = ["IMAGE_MEAN", "IMAGE_STD", "VIEWS", "TileDataset", "largest_half_width", "normalise"]
+
+VIEWS = ("tiles", "whole")
+
+
+class TileDataset(Dataset):
+    """Training tiles as a pure function of (seed, epoch, image id, tile number).
+
+    An item is a dict of `pixel_values` float32 (3, T, T), normalised RGB; `labels` uint8 (T, T), class index;
+    `valid_mask` bool (T, T), the field of view without what lies outside the image (there, `pixel_values` is 0);
+    `skeleton` bool (T, T), the centreline of class 1 inside `valid_mask`; and `id` str.
+
+    Args:
+        rows: Decoded rows by position: a split of `load_segmentation_data`, or a list of such dicts.
+        tile_size: T, in pixels of the image for view "tiles".
+        view: "tiles": a random crop at the image's own resolution; "whole": the whole image resized to T x T.
+        tiles_per_image: How many tiles of each image make an epoch.
+        seed: Decides crops and augmentation, together with the epoch.
+        augmentation: What is varied; None for crops alone.
+        image_mean: Of each channel, for values in [0, 1].
+        image_std: Likewise.
+        with_skeleton: Leave `skeleton` out if False.
+        cache_bytes: Decoded rows kept by each worker.
+
+    Raises:
+        ValueError: A size or count is below 1, or the view is unknown.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[dict[str, Any]],
+        tile_size: int,
+        *,
+        view: str = "tiles",
+        tiles_per_image: int = 1,
+        seed: int = 0,
+        augmentation: Augmentation | None = Augmentation(),  # noqa: B008 (frozen)
+        image_mean: Sequence[float] = IMAGE_MEAN,
+        image_std: Sequence[float] = IMAGE_STD,
+        with_skeleton: bool = True,
+        cache_bytes: int = 256 * 2**20,
+    ):
+        if view not in VIEWS:
+            raise ValueError(f"unknown view {view!r}; allowed: {', '.join(VIEWS)}")
+        if tile_size < 1 or tiles_per_image < 1:
+            raise ValueError(f"tile_size and tiles_per_image must be positive, got {tile_size} and {tiles_per_image}")
+        self.rows = rows
+        self.tile_size = tile_size
+        self.view = view
+        self.tiles_per_image = tiles_per_image
+        self.seed = seed
+        self.augmentation = augmentation
+        self.image_mean = tuple(image_mean)
+        self.image_std = tuple(image_std)
+        self.with_skeleton = with_skeleton
+        # Shared memory, so that workers which outlive an epoch see the new one too.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self._cache = RowCache(rows, cache_bytes)
+
+    def __len__(self) -> int:
+        return len(self.rows) * self.tiles_per_image
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the epoch whose tiles are made from now on, in all worker processes."""
+        self._epoch.fill_(epoch)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"tile {index} of {len(self)}")
+        row_number, tile_number = divmod(index, self.tiles_per_image)
+        row = self._cache[row_number]
+        rng = tile_generator(self.seed, int(self._epoch), row["id"], tile_number)
+        image, mask, valid_mask = self._cut(row, rng)
+        if self.augmentation is not None:
+            image, mask, valid_mask = turn((image, mask, valid_mask), self.augmentation, rng)
+        item = {
+            "pixel_values": image.contiguous(),
+            "labels": mask.to(torch.uint8).contiguous(),
+            "valid_mask": valid_mask.contiguous(),
+            "id": row["id"],
+        }
+        if self.with_skeleton:
+            item["skeleton"] = hard_skeleton(item["labels"] == 1) & item["valid_mask"]
+        return item
+
+    def _cut(self, row: dict[str, Any], rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """A T x T window of a row: normalised image, bool mask and bool field of view."""
+        height, width = row["mask"].shape
+        zoom = draw_zoom(self.augmentation, rng) if self.augmentation else 1.0
+        if self.view == "tiles":
+            window = random_window(row["valid_mask"], max(1, round(self.tile_size / zoom)), rng)
+        else:
+            window = whole_window(height, width, zoom, rng)
+        image = to_unit_range(crop_inside(row["image"], window))
+        if self.augmentation is not None:
+            image = add_noise(jitter_colours(image, self.augmentation, rng), self.augmentation, rng)
+        # Padding comes after normalisation: outside the image is the mean colour, whatever the jitter.
+        image = standardise(image, self.image_mean, self.image_std)
+        mask, valid_mask = (
+            torch.from_numpy(np.array(crop_inside(row[name], window), dtype=bool)) for name in ("mask", "valid_mask")
+        )
+        image, mask, valid_mask = (pad_outside(part, window, height, width) for part in (image, mask, valid_mask))
+        return (
+            resize_image(image, self.tile_size),
+            resize_mask(mask, self.tile_size),
+            resize_valid_mask(valid_mask, self.tile_size),
+        )
+
+
+class RowCache:
+    """The most recently read rows, up to a number of bytes: a worker decodes an image once for all its tiles."""
+
+    def __init__(self, rows: Sequence[dict[str, Any]], limit_bytes: int):
+        self._rows = rows
+        self._limit_bytes = limit_bytes
+        self._kept: OrderedDict[int, dict[str, Any]] = OrderedDict()
+        self._kept_bytes = 0
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        if number in self._kept:
+            self._kept.move_to_end(number)
+            return self._kept[number]
+        row = self._rows[number]
+        self._kept[number] = row
+        self._kept_bytes += _row_bytes(row)
+        while self._kept_bytes > self._limit_bytes:
+            _, dropped = self._kept.popitem(last=False)
+            self._kept_bytes -= _row_bytes(dropped)
+        return row
+
+
+def _row_bytes(row: dict[str, Any]) -> int:
+    return sum(value.nbytes for value in row.values() if isinstance(value, np.ndarray))
+
+
+def largest_half_width(rows: Sequence[dict[str, Any]], *, limit: int = 50, whole_tile_size: int | None = None) -> int:
+    """Half the width in pixels of the widest structure: how many erosions a soft skeleton needs to reach its centre.
+
+    Args:
+        rows: Decoded rows with a binary `mask`.
+        limit: How many of them are measured, evenly spread over the set.
+        whole_tile_size: For view "whole", the side to which masks are resized before they are measured.
+
+    Returns:
+        The largest distance, rounded up, from a foreground pixel's centre to the nearest background pixel's; 0 if
+        there is no foreground. What lies outside the image counts as background.
+
+    >>> mask = np.zeros((9, 9), np.uint8)
+    >>> mask[2:7, :] = 1
+    >>> largest_half_width([{"mask": mask}])
+    3
+    """
+    largest = 0.0
+    for number in np.unique(np.linspace(0, len(rows) - 1, min(limit, len(rows))).round().astype(int)):
+        mask = torch.from_numpy(np.array(rows[int(number)]["mask"], dtype=bool))
+        if whole_tile_size is not None:
+            mask = resize_mask(mask, whole_tile_size)
+        largest = max(largest, float(distance_transform_edt(np.pad(mask.numpy(), 1)).max()))
+    return int(np.ceil(largest))

@@ -1,0 +1,149 @@
+"""Rectangles of an image, inside it or reaching over its border, brought to a square tile."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from skimage.morphology import skeletonize
+
+IMAGE_MEAN = (0.485, 0.456, 0.406)
+IMAGE_STD = (0.229, 0.224, 0.225)
+"""SAM's own normalisation of RGB values in [0, 1]."""
+
+_CENTRE_TRIES = 8
+
+
+@dataclass(frozen=True)
+class Window:
+    """A rectangle in pixels of an image; `top` and `left` are negative where it reaches over the border."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def normalise(image: np.ndarray, mean: Sequence[float] = IMAGE_MEAN, std: Sequence[float] = IMAGE_STD) -> torch.Tensor:
+    """Brings an 8-bit image to the values the network sees.
+
+    Args:
+        image: uint8 (H, W, 3), RGB.
+        mean: Of each channel, for values in [0, 1].
+        std: Likewise.
+
+    Returns:
+        float32 (3, H, W).
+
+    >>> normalise(np.full((2, 2, 3), 255, np.uint8), mean=(0.5,) * 3, std=(0.25,) * 3).unique().tolist()
+    [2.0]
+    """
+    return standardise(to_unit_range(image), mean, std)
+
+
+def to_unit_range(image: np.ndarray) -> torch.Tensor:
+    """uint8 (H, W, 3) to float32 (3, H, W) in [0, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float().div_(255)
+
+
+def standardise(image: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
+    """Subtracts the mean and divides by the standard deviation of each channel of a (3, H, W) image."""
+    return (image - torch.tensor(mean)[:, None, None]).div_(torch.tensor(std)[:, None, None])
+
+
+def random_window(valid_mask: np.ndarray, side: int, rng: np.random.Generator) -> Window:
+    """A square window anywhere in the image, centred inside the field of view if a few tries allow it.
+
+    Args:
+        valid_mask: bool (H, W), the field of view.
+        side: Of the window; along an axis shorter than that, the image lies anywhere inside the window.
+        rng: Decides where.
+    """
+    height, width = valid_mask.shape
+    for _ in range(_CENTRE_TRIES):
+        top, left = _random_corner((height, width), (side, side), rng)
+        row, column = min(max(top + side // 2, 0), height - 1), min(max(left + side // 2, 0), width - 1)
+        if valid_mask[row, column]:
+            break
+    return Window(top, left, side, side)
+
+
+def whole_window(height: int, width: int, zoom: float, rng: np.random.Generator | None) -> Window:
+    """The whole image enlarged by `zoom`: a part of it anywhere, or all of it anywhere within a margin.
+
+    Args:
+        height: Of the image.
+        width: Of the image.
+        zoom: 1 for exactly the image.
+        rng: Decides where; not needed for zoom 1.
+    """
+    if zoom == 1 or rng is None:
+        return Window(0, 0, height, width)
+    sides = [max(1, round(length / zoom)) for length in (height, width)]
+    return Window(*_random_corner((height, width), sides, rng), *sides)
+
+
+def _random_corner(lengths: Sequence[int], sides: Sequence[int], rng: np.random.Generator) -> list[int]:
+    """Along each axis, a start such that the window lies in the image, or the image in the window."""
+    return [
+        int(rng.integers(min(0, length - side), max(0, length - side) + 1))
+        for length, side in zip(lengths, sides, strict=True)
+    ]
+
+
+def crop_inside(array: np.ndarray, window: Window) -> np.ndarray:
+    """The part of an (H, W, ...) array that lies in the window, without copying."""
+    height, width = array.shape[:2]
+    return array[
+        max(window.top, 0) : min(window.top + window.height, height),
+        max(window.left, 0) : min(window.left + window.width, width),
+    ]
+
+
+def pad_outside(tensor: torch.Tensor, window: Window, height: int, width: int) -> torch.Tensor:
+    """Undoes what `crop_inside` cut off at the border of an image of `height` and `width`, with zeros (False)."""
+    below = max(window.top + window.height - height, 0)
+    right = max(window.left + window.width - width, 0)
+    return F.pad(tensor, (max(-window.left, 0), right, max(-window.top, 0), below))
+
+
+def resize_image(image: torch.Tensor, size: int) -> torch.Tensor:
+    """A float (C, h, w) image to (C, size, size): bilinear, antialiased when shrinking."""
+    if image.shape[-2:] == (size, size):
+        return image
+    return F.interpolate(image[None], (size, size), mode="bilinear", antialias=True, align_corners=False)[0]
+
+
+def resize_mask(mask: torch.Tensor, size: int) -> torch.Tensor:
+    """A bool (h, w) mask to (size, size), crisp, with its thin lines whole.
+
+    Cutting the resized mask at half of its range breaks lines of one or two pixels into dashes: a line of width 1
+    covers at most `scale` of a smaller pixel, and half of that where it runs between two. A lower cut keeps lines
+    whole but makes everything fatter, so only the centreline is taken from it. (DRIVE at scale 0.8 has about 100
+    times as many components when cut at half or by nearest neighbours; with this 0.99 times, and 2 % more area.)
+
+    Args:
+        mask: bool (h, w).
+        size: Side of the result.
+
+    Returns:
+        bool (size, size).
+    """
+    if mask.shape == (size, size):
+        return mask
+    coverage = resize_image(mask[None].float(), size)[0]
+    scale = min(1.0, size / mask.shape[0], size / mask.shape[1])
+    return (coverage >= 0.5) | hard_skeleton(coverage >= 0.45 * scale)
+
+
+def resize_valid_mask(valid_mask: torch.Tensor, size: int) -> torch.Tensor:
+    """A bool (h, w) field of view to (size, size): valid only where nothing else was mixed in."""
+    if valid_mask.all():  # most tiles of most sets
+        return torch.ones(size, size, dtype=torch.bool)
+    return resize_image(valid_mask[None].float(), size)[0] > 0.999
+
+
+def hard_skeleton(mask: torch.Tensor) -> torch.Tensor:
+    """The one-pixel centreline of a bool (h, w) mask, as scikit-image thins it."""
+    return torch.from_numpy(skeletonize(mask.numpy()))

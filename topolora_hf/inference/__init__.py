@@ -1,0 +1,6 @@
+"""From images to masks and pictures."""
+
+from .pictures import error_overlay, overlay, save_curves, save_samples
+from .predictor import Prediction, Predictor, find_images
+
+__all__ = ["Prediction", "Predictor", "error_overlay", "find_images", "overlay", "save_curves", "save_samples"]

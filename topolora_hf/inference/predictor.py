@@ -1,0 +1,168 @@
+"""From an image of any size to a probability map of the same size."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from monai.inferers import sliding_window_inference
+from PIL import Image
+from torch import nn
+
+from ..adapters import AdapterSettings
+from ..data import decode_image, normalise
+from .pictures import overlay
+
+
+@dataclass
+class Prediction:
+    """What was seen in one image.
+
+    Attributes:
+        image: uint8 (H, W, 3), the image as it was read.
+        probability: float32 (H, W) in [0, 1].
+        threshold: the probability from which a pixel is foreground.
+    """
+
+    image: np.ndarray
+    probability: np.ndarray
+    threshold: float
+
+    @property
+    def mask(self) -> np.ndarray:
+        """bool (H, W)."""
+        return self.probability >= self.threshold
+
+    def overlay(self) -> Image.Image:
+        """The mask drawn over the image."""
+        return overlay(self.image, self.mask)
+
+    def save_mask(self, path: str | Path) -> None:
+        """An 8-bit PNG, 0 and 255, of the image's own size."""
+        Image.fromarray(self.mask.astype(np.uint8) * 255).save(path, format="PNG")
+
+    def save_probability(self, path: str | Path) -> None:
+        """A 16-bit grey PNG, 0 to 65535 for 0 to 1."""
+        Image.fromarray((self.probability * 65535).round().astype(np.uint16)).save(path, format="PNG")
+
+
+class Predictor:
+    """Segments images of any size, at the scale that the network was trained at.
+
+    View `"tiles"`: overlapping tiles at the image's own resolution, blended with Gaussian weights (MONAI). View
+    `"whole"`: the image resized to one tile, the logits resized back.
+
+    Args:
+        model: what `load_adapter` returns, or any network or adapter of this package.
+        settings: the adapter's; by default `model.adapter_settings`.
+        device: where to run; by default a GPU when there is one.
+        overlap: of neighbouring tiles, as a fraction of a tile.
+        tile_batch: tiles that run at once.
+        dtype: bfloat16 or float16 to run in mixed precision; None runs in the model's own.
+
+    Raises:
+        ValueError: when there are no settings, the overlap is not in [0, 1), or the tile batch is not positive.
+
+    Example:
+        >>> import numpy as np
+        >>> from topolora_hf import AdapterSettings, Predictor, TopoSamForSegmentation
+        >>> network = TopoSamForSegmentation.from_pretrained("topolora_hf/tiny")
+        >>> settings = AdapterSettings(base="topolora_hf/tiny", image_size=256, tile_size=256)
+        >>> Predictor(network, settings)(np.zeros((70, 300, 3), np.uint8)).mask.shape
+        (70, 300)
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        settings: AdapterSettings | None = None,
+        device: str | torch.device | None = None,
+        overlap: float = 0.25,
+        tile_batch: int = 4,
+        dtype: torch.dtype | None = None,
+    ):
+        settings = settings or getattr(model, "adapter_settings", None)
+        if settings is None:
+            raise ValueError("the model carries no adapter_settings: load it with load_adapter, or give settings")
+        if not 0 <= overlap < 1:
+            raise ValueError(f"overlap must be in [0, 1), got {overlap}")
+        if tile_batch < 1:
+            raise ValueError(f"tile_batch must be positive, got {tile_batch}")
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.model = model.to(self.device).eval()
+        self.settings = settings
+        self.overlap = overlap
+        self.tile_batch = tile_batch
+        self.dtype = dtype
+
+    def __call__(self, image: str | Path | Image.Image | np.ndarray) -> Prediction:
+        """Segments a file, a PIL image, or an RGB array, uint8 (H, W, 3).
+
+        Raises:
+            DataError: when the file cannot be read as an image.
+            ValueError: when an array has another shape or dtype.
+        """
+        pixels = _as_array(image)
+        return Prediction(pixels, self.probability(pixels), self.settings.threshold)
+
+    @torch.inference_mode()
+    def probability(self, image: np.ndarray) -> np.ndarray:
+        """uint8 (H, W, 3) -> float32 (H, W), the probability of foreground."""
+        pixel_values = normalise(image, self.settings.image_mean, self.settings.image_std)[None].to(self.device)
+        size, tile = pixel_values.shape[-2:], self.settings.tile_size
+        if self.settings.view == "whole":
+            resized = F.interpolate(pixel_values, (tile, tile), mode="bilinear", align_corners=False, antialias=True)
+            logits = F.interpolate(self._logits(resized), size, mode="bilinear", align_corners=False)
+            probability = logits.sigmoid()
+        else:
+            probability = sliding_window_inference(
+                pixel_values,
+                roi_size=(tile, tile),
+                sw_batch_size=self.tile_batch,
+                predictor=lambda tiles: self._logits(tiles).sigmoid(),
+                overlap=self.overlap,
+                mode="gaussian",
+            )
+        return probability[0, 0].clamp(0, 1).cpu().numpy()
+
+    def _logits(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        pixel_values = pixel_values.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
+            return self.model(pixel_values=pixel_values).logits.float()
+
+
+def find_images(patterns: Sequence[str | Path]) -> list[Path]:
+    """Image files from files, folders (not their sub-folders) and glob patterns, each once, in order.
+
+    Raises:
+        DataError: when a path does not exist, or nothing that it names is an image.
+    """
+    from glob import glob
+
+    from ..data import IMAGE_SUFFIXES, DataError
+
+    found: dict[Path, None] = {}
+    for pattern in patterns:
+        path = Path(pattern)
+        if path.is_dir():
+            files = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+        elif path.is_file():
+            files = [path]
+        else:
+            files = sorted(Path(name) for name in glob(str(pattern)) if Path(name).suffix.lower() in IMAGE_SUFFIXES)
+        if not files:
+            raise DataError(f"no images at {pattern}: expected a file, a folder or a glob of {', '.join(sorted(IMAGE_SUFFIXES))}")
+        found.update(dict.fromkeys(files))
+    return list(found)
+
+
+def _as_array(image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
+    if isinstance(image, (str, Path)):
+        return decode_image(image)
+    if isinstance(image, Image.Image):
+        return np.asarray(image.convert("RGB"))
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(f"expected an RGB array, uint8 (H, W, 3); got {image.dtype} {image.shape}")
+    return image

@@ -1,0 +1,95 @@
+"""The metrics as `evaluate.Metric` classes, for `evaluate.combine` and everything else that speaks `evaluate`.
+
+They need no download: the computations are the functions of this package.
+"""
+
+from collections.abc import Callable, Sequence
+
+import evaluate
+import numpy as np
+from datasets import Features, Value
+from datasets import Sequence as Nested
+
+from .masks import as_mask
+from .overlap import dice, iou, precision, recall
+from .report import score_set
+from .topology import cldice
+
+_INPUTS = """
+Args:
+    predictions: list of masks (H, W), bool or 0/1; sizes may differ from image to image.
+    references: list of masks (H, W), each of its prediction's size.
+    valid_masks: list of masks (H, W), true where an image is to be scored; optional, for `compute` only, and then one
+        for every image added before.
+Returns:
+    dict: the metric's name and its mean over the images where it is defined (NaN where it is on none).
+"""
+
+_CLDICE_CITATION = """@inproceedings{shit2021cldice,
+  title={clDice - A Novel Topology-Preserving Loss Function for Tubular Structure Segmentation},
+  author={Shit, Suprosanna and Paetzold, Johannes C. and others},
+  booktitle={CVPR}, year={2021}, eprint={2003.07311}, archivePrefix={arXiv}}"""
+
+
+class MaskMetric(evaluate.Metric):
+    """Mean over images of a function of (prediction, target, valid_mask); one subclass a function.
+
+    Nested sequences of bool are the feature that holds masks of any size in one column (`Array2D` fixes the width).
+    They would also swallow probabilities, as foreground wherever above zero, so masks are checked on their way in.
+    """
+
+    result_name: str
+    function: Callable[..., float]
+    citation_text: str
+
+    def _info(self) -> evaluate.MetricInfo:
+        mask = Nested(Nested(Value("bool")))
+        return evaluate.MetricInfo(
+            description=self.function.__doc__,
+            citation=self.citation_text,
+            inputs_description=_INPUTS,
+            features=Features({"predictions": mask, "references": mask}),
+        )
+
+    def add(self, *, prediction=None, reference=None, predictions=None, references=None) -> None:
+        """Add one pair of masks (H, W)."""
+        # `evaluate.combine` hands one pair over under the plural names.
+        prediction = predictions if prediction is None else prediction
+        reference = references if reference is None else reference
+        self.add_batch(predictions=[prediction], references=[reference])
+
+    def add_batch(self, *, predictions=None, references=None, **kwargs) -> None:
+        """Add a list of predicted masks (H, W) and a list of true ones."""
+        predictions = [as_mask(mask, "prediction") for mask in predictions]
+        references = [as_mask(mask, "reference") for mask in references]
+        evaluate.Metric.add_batch(self, predictions=predictions, references=references, **kwargs)
+
+    def _compute(self, predictions: Sequence, references: Sequence, valid_masks: Sequence | None = None) -> dict:
+        if valid_masks is None:
+            valid_masks = [None] * len(references)
+        if len(valid_masks) != len(references):
+            raise ValueError(f"got {len(valid_masks)} valid_masks for {len(references)} images")
+        triples = zip(predictions, references, valid_masks, strict=True)
+        rows = [
+            {self.result_name: self.function(np.array(prediction), np.array(reference), valid_mask)}
+            for prediction, reference, valid_mask in triples
+        ]
+        return {self.result_name: score_set(rows)[self.result_name]}
+
+
+def _metric_class(class_name: str, function: Callable[..., float], citation: str = "") -> type[MaskMetric]:
+    attributes = {
+        "__doc__": f"`topolora_hf.metrics.{function.__name__}`, averaged over images, as an `evaluate.Metric`.",
+        "__module__": __name__,
+        "result_name": function.__name__,
+        "function": staticmethod(function),
+        "citation_text": citation,
+    }
+    return type(class_name, (MaskMetric,), attributes)
+
+
+DiceMetric = _metric_class("DiceMetric", dice)
+IoUMetric = _metric_class("IoUMetric", iou)
+PrecisionMetric = _metric_class("PrecisionMetric", precision)
+RecallMetric = _metric_class("RecallMetric", recall)
+ClDiceMetric = _metric_class("ClDiceMetric", cldice, _CLDICE_CITATION)

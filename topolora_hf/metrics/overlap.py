@@ -1,0 +1,109 @@
+"""Overlap of a predicted and a true mask of one image: Dice, IoU, precision, recall.
+
+Undefined is NaN, never a silent 0 or 1, so that a mean over images can leave it out.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .masks import masks_inside_field_of_view
+
+
+def dice(prediction: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None = None) -> float:
+    """Dice coefficient, 2 |P and T| / (|P| + |T|), the F1 score of the pixels.
+
+    Args:
+        prediction: (H, W), bool or 0/1.
+        target: (H, W), bool or 0/1.
+        valid_mask: (H, W), bool or 0/1, true where the image is to be scored; `None` scores all of it.
+
+    Returns:
+        float: In [0, 1]; NaN when prediction and target are both empty.
+
+    Raises:
+        ValueError: If an array is no mask or the shapes differ.
+
+    Example:
+        >>> dice([[1, 1], [0, 0]], [[1, 0], [0, 0]])
+        0.6666666666666666
+        >>> dice([[0, 0]], [[0, 0]])
+        nan
+    """
+    hits, predicted, true = _areas(prediction, target, valid_mask)
+    return _ratio(2 * hits, predicted + true)
+
+
+def iou(prediction: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None = None) -> float:
+    """Intersection over union, |P and T| / |P or T|, the Jaccard index.
+
+    Args:
+        prediction: (H, W), bool or 0/1.
+        target: (H, W), bool or 0/1.
+        valid_mask: (H, W), bool or 0/1, true where the image is to be scored; `None` scores all of it.
+
+    Returns:
+        float: In [0, 1]; NaN when prediction and target are both empty.
+
+    Raises:
+        ValueError: If an array is no mask or the shapes differ.
+
+    Example:
+        >>> iou([[1, 1], [0, 0]], [[1, 0], [0, 0]])
+        0.5
+    """
+    hits, predicted, true = _areas(prediction, target, valid_mask)
+    return _ratio(hits, predicted + true - hits)
+
+
+def precision(prediction: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None = None) -> float:
+    """Share of the predicted pixels that are true, |P and T| / |P|.
+
+    Args:
+        prediction: (H, W), bool or 0/1.
+        target: (H, W), bool or 0/1.
+        valid_mask: (H, W), bool or 0/1, true where the image is to be scored; `None` scores all of it.
+
+    Returns:
+        float: In [0, 1]; NaN when the prediction is empty.
+
+    Raises:
+        ValueError: If an array is no mask or the shapes differ.
+
+    Example:
+        >>> precision([[1, 1], [0, 0]], [[1, 0], [1, 1]])
+        0.5
+    """
+    hits, predicted, _ = _areas(prediction, target, valid_mask)
+    return _ratio(hits, predicted)
+
+
+def recall(prediction: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None = None) -> float:
+    """Share of the true pixels that were found, |P and T| / |T|, the sensitivity.
+
+    Args:
+        prediction: (H, W), bool or 0/1.
+        target: (H, W), bool or 0/1.
+        valid_mask: (H, W), bool or 0/1, true where the image is to be scored; `None` scores all of it.
+
+    Returns:
+        float: In [0, 1]; NaN when the target is empty.
+
+    Raises:
+        ValueError: If an array is no mask or the shapes differ.
+
+    Example:
+        >>> recall([[1, 1], [0, 0]], [[1, 0], [1, 1]])
+        0.3333333333333333
+    """
+    hits, _, true = _areas(prediction, target, valid_mask)
+    return _ratio(hits, true)
+
+
+def _areas(prediction: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None) -> tuple[int, int, int]:
+    """Numbers of pixels: in both masks, in the prediction, in the target."""
+    prediction, target = masks_inside_field_of_view(prediction, target, valid_mask)
+    return tuple(int(np.count_nonzero(mask)) for mask in (prediction & target, prediction, target))
+
+
+def _ratio(part: int, whole: int) -> float:
+    return part / whole if whole else float("nan")

@@ -1,0 +1,79 @@
+"""A small convolutional branch that restores what SAM's quarter-resolution logits cannot show."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .spatial_adapter import ZeroConv2d
+
+
+class ChannelNorm(nn.LayerNorm):
+    """LayerNorm over the channels of a (B, C, H, W) map: no batch statistics, so batch size 1 trains as any other."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return super().forward(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class ResidualBlock(nn.Module):
+    """`x + conv(ReLU(norm(conv(x))))`, (B, C, H, W) -> (B, C, H, W)."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv_in = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm = ChannelNorm(channels, eps=1e-6)
+        self.conv_out = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return features + self.conv_out(F.relu(self.norm(self.conv_in(features))))
+
+
+class DetailBranch(nn.Module):
+    """Corrects SAM's logits at the tile's own resolution.
+
+    Looks at the tile at strides 1, 2 and 4, takes in SAM's upscaled mask embedding and coarse logits at stride 4,
+    and adds a correction at stride 1. Its last layer starts at zero: a new network gives SAM's logits.
+
+    Args:
+        channels: Channels at stride 1; twice and four times as many at strides 2 and 4.
+        embedding_channels: Channels of the decoder's upscaled embedding (C / 8).
+        num_labels: K, the number of logit maps.
+
+    Shape:
+        pixel_values (B, 3, T, T), coarse_logits (B, 1, h, w), embedding (B, embedding_channels, h, w) -> (B, K, T, T)
+    """
+
+    def __init__(self, channels: int, embedding_channels: int, num_labels: int):
+        super().__init__()
+        c1, c2, c4 = channels, 2 * channels, 4 * channels
+        self.stem = nn.Conv2d(3, c1, 3, padding=1)
+        self.encode1 = ResidualBlock(c1)
+        self.down2 = nn.Conv2d(c1, c2, 2, stride=2)
+        self.encode2 = ResidualBlock(c2)
+        self.down4 = nn.Conv2d(c2, c4, 2, stride=2)
+        self.fuse = nn.Conv2d(embedding_channels + 1, c4, 1)
+        self.encode4 = nn.Sequential(ResidualBlock(c4), ResidualBlock(c4))
+        self.up2 = nn.ConvTranspose2d(c4, c2, 2, stride=2)
+        self.decode2 = ResidualBlock(c2)
+        self.up1 = nn.ConvTranspose2d(c2, c1, 2, stride=2)
+        self.decode1 = ResidualBlock(c1)
+        self.norm = ChannelNorm(c1, eps=1e-6)
+        self.correction = ZeroConv2d(c1, num_labels, 3, padding=1)
+
+    def forward(
+        self, pixel_values: torch.Tensor, coarse_logits: torch.Tensor, embedding: torch.Tensor
+    ) -> torch.Tensor:
+        full = self.encode1(self.stem(pixel_values))
+        half = self.encode2(self.down2(full))
+        quarter = self.down4(half)
+        from_sam = self.fuse(torch.cat([coarse_logits, embedding], dim=1))
+        quarter = quarter + _resize(from_sam, quarter.shape[-2:])
+        quarter = self.encode4(quarter)
+        half = self.decode2(half + self.up2(quarter))
+        full = self.decode1(full + self.up1(half))
+        return self.correction(F.relu(self.norm(full)))
+
+
+def _resize(features: torch.Tensor, size: torch.Size) -> torch.Tensor:
+    if features.shape[-2:] == size:
+        return features
+    return F.interpolate(features, tuple(size), mode="bilinear", align_corners=False)

@@ -1,0 +1,67 @@
+"""Nothing loads partially: an adapter that does not fit its base whole is an error, whichever loader reads it.
+
+PEFT and transformers ignore unexpected tensors and only warn of missing ones. A vessel adapter without its decoder
+still predicts, only badly; so both checks here raise, and name the tensors.
+"""
+
+import re
+
+from torch import nn
+
+_ADAPTER_KEY = re.compile(r"\.(?:lora_[AB]|modules_to_save)\.(?P<adapter>[^.]+)\.")
+_SETTINGS_KEY = re.compile(r"^tile_scaling\.modules_to_save\.[^.]+\.settings$")
+
+
+class AdapterMismatchError(RuntimeError):
+    """An adapter's tensors are not those that its base expects."""
+
+
+def check_adapter_keys(network: nn.Module, state_dict: dict, prefix: str, *_) -> None:
+    """`load_state_dict` pre-hook of the network: an adapter's tensors arrive complete, known and in shape, or not at all.
+
+    Raises:
+        AdapterMismatchError: naming every missing, unexpected or mis-shaped tensor.
+    """
+    own = network.state_dict()
+    own_adapters = {key: match["adapter"] for key in own if (match := _ADAPTER_KEY.search(key))}
+    if not own_adapters:
+        return
+    given = {key.removeprefix(prefix): tensor for key, tensor in state_dict.items() if key.startswith(prefix)}
+    for key, tensor in given.items():
+        if _SETTINGS_KEY.match(key):
+            _check_detail_channels(network, int(tensor[2]))
+    loaded = {match["adapter"] for key in given if (match := _ADAPTER_KEY.search(key))}
+    problems = [f"missing {key}" for key, adapter in own_adapters.items() if adapter in loaded and key not in given]
+    problems += [f"unexpected {key}" for key in given if key not in own]
+    problems += [
+        f"{key} has shape {tuple(tensor.shape)}, the base expects {tuple(own[key].shape)}"
+        for key, tensor in given.items()
+        if key in own and tensor.shape != own[key].shape
+    ]
+    if problems:
+        raise AdapterMismatchError("the adapter does not fit this base: " + "; ".join(problems))
+
+
+def check_loaded_adapter(network: nn.Module, adapter_name: str, loading_info) -> None:
+    """The same after transformers' own loading, which reports instead of calling `load_state_dict`.
+
+    Raises:
+        AdapterMismatchError: naming every missing, unexpected or mis-shaped tensor.
+    """
+    scaling = network.tile_scaling
+    if adapter_name in getattr(scaling, "modules_to_save", {}):
+        _check_detail_channels(network, scaling.modules_to_save[adapter_name].detail_channels)
+    problems = [f"missing {key}" for key in sorted(loading_info.missing_keys)]
+    problems += [f"unexpected {key}" for key in sorted(loading_info.unexpected_keys)]
+    problems += [f"mis-shaped {key}" for key in sorted(map(str, loading_info.mismatched_keys))]
+    if problems:
+        raise AdapterMismatchError("the adapter does not fit this base: " + "; ".join(problems))
+
+
+def _check_detail_channels(network: nn.Module, of_adapter: int) -> None:
+    of_base = network.config.detail_channels
+    if of_adapter != of_base:
+        raise AdapterMismatchError(
+            f"the adapter was trained with detail_channels={of_adapter}, this base has detail_channels={of_base}: "
+            f"load the base with detail_channels={of_adapter}, or use topolora_hf.load_adapter, which does"
+        )

@@ -1,0 +1,222 @@
+"""`TopoSamForSegmentation`: SAM's encoder and decoder, a spatial adapter between them, a detail branch beside them."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import SamModel, initialization
+from transformers.modeling_outputs import SemanticSegmenterOutput
+from transformers.models.sam.modeling_sam import SamPreTrainedModel
+
+from ..objective import TopoLoss
+from .configuration import TopoSamConfig
+from .detail_branch import ChannelNorm, DetailBranch
+from .guards import check_adapter_keys, check_loaded_adapter
+from .spatial_adapter import SpatialAdapter, ZeroConv2d
+from .tile_scaling import TileScaling
+from .tiny import TINY, build_tiny, is_adapter_on_tiny
+
+
+class TopoSamForSegmentation(SamPreTrainedModel):
+    """Segment Anything as a promptless segmentation network for tiles of an image.
+
+    A freshly loaded network gives SAM's own first mask (no prompts), brought to the tile's size; what it adds starts
+    at zero. See `TopoSamConfig` for the settings.
+
+    Attributes:
+        sam: the stock `transformers.SamModel`.
+        spatial_adapter: residual refinement of the image embedding.
+        detail_branch: full-resolution correction of the logits, or None (`detail_channels=0`).
+        criterion: the loss that `forward` applies when labels are given; a `TopoLoss`, replaced at will.
+
+    Example:
+        >>> import torch
+        >>> from topolora_hf import TopoSamForSegmentation
+        >>> network = TopoSamForSegmentation.from_pretrained("topolora_hf/tiny").eval()
+        >>> with torch.no_grad():
+        ...     network(torch.zeros(1, 3, 256, 256)).logits.shape
+        torch.Size([1, 1, 256, 256])
+    """
+
+    config_class = TopoSamConfig
+    base_model_prefix = "sam"
+    _keys_to_ignore_on_load_missing = [r"^spatial_adapter\.", r"^detail_branch\.", r"^tile_scaling\."]
+    # In a whole directory, config.json says the sizes, so that keyword arguments can change them.
+    _keys_to_ignore_on_save = ["tile_scaling.settings"]
+
+    def __init__(self, config: TopoSamConfig):
+        super().__init__(config)
+        config.check()
+        self.sam = SamModel(config)
+        self.tile_scaling = TileScaling(
+            config.image_size, config.tile_size, config.detail_channels, use_sam=config.use_sam
+        )
+        self.spatial_adapter = SpatialAdapter(config.vision_config.output_channels, config.spatial_adapter_form)
+        self.detail_branch = None
+        if config.detail_channels:
+            decoder_width = config.mask_decoder_config.hidden_size
+            self.detail_branch = DetailBranch(config.detail_channels, decoder_width // 8, config.num_labels)
+        self.criterion = TopoLoss()
+        self._position_cache = None
+        self.register_load_state_dict_pre_hook(check_adapter_keys)
+        self.post_init()
+
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        valid_mask: torch.Tensor | None = None,
+        skeleton: torch.Tensor | None = None,
+    ) -> SemanticSegmenterOutput:
+        """Segments a batch of tiles.
+
+        Args:
+            pixel_values: (B, 3, T, T), RGB, normalised with SAM's mean and standard deviation.
+            labels: (B, T, T) class indices (binary: 0 and 1), or (B, K, T, T) masks. With labels, the loss is given.
+            valid_mask: (B, T, T), True where labels count (the field of view; not padding).
+            skeleton: (B, T, T) or (B, K, T, T), hard skeleton of the labels; made here when it is missing.
+
+        Returns:
+            `logits` (B, K, T, T); `loss`, a scalar, when labels are given.
+
+        Raises:
+            ValueError: when the tiles are not T x T or the labels are of another size.
+        """
+        coarse_logits, embedding = self._run_sam(pixel_values)
+        logits = _resize(coarse_logits, pixel_values.shape[-2:])
+        if self.detail_branch is not None:
+            logits = logits + self.detail_branch(pixel_values, coarse_logits, embedding)
+        loss = None
+        if labels is not None:
+            loss = self.criterion(logits, labels, valid_mask=valid_mask, skeleton=skeleton).total
+        return SemanticSegmenterOutput(loss=loss, logits=logits)
+
+    def _run_sam(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, 3, T, T) -> coarse logits (B, 1, S/4, S/4) and upscaled embedding (B, C/8, S/4, S/4)."""
+        encoder_pixels = self.tile_scaling(pixel_values)
+        if not self.tile_scaling.use_sam:
+            batch, quarter = len(pixel_values), pixel_values.shape[-1] // 4
+            channels = self.config.mask_decoder_config.hidden_size // 8
+            nothing = pixel_values.new_zeros(batch, channels + 1, quarter, quarter)
+            return nothing[:, :1], nothing[:, 1:]
+        return self._decode(self.spatial_adapter(self._encode(encoder_pixels)))
+
+    def _encode(self, encoder_pixels: torch.Tensor) -> torch.Tensor:
+        """(B, 3, S, S) -> image embedding (B, C, S/16, S/16), at any S.
+
+        SAM's encoder step by step: its own `forward` accepts its own image size only.
+        """
+        encoder = self.sam.vision_encoder
+        hidden_states = encoder.patch_embed.projection(encoder_pixels).permute(0, 2, 3, 1)
+        if encoder.pos_embed is not None:
+            hidden_states = hidden_states + self._position_embedding(hidden_states.shape[1:3])
+        for layer in encoder.layers:
+            hidden_states = layer(hidden_states)
+        return encoder.neck(hidden_states)
+
+    def _position_embedding(self, size: torch.Size) -> torch.Tensor:
+        """(1, h, w, hidden): the encoder's `pos_embed`, interpolated to another size once and then cached."""
+        trained = self.sam.vision_encoder.pos_embed
+        if trained.shape[1:3] == size:
+            return trained
+        key = (trained, trained._version, trained.device, trained.dtype, size)
+        cache = self._position_cache
+        if cache is not None and cache[0][0] is trained and cache[0][1:] == key[1:]:
+            return cache[1]
+        resized = F.interpolate(trained.permute(0, 3, 1, 2), tuple(size), mode="bicubic", align_corners=False)
+        resized = resized.permute(0, 2, 3, 1)
+        if not resized.requires_grad:
+            self._position_cache = (key, resized)
+        return resized
+
+    def _apply(self, *args, **kwargs):
+        # `.half()`, `.to()` and their like change a parameter's values without counting as a write.
+        self._position_cache = None
+        return super()._apply(*args, **kwargs)
+
+    def __getstate__(self) -> dict:
+        # A copy's parameters count their writes anew.
+        return {**super().__getstate__(), "_position_cache": None}
+
+    def _decode(self, embedding: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """SAM's mask decoder without prompts, its first mask, and the upscaled embedding that the mask is made from.
+
+        Follows `SamMaskDecoder.forward`, which does not return that embedding; the IoU head is left out. All four
+        masks are computed, at no cost that shows, so that the first has the same bits as SAM's.
+        """
+        decoder = self.sam.mask_decoder
+        batch, channels, height, width = embedding.shape
+        tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight], dim=0).repeat(batch, 1, 1, 1)
+        no_mask = self.sam.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
+        queries, keys = decoder.transformer(
+            point_embeddings=tokens,
+            image_embeddings=embedding + no_mask.expand(1, -1, height, width),
+            image_positional_embeddings=self._grid_embedding(height, width).repeat(batch, 1, 1, 1),
+            attention_similarity=None,
+        )
+        image = keys.transpose(2, 3).reshape(batch, channels, height, width)
+        image = decoder.activation(decoder.upscale_layer_norm(decoder.upscale_conv1(image)))
+        image = decoder.activation(decoder.upscale_conv2(image))
+        mask_queries = queries[:, 0, 1:]
+        hyper = [mlp(mask_queries[:, i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)]
+        masks = torch.stack(hyper, dim=1) @ image.flatten(2)
+        return masks[:, :1].unflatten(2, image.shape[-2:]), image
+
+    def _grid_embedding(self, height: int, width: int) -> torch.Tensor:
+        """(1, C, h, w): SAM's positional encoding of the centres of an h x w grid, at any size."""
+        encoding = self.sam.shared_image_embedding
+        ones = encoding.positional_embedding.new_ones(height, width)
+        y = (ones.cumsum(dim=0) - 0.5) / height
+        x = (ones.cumsum(dim=1) - 0.5) / width
+        return encoding(torch.stack([x, y], dim=-1)).permute(2, 0, 1).unsqueeze(0)
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, TileScaling):
+            initialization.copy_(module.settings, torch.tensor(module.initial_settings))
+        elif isinstance(module, ChannelNorm):  # transformers knows norms by their class names only
+            initialization.ones_(module.weight)
+            initialization.zeros_(module.bias)
+        elif isinstance(module, ZeroConv2d):
+            initialization.zeros_(module.weight)
+            if module.bias is not None:
+                initialization.zeros_(module.bias)
+        elif isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+            initialization.kaiming_normal_(module.weight, nonlinearity="relu")
+            if module.bias is not None:
+                initialization.zeros_(module.bias)
+        else:
+            super()._init_weights(module)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs) -> "TopoSamForSegmentation":
+        """Reads a base: a Hub id or directory of stock SAM, a directory this class saved, or `"topolora_hf/tiny"`.
+
+        As with any transformers class, a directory or Hub id of an adapter loads its base and then the adapter.
+        `TopoSamConfig`'s fields are keyword arguments; `image_size` and `tile_size` win over what a directory holds.
+        """
+        if pretrained_model_name_or_path == TINY:
+            return build_tiny(cls, **kwargs)
+        if is_adapter_on_tiny(pretrained_model_name_or_path):
+            network = build_tiny(cls, **kwargs)
+            network.load_adapter(pretrained_model_name_or_path)
+            return network
+        return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+
+    def save_pretrained(self, *args, **kwargs) -> None:
+        """Saves the whole network; the configuration takes the sizes that the network really runs with."""
+        scaling = self.tile_scaling
+        self.config.image_size, self.config.tile_size = scaling.image_size, scaling.tile_size
+        self.config.use_sam = scaling.use_sam
+        super().save_pretrained(*args, **kwargs)
+
+    def load_adapter(self, *args, adapter_name: str | None = None, **kwargs):
+        """transformers' own adapter loading, made strict: what does not fit this base whole is an error."""
+        loading_info = super().load_adapter(*args, adapter_name=adapter_name, **kwargs)
+        check_loaded_adapter(self, adapter_name or "default", loading_info)
+        return loading_info
+
+
+def _resize(logits: torch.Tensor, size: torch.Size) -> torch.Tensor:
+    if logits.shape[-2:] == size:
+        return logits
+    return F.interpolate(logits, tuple(size), mode="bilinear", align_corners=False)

@@ -1,0 +1,65 @@
+"""What changes the forward pass, kept where it travels with the weights."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class TileScaling(nn.Module):
+    """Brings a tile from its own pixels (T) to the size that SAM's encoder sees (S).
+
+    What changes the forward pass must travel inside the adapter's file, so that every loader restores it and
+    `set_adapter` switches it: it is a small integer buffer of a module that PEFT saves and switches. The buffer is
+    read again only after it has been written, never in every forward (a read would wait for the GPU).
+
+    Attributes:
+        settings: int64 (4,): image_size S, tile_size T, detail_channels, use_sam (0 or 1).
+    """
+
+    def __init__(self, image_size: int, tile_size: int, detail_channels: int, use_sam: bool):
+        super().__init__()
+        self.initial_settings = (image_size, tile_size, detail_channels, int(use_sam))
+        self.register_buffer("settings", torch.tensor(self.initial_settings))
+        self._last_read = None
+
+    def __getstate__(self) -> dict:
+        # A copy's buffer counts its writes anew: what was read from this one must not pass for the copy's.
+        return {**super().__getstate__(), "_last_read": None}
+
+    def _read(self) -> tuple[int, int, int, int]:
+        seen = self._last_read
+        if seen is None or seen[0] is not self.settings or seen[1] != self.settings._version:
+            self._last_read = seen = (self.settings, self.settings._version, tuple(self.settings.tolist()))
+        return seen[2]
+
+    @property
+    def image_size(self) -> int:
+        return self._read()[0]
+
+    @property
+    def tile_size(self) -> int:
+        return self._read()[1]
+
+    @property
+    def detail_channels(self) -> int:
+        return self._read()[2]
+
+    @property
+    def use_sam(self) -> bool:
+        return bool(self._read()[3])
+
+    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """(B, 3, T, T) -> (B, 3, S, S), bilinear, antialiased when shrinking.
+
+        Raises:
+            ValueError: when the tiles are not T x T.
+        """
+        image_size, tile_size = self.image_size, self.tile_size
+        if pixel_values.shape[-2:] != (tile_size, tile_size):
+            height, width = pixel_values.shape[-2:]
+            raise ValueError(f"the network takes tiles of {tile_size}x{tile_size} pixels, got {height}x{width}")
+        if image_size == tile_size:
+            return pixel_values
+        size = (image_size, image_size)
+        shrinks = image_size < tile_size
+        return F.interpolate(pixel_values, size, mode="bilinear", align_corners=False, antialias=shrinks)

@@ -1,0 +1,93 @@
+"""The embedded base `topolora_hf/tiny`: a small SAM that needs no download.
+
+Its weights are seeded random numbers, not trained ones. They are drawn from exact integers of torch's generator (scaled
+uniform numbers, no transcendental functions), so every machine builds the same base and an adapter fits it anywhere.
+"""
+
+import json
+import math
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from .configuration import TopoSamConfig
+
+TINY = "topolora_hf/tiny"
+_SEED = 0
+
+
+def tiny_config(**settings) -> TopoSamConfig:
+    """The configuration of the embedded base: a 6-layer, 256-wide ViT at 256 pixels, decoder width 128.
+
+    Args:
+        **settings: `TopoSamConfig` fields that differ from the default.
+    """
+    vision = {
+        "hidden_size": 256,
+        "output_channels": 128,
+        "num_hidden_layers": 6,
+        "num_attention_heads": 4,
+        "image_size": 256,
+        "window_size": 8,
+        "global_attn_indexes": [1, 3, 5],
+        "num_pos_feats": 64,
+    }
+    prompt = {"hidden_size": 128, "image_size": 256}
+    decoder = {"hidden_size": 128, "mlp_dim": 512, "iou_head_hidden_dim": 128}
+    return TopoSamConfig(
+        vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder, **settings
+    )
+
+
+def build_tiny(network_class: type, **settings) -> nn.Module:
+    """The embedded base with seeded random weights in `sam`; what this package adds starts as everywhere else.
+
+    Raises:
+        TypeError: for a keyword that is neither a `TopoSamConfig` field nor `dtype`, `attn_implementation`.
+    """
+    dtype = settings.pop("dtype", None)
+    attention = settings.pop("attn_implementation", None)
+    settings = {key: value for key, value in settings.items() if key not in _LOADING_KEYWORDS}
+    unknown = [key for key in settings if not hasattr(TopoSamConfig(), key)]
+    if unknown:
+        raise TypeError(f"{TINY} takes no {', '.join(unknown)}")
+    config = tiny_config(**settings)
+    if attention is not None:
+        config._attn_implementation = attention
+    network = network_class(config)
+    _draw_weights(network.sam)
+    network.name_or_path = config._name_or_path = TINY
+    if dtype is not None:
+        network.to(dtype)
+    return network.eval()
+
+
+# What AutoPeftModel and transformers pass on to any base; there is no file here for them to act on.
+_LOADING_KEYWORDS = {"revision", "token", "cache_dir", "local_files_only", "force_download", "device_map"}
+
+
+def is_adapter_on_tiny(name_or_path: str | Path) -> bool:
+    """Whether a local directory holds an adapter (and no whole model) whose base is the embedded one."""
+    directory = Path(name_or_path)
+    file = directory / "adapter_config.json"
+    if not file.is_file() or (directory / "config.json").exists():
+        return False
+    return json.loads(file.read_text(encoding="utf-8")).get("base_model_name_or_path") == TINY
+
+
+@torch.no_grad()
+def _draw_weights(sam: nn.Module) -> None:
+    """Weights of unit gain: every layer passes on features of the size it was given (variance 1 / fan-in)."""
+    generator = torch.Generator().manual_seed(_SEED)
+    for name, parameter in sam.named_parameters():
+        if name.endswith("positional_embedding"):
+            bound = math.sqrt(3)
+        elif parameter.ndim == 1:
+            continue  # norms start at one, biases at zero
+        elif "rel_pos" in name or "pos_embed" in name or name.endswith(("embed.weight", "tokens.weight")):
+            bound = 0.1
+        else:
+            fan_in = parameter.shape[0] if "upscale_conv" in name else parameter[0].numel()
+            bound = math.sqrt(3 / fan_in)
+        parameter.copy_((2 * torch.rand(parameter.shape, generator=generator) - 1) * bound)
