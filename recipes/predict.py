@@ -1,6 +1,6 @@
 """Segments images of any size with an adapter.
 
-    python recipes/predict.py --adapter runs/drive/adapter --images photographs/ --output_dir masks
+python recipes/predict.py --adapter runs/drive/adapter --images photographs/ --output_dir masks
 """
 
 from topolora_hf.cli import predict_main

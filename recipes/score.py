@@ -1,6 +1,6 @@
 """Scores an adapter on a data set.
 
-    python recipes/score.py --adapter runs/drive/adapter --dataset drive --data_dir path/to/DRIVE
+python recipes/score.py --adapter runs/drive/adapter --dataset drive --data_dir path/to/DRIVE
 """
 
 from topolora_hf.cli import score_main

@@ -1,7 +1,7 @@
 """Adapters: from a preset to a PEFT model, and back from a directory or the Hub."""
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 from huggingface_hub import hf_hub_download
@@ -9,26 +9,23 @@ from huggingface_hub.errors import EntryNotFoundError
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 
-from .network import TINY, TopoSamForSegmentation
+from .network import TINY, AdapterMismatchError, TopoSamForSegmentation
 
 SETTINGS_FILE = "topolora_config.json"
 LORA_TARGETS = r"sam\.vision_encoder\.layers\.\d+\.mlp\.lin[12]"
 # PEFT refuses an empty list of targets; this word means "no LoRA layer".
 NO_LORA_TARGETS = "dummy-target-modules"
-# On a bare `SamModel` PEFT finds none of our names. It then fails for LoRA targets, but drops `modules_to_save` in
-# silence. A list of trained tokens it looks up strictly: an empty one trains nothing and makes a wrong base an error.
-NO_LORA_ANCHOR = {"sam.prompt_encoder.not_a_point_embed": []}
 # The IoU head and hypernetworks 1 to 3 do not reach the logits: frozen, never saved.
 LIVING_DECODER = (
-    "sam.mask_decoder.transformer",
-    "sam.mask_decoder.upscale_conv1",
-    "sam.mask_decoder.upscale_conv2",
-    "sam.mask_decoder.upscale_layer_norm",
-    "sam.mask_decoder.output_hypernetworks_mlps.0",
-    "sam.mask_decoder.mask_tokens",
-    "sam.mask_decoder.iou_token",
+    "mask_decoder.transformer",
+    "mask_decoder.upscale_conv1",
+    "mask_decoder.upscale_conv2",
+    "mask_decoder.upscale_layer_norm",
+    "mask_decoder.output_hypernetworks_mlps.0",
+    "mask_decoder.mask_tokens",
+    "mask_decoder.iou_token",
 )
-WHOLE_DECODER = ("sam.mask_decoder",)
+WHOLE_DECODER = ("mask_decoder",)
 
 
 @dataclass(frozen=True)
@@ -80,7 +77,9 @@ class AdapterSettings:
     detail_channels: int = field(default=16, metadata={"help": "channels of the detail branch; 0: none"})
     spatial_adapter_form: str = field(default="paper", metadata={"help": "paper or seglab"})
     use_sam: bool = field(default=True, metadata={"help": "False: the detail branch alone"})
-    view: str = field(default="tiles", metadata={"help": "tiles at native resolution, or the whole image resized to one"})
+    view: str = field(
+        default="tiles", metadata={"help": "tiles at native resolution, or the whole image resized to one"}
+    )
     threshold: float = field(default=0.5, metadata={"help": "probability from which a pixel is foreground"})
     image_mean: tuple[float, ...] = field(
         default=(0.485, 0.456, 0.406), metadata={"help": "subtracted from RGB in [0, 1]"}
@@ -140,13 +139,17 @@ def create_adapter(
     """
     chosen = get_preset(preset)
     if rank is not None and (rank < 1 or not chosen.rank):
-        raise ValueError(f"rank={rank}: preset {preset!r} " + ("needs a rank of 1 or more" if chosen.rank else "has no LoRA"))
+        raise ValueError(
+            f"rank={rank}: preset {preset!r} " + ("needs a rank of 1 or more" if chosen.rank else "has no LoRA")
+        )
     _check_form(network, preset)
-    modules_to_save = ["tile_scaling", *chosen.decoder]
+    # On a bare `SamModel` PEFT must fail, not leave out what it does not find. With LoRA its targets see to that. Without,
+    # the decoder's names go without `sam.`: PEFT then finds these parts there too, and misses their tensors in the file.
+    modules_to_save = ["tile_scaling", *(f"sam.{name}" if chosen.rank else name for name in chosen.decoder)]
     if chosen.spatial_adapter:
         modules_to_save.append("spatial_adapter")
     if chosen.detail_branch and network.detail_branch is not None:
-        modules_to_save.append("detail_branch")
+        modules_to_save += _detail_modules(network, chosen)
     rank = rank or chosen.rank
     ratio = chosen.lora_alpha / chosen.rank if chosen.rank else 1
     config = LoraConfig(
@@ -154,9 +157,8 @@ def create_adapter(
         lora_alpha=lora_alpha or round(rank * ratio) or 1,
         target_modules=LORA_TARGETS if rank else NO_LORA_TARGETS,
         modules_to_save=modules_to_save,
-        trainable_token_indices=None if rank else NO_LORA_ANCHOR,
-        base_model_name_or_path=public_base_name(network.name_or_path) or None,
     )
+    _use_public_name(network)
     return get_peft_model(network, config)
 
 
@@ -178,8 +180,11 @@ def preset_network_settings(preset: str) -> dict:
 
 def save_adapter(model: PeftModel, settings: AdapterSettings, directory: str | Path) -> None:
     """Writes `adapter_model.safetensors`, `adapter_config.json` and `topolora_config.json`; no local path in any."""
+    _use_public_name(model.get_base_model())
+    for config in model.peft_config.values():
+        config.base_model_name_or_path = public_base_name(config.base_model_name_or_path or "")
     model.save_pretrained(str(directory), save_embedding_layers=False)
-    settings.save(directory)
+    replace(settings, base=public_base_name(settings.base)).save(directory)
 
 
 def load_adapter(
@@ -208,11 +213,16 @@ def load_adapter(
     settings = AdapterSettings.from_pretrained(name_or_path, **hub_options)
     if isinstance(base, nn.Module):
         network = base
+        if not isinstance(network, TopoSamForSegmentation):
+            raise AdapterMismatchError(f"the base must be a TopoSamForSegmentation, got a {type(network).__name__}")
     else:
         network = TopoSamForSegmentation.from_pretrained(base or settings.base, **settings.network_settings())
-    model = PeftModel.from_pretrained(
-        network, str(name_or_path), adapter_name=adapter_name, is_trainable=is_trainable, **hub_options
-    )
+    try:
+        model = PeftModel.from_pretrained(
+            network, str(name_or_path), adapter_name=adapter_name, is_trainable=is_trainable, **hub_options
+        )
+    except KeyError as error:  # how PEFT says that a tensor of a whole trained part is not in the file
+        raise AdapterMismatchError(f"the adapter does not fit this base: missing {error.args[0]}") from error
     model.adapter_settings = settings
     return model.train(is_trainable)
 
@@ -260,6 +270,18 @@ _PARTS = {
 }
 
 
+def _detail_modules(network: TopoSamForSegmentation, preset: Preset) -> list[str]:
+    """Without SAM the layer that takes in SAM's embedding is given zeros: frozen, never saved."""
+    if preset.use_sam:
+        return ["detail_branch"]
+    return [f"detail_branch.{name}" for name, _ in network.detail_branch.named_children() if name != "fuse"]
+
+
+def _use_public_name(network: TopoSamForSegmentation) -> None:
+    """PEFT writes the base's name into what it saves: from here on the base goes by its public one."""
+    network.name_or_path = network.config._name_or_path = public_base_name(network.name_or_path)
+
+
 def _check_form(network: TopoSamForSegmentation, preset: str) -> None:
     for key, needed in preset_network_settings(preset).items():
         present = getattr(network.config, key)
@@ -278,4 +300,6 @@ def _find_file(name_or_path: str | Path, name: str, **hub_options) -> str:
     try:
         return hf_hub_download(str(name_or_path), name, **hub_options)
     except EntryNotFoundError as error:
-        raise FileNotFoundError(f"the Hub repository {name_or_path} holds no {name}: not an adapter of topolora_hf") from error
+        raise FileNotFoundError(
+            f"the Hub repository {name_or_path} holds no {name}: not an adapter of topolora_hf"
+        ) from error

@@ -27,7 +27,9 @@ class PredictArguments:
     adapter: str = field(metadata={"help": "an adapter's directory, or its Hub id"})
     images: list[str] = field(metadata={"help": "files, folders or globs of images of any size"})
     output_dir: str = field(default="predictions", metadata={"help": "where masks and overlays are written"})
-    base: str | None = field(default=None, metadata={"help": "the base, where it is not the one that the adapter names"})
+    base: str | None = field(
+        default=None, metadata={"help": "the base, where it is not the one that the adapter names"}
+    )
     threshold: float | None = field(default=None, metadata={"help": "in place of the adapter's own"})
     probability: bool = field(default=False, metadata={"help": "write the probability map too, as a 16-bit PNG"})
     overlay: bool = field(default=True, metadata={"help": "write a picture of the mask over the image"})
@@ -42,7 +44,9 @@ class ScoreArguments:
     data_dir: str | None = field(default=None, metadata={"help": "where the files of a named data set lie"})
     split: str = field(default="test", metadata={"help": "train, validation or test"})
     output_dir: str = field(default="scores", metadata={"help": "where metrics.json and per_image.csv are written"})
-    base: str | None = field(default=None, metadata={"help": "the base, where it is not the one that the adapter names"})
+    base: str | None = field(
+        default=None, metadata={"help": "the base, where it is not the one that the adapter names"}
+    )
     threshold: float | None = field(default=None, metadata={"help": "in place of the adapter's own"})
     skip_bad: bool = field(default=False, metadata={"help": "leave out unusable images, and say which"})
     allow_partial: bool = field(default=False, metadata={"help": "accept an archive with files missing"})

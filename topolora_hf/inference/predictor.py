@@ -153,7 +153,9 @@ def find_images(patterns: Sequence[str | Path]) -> list[Path]:
         else:
             files = sorted(Path(name) for name in glob(str(pattern)) if Path(name).suffix.lower() in IMAGE_SUFFIXES)
         if not files:
-            raise DataError(f"no images at {pattern}: expected a file, a folder or a glob of {', '.join(sorted(IMAGE_SUFFIXES))}")
+            raise DataError(
+                f"no images at {pattern}: expected a file, a folder or a glob of {', '.join(sorted(IMAGE_SUFFIXES))}"
+            )
         found.update(dict.fromkeys(files))
     return list(found)
 

@@ -59,9 +59,7 @@ class DetailBranch(nn.Module):
         self.norm = ChannelNorm(c1, eps=1e-6)
         self.correction = ZeroConv2d(c1, num_labels, 3, padding=1)
 
-    def forward(
-        self, pixel_values: torch.Tensor, coarse_logits: torch.Tensor, embedding: torch.Tensor
-    ) -> torch.Tensor:
+    def forward(self, pixel_values: torch.Tensor, coarse_logits: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
         full = self.encode1(self.stem(pixel_values))
         half = self.encode2(self.down2(full))
         quarter = self.down4(half)

@@ -23,14 +23,14 @@ def check_adapter_keys(network: nn.Module, state_dict: dict, prefix: str, *_) ->
         AdapterMismatchError: naming every missing, unexpected or mis-shaped tensor.
     """
     own = network.state_dict()
-    own_adapters = {key: match["adapter"] for key in own if (match := _ADAPTER_KEY.search(key))}
+    own_adapters = {key: _adapter_of(key) for key in own if _adapter_of(key)}
     if not own_adapters:
         return
     given = {key.removeprefix(prefix): tensor for key, tensor in state_dict.items() if key.startswith(prefix)}
     for key, tensor in given.items():
         if _SETTINGS_KEY.match(key):
             _check_detail_channels(network, int(tensor[2]))
-    loaded = {match["adapter"] for key in given if (match := _ADAPTER_KEY.search(key))}
+    loaded = {_adapter_of(key) for key in given}
     problems = [f"missing {key}" for key, adapter in own_adapters.items() if adapter in loaded and key not in given]
     problems += [f"unexpected {key}" for key in given if key not in own]
     problems += [
@@ -51,11 +51,17 @@ def check_loaded_adapter(network: nn.Module, adapter_name: str, loading_info) ->
     scaling = network.tile_scaling
     if adapter_name in getattr(scaling, "modules_to_save", {}):
         _check_detail_channels(network, scaling.modules_to_save[adapter_name].detail_channels)
-    problems = [f"missing {key}" for key in sorted(loading_info.missing_keys)]
+    problems = [f"missing {key}" for key in sorted(loading_info.missing_keys) if _adapter_of(key) == adapter_name]
     problems += [f"unexpected {key}" for key in sorted(loading_info.unexpected_keys)]
     problems += [f"mis-shaped {key}" for key in sorted(map(str, loading_info.mismatched_keys))]
     if problems:
         raise AdapterMismatchError("the adapter does not fit this base: " + "; ".join(problems))
+
+
+def _adapter_of(key: str) -> str | None:
+    """The name of the adapter that a tensor belongs to; None for the base's own."""
+    match = _ADAPTER_KEY.search(key)
+    return match and match["adapter"]
 
 
 def _check_detail_channels(network: nn.Module, of_adapter: int) -> None:

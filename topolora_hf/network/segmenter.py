@@ -1,5 +1,7 @@
 """`TopoSamForSegmentation`: SAM's encoder and decoder, a spatial adapter between them, a detail branch beside them."""
 
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -13,7 +15,7 @@ from .detail_branch import ChannelNorm, DetailBranch
 from .guards import check_adapter_keys, check_loaded_adapter
 from .spatial_adapter import SpatialAdapter, ZeroConv2d
 from .tile_scaling import TileScaling
-from .tiny import TINY, build_tiny, is_adapter_on_tiny
+from .tiny import TINY, build_tiny
 
 
 class TopoSamForSegmentation(SamPreTrainedModel):
@@ -191,15 +193,19 @@ class TopoSamForSegmentation(SamPreTrainedModel):
     def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs) -> "TopoSamForSegmentation":
         """Reads a base: a Hub id or directory of stock SAM, a directory this class saved, or `"topolora_hf/tiny"`.
 
-        As with any transformers class, a directory or Hub id of an adapter loads its base and then the adapter.
-        `TopoSamConfig`'s fields are keyword arguments; `image_size` and `tile_size` win over what a directory holds.
+        As with any transformers class, a directory of an adapter loads its base, in the form that the adapter needs,
+        and then the adapter. `TopoSamConfig`'s fields are keyword arguments; `image_size` and `tile_size` win over what
+        a base's directory holds, never over an adapter's.
         """
         if pretrained_model_name_or_path == TINY:
             return build_tiny(cls, **kwargs)
-        if is_adapter_on_tiny(pretrained_model_name_or_path):
-            network = build_tiny(cls, **kwargs)
-            network.load_adapter(pretrained_model_name_or_path)
-            return network
+        settings = _settings_of_adapter(pretrained_model_name_or_path)
+        if settings is not None:
+            kwargs = {**settings.network_settings(), **kwargs}
+            if settings.base == TINY:
+                network = build_tiny(cls, **kwargs)
+                network.load_adapter(pretrained_model_name_or_path)
+                return network
         return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 
     def save_pretrained(self, *args, **kwargs) -> None:
@@ -214,6 +220,16 @@ class TopoSamForSegmentation(SamPreTrainedModel):
         loading_info = super().load_adapter(*args, adapter_name=adapter_name, **kwargs)
         check_loaded_adapter(self, adapter_name or "default", loading_info)
         return loading_info
+
+
+def _settings_of_adapter(name_or_path: str | Path):
+    """`AdapterSettings` when this is a local directory of an adapter (and no whole model), else None."""
+    from ..adapters import SETTINGS_FILE, AdapterSettings  # that module needs this one
+
+    directory = Path(name_or_path)
+    if (directory / "config.json").exists() or not (directory / SETTINGS_FILE).is_file():
+        return None
+    return AdapterSettings.from_pretrained(directory)
 
 
 def _resize(logits: torch.Tensor, size: torch.Size) -> torch.Tensor:

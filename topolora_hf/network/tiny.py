@@ -4,9 +4,7 @@ Its weights are seeded random numbers, not trained ones. They are drawn from exa
 uniform numbers, no transcendental functions), so every machine builds the same base and an adapter fits it anywhere.
 """
 
-import json
 import math
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -35,9 +33,7 @@ def tiny_config(**settings) -> TopoSamConfig:
     }
     prompt = {"hidden_size": 128, "image_size": 256}
     decoder = {"hidden_size": 128, "mlp_dim": 512, "iou_head_hidden_dim": 128}
-    return TopoSamConfig(
-        vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder, **settings
-    )
+    return TopoSamConfig(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder, **settings)
 
 
 def build_tiny(network_class: type, **settings) -> nn.Module:
@@ -65,15 +61,6 @@ def build_tiny(network_class: type, **settings) -> nn.Module:
 
 # What AutoPeftModel and transformers pass on to any base; there is no file here for them to act on.
 _LOADING_KEYWORDS = {"revision", "token", "cache_dir", "local_files_only", "force_download", "device_map"}
-
-
-def is_adapter_on_tiny(name_or_path: str | Path) -> bool:
-    """Whether a local directory holds an adapter (and no whole model) whose base is the embedded one."""
-    directory = Path(name_or_path)
-    file = directory / "adapter_config.json"
-    if not file.is_file() or (directory / "config.json").exists():
-        return False
-    return json.loads(file.read_text(encoding="utf-8")).get("base_model_name_or_path") == TINY
 
 
 @torch.no_grad()

@@ -15,7 +15,9 @@ def _option(default, text: str):
 class TrainArguments:
     """Settings of a run; only the data set is required."""
 
-    dataset: str = field(metadata={"help": "a named data set (drive, kvasir, synthetic), or a folder of images and masks"})
+    dataset: str = field(
+        metadata={"help": "a named data set (drive, kvasir, synthetic), or a folder of images and masks"}
+    )
     data_dir: str | None = _option(None, "where the files of a named data set lie")
     base: str = _option("facebook/sam-vit-base", "a SAM on the Hub, a directory, or tiny (embedded, needs no download)")
     preset: str = _option("topolora", f"which parts are trained: {', '.join(PRESETS)}")

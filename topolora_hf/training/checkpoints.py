@@ -13,9 +13,7 @@ from .run_directory import read_json, write_json
 _TENSORS, _STATE, _NOTE = "trained.safetensors", "state.pt", "checkpoint.json"
 
 
-def save_checkpoint(
-    directory: Path, model: nn.Module, criterion: nn.Module, optimizer, scheduler, note: dict
-) -> None:
+def save_checkpoint(directory: Path, model: nn.Module, criterion: nn.Module, optimizer, scheduler, note: dict) -> None:
     """Writes a checkpoint under a temporary name and renames it in place of the last one.
 
     Only what is trained is written (and the running statistics beside it), not the frozen base.
@@ -60,7 +58,9 @@ def load_checkpoint(directory: Path, model: nn.Module, criterion: nn.Module, opt
     trained = _trained(model)
     if tensors.keys() != trained.keys():
         difference = sorted(tensors.keys() ^ trained.keys())
-        raise ValueError(f"{directory} is a checkpoint of another network; tensors that differ: {', '.join(difference)}")
+        raise ValueError(
+            f"{directory} is a checkpoint of another network; tensors that differ: {', '.join(difference)}"
+        )
     with torch.no_grad():
         for key, tensor in tensors.items():
             trained[key].copy_(tensor)

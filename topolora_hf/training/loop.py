@@ -47,7 +47,7 @@ from .scoring import score_rows
 logger = logging.getLogger(__name__)
 
 _STEPS_AN_EPOCH = 100  # at least: an epoch is also the interval of checkpoints
-_MOST_ITERATIONS = 25  # of soft erosion: beyond, what is left inside a wide structure counts as skeleton
+_MOST_ITERATIONS = 10  # of soft erosion: what is left inside a wider structure counts as its skeleton
 
 
 def train(args: TrainArguments, data: dict[str, Sequence[dict]] | None = None) -> dict:
@@ -338,8 +338,12 @@ def _changed_settings(before: dict, now: dict) -> list[str]:
 def _announce(accelerator, args, splits, settings, criterion, model) -> None:
     counts = ", ".join(f"{len(rows)} {split}" for split, rows in splits.items())
     print(f"data      {args.dataset}: {counts} images, view {settings.view}, tiles of {settings.tile_size} pixels")
-    print(f"base      {settings.base}, encoder at {settings.image_size} pixels, {accelerator.mixed_precision} precision")
-    print(f"objective BCE + Dice + {args.cldice_weight} clDice ({args.cldice_schedule}), {criterion.iterations} erosions")
+    print(
+        f"base      {settings.base}, encoder at {settings.image_size} pixels, {accelerator.mixed_precision} precision"
+    )
+    print(
+        f"objective BCE + Dice + {args.cldice_weight} clDice ({args.cldice_schedule}), {criterion.iterations} erosions"
+    )
     print(format_parameter_table(parameter_table(model)))
 
 

@@ -44,7 +44,7 @@ def draw_synthetic(index: int, seed: int = 0, size: int = 256, kinds: Sequence[s
 
     Returns:
         A sample: ``id`` (str, such as ``"vessels-000017"``), ``image`` (uint8 (size, size, 3), RGB), ``mask`` (uint8
-        (size, size), 0 or 1, never empty) and ``valid_mask`` (bool (size, size), the field of view: a disc for some of
+        (size, size), 0 or 1, both present) and ``valid_mask`` (bool (size, size), the field of view: a disc for some of
         the fundus-like vessels, else all True). The same arguments give the same arrays.
 
     Raises:

@@ -103,7 +103,7 @@ def _water(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]
         speckled = amplitude * np.sqrt(rng.standard_gamma(looks, (size, size)) / looks)
         targets = spots(rng, size, int(rng.integers(0, 12)) + 1, (0.8, 2.5), 0.6)  # ships and masts
         image = blend(np.repeat(speckled[None], 3, axis=0), np.array([255, 255, 255]), targets)
-        return np.clip(image, 0, 255).astype(np.uint8).transpose(1, 2, 0), mask
+        return np.ascontiguousarray(np.clip(image, 0, 255).astype(np.uint8).transpose(1, 2, 0)), mask
     land = np.array([105, 110, 75]) * rng.uniform(0.8, 1.3) * rng.uniform(0.9, 1.1, 3)
     sea = np.array([40, 70, 85]) * rng.uniform(0.6, 1.3) * rng.uniform(0.85, 1.15, 3)
     relief = np.exp(0.13 * noise(rng, size, size / 6, octaves=5, persistence=0.8))

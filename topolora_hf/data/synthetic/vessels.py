@@ -46,7 +46,7 @@ def draw_vessels(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.nd
     image = _background(rng, size, look)
     if look.is_fundus and hub is not None:
         image = _add_disc(rng, image, hub, disc_radius)
-    image, deposits = _add_lesions(rng, image, look)
+    image = _add_lesions(rng, image, look)  # before the vessels, which pass in front
     mask = np.zeros((size, size), bool)
     reflex = rng.uniform(0.2, 0.6) if rng.random() < 0.5 else 0.0
     for number, tree in enumerate(trees):
@@ -59,8 +59,6 @@ def draw_vessels(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.nd
         image = blend(image, look.vessel, np.clip(alpha, 0, 1))
         if reflex and number % 2:
             image = _add_reflex(image, strokes, look, reflex * shade)
-    if look.is_fundus:
-        image = blend(image, EXUDATE, deposits * ~mask * 0.8)
 
     image = image * light(rng, size, rng.uniform(0.03, 0.2), rng.uniform(0, 0.5))
     if rng.random() < 0.12:
@@ -139,7 +137,7 @@ def _with_strength(rng: np.random.Generator, stroke: Stroke, thin_share: float) 
 
 
 def _add_reflex(image: np.ndarray, strokes: list[Stroke], look: Look, amount: float) -> np.ndarray:
-    """The bright line along the middle of wide arteries: half-way back to the background, and a little beyond."""
+    """The bright line along the middle of wide arteries: part of the way back to the background's colour."""
     wide = [stroke.scaled(0.3) for stroke in strokes if stroke.widths.mean() > 4.5]
     if not wide:
         return image
@@ -175,11 +173,10 @@ def _add_disc(rng: np.random.Generator, image: np.ndarray, hub: np.ndarray, radi
     return image * (1 - rng.uniform(-0.1, 0.2) * halo)
 
 
-def _add_lesions(rng: np.random.Generator, image: np.ndarray, look: Look) -> tuple[np.ndarray, np.ndarray]:
-    """Spots that are no vessels. Returns the image and a layer of bright deposits, which vessels pass in front of."""
+def _add_lesions(rng: np.random.Generator, image: np.ndarray, look: Look) -> np.ndarray:
+    """Spots that are no vessels, dark and bright."""
     size = image.shape[1]
     area = (size / 256) ** 2
-    deposits = np.zeros((size, size), np.float32)
     if rng.random() < 0.35:  # bleedings, or dark specks
         dark = spots(rng, size, int(rng.integers(3, 25) * area) + 1, (1.0, 7.0), rng.uniform(0.6, 2.0))
         image = blend(image, look.background * rng.uniform(0.35, 0.7), dark * rng.uniform(0.4, 0.9))
@@ -187,8 +184,9 @@ def _add_lesions(rng: np.random.Generator, image: np.ndarray, look: Look) -> tup
         bright = spots(rng, size, int(rng.integers(5, 60) * area) + 1, (0.8, 5.0), rng.uniform(0.6, 1.5))
         image = blend(image, np.minimum(look.background * 1.6 + 15, 255), bright * rng.uniform(0.3, 0.8))
     if look.is_fundus and rng.random() < 0.2:  # a cluster of hard exudates
-        deposits = spots(rng, size, int(rng.integers(15, 60)), (1.0, 5.0), 0.7, spread=rng.uniform(10, 40))
-    return image, deposits
+        exudates = spots(rng, size, int(rng.integers(15, 60)), (1.0, 5.0), 0.7, spread=rng.uniform(10, 40))
+        image = blend(image, EXUDATE, exudates * 0.8)
+    return image
 
 
 def _field_of_view(rng: np.random.Generator, size: int) -> np.ndarray:

@@ -1,0 +1,105 @@
+"""Shared fixtures: small stock SAM checkpoints and adapters, made on the spot. No test uses the network."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import pytest
+import torch
+from torch import nn
+from transformers import SamConfig, SamModel
+
+from topolora_hf import AdapterSettings, TopoSamForSegmentation, create_adapter, preset_network_settings, save_adapter
+
+SAM_SHAPES = {
+    # 4 x 4 tokens: a window of 3 needs padding, as 14 does in the real model.
+    "small": {
+        "hidden_size": 64,
+        "output_channels": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "image_size": 64,
+        "window_size": 3,
+        "global_attn_indexes": [1],
+        "num_pos_feats": 16,
+    },
+    # ViT-B but for depth and image size.
+    "vit_b_shallow": {"num_hidden_layers": 3, "global_attn_indexes": [1], "image_size": 512},
+    "vit_b": {},
+}
+
+
+def _sam_config(shape: str, image_size: int | None = None) -> SamConfig:
+    vision = dict(SAM_SHAPES[shape])
+    vision["image_size"] = size = image_size or vision.get("image_size", 1024)
+    width = vision.get("output_channels", 256)
+    prompt = {"hidden_size": width, "image_size": size, "image_embedding_size": size // 16}
+    decoder = {"hidden_size": width}
+    if shape == "small":
+        decoder |= {"mlp_dim": 64, "iou_head_hidden_dim": 32}
+    return SamConfig(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder)
+
+
+@torch.no_grad()
+def _fill_with_random_weights(module: nn.Module, seed: int = 0) -> nn.Module:
+    """Every parameter far from zero (SAM's own initialisation leaves relative positions and pos_embed at zero)."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in module.named_parameters():
+        noise = torch.randn(parameter.shape, generator=generator)
+        if parameter.ndim == 1:
+            is_norm_weight = "norm" in name and name.endswith("weight")
+            parameter.copy_(0.2 * noise + (1 if is_norm_weight else 0))
+        elif "rel_pos" in name or "pos_embed" in name or "embed" in name or "token" in name:
+            parameter.copy_(noise)
+        else:
+            parameter.copy_(noise / parameter[0].numel() ** 0.5)
+    return module
+
+
+@pytest.fixture(scope="session")
+def sam_config():
+    """`sam_config(shape, image_size=None)`: the configuration of a stock SAM of a shape in `SAM_SHAPES`."""
+    return _sam_config
+
+
+@pytest.fixture(scope="session")
+def fill_with_random_weights():
+    """`fill_with_random_weights(module, seed=0)`, in place: all parameters far from zero."""
+    return _fill_with_random_weights
+
+
+@pytest.fixture(scope="session")
+def stock_sam(tmp_path_factory):
+    """`stock_sam(shape)`: a directory that `SamModel.save_pretrained` wrote, with random weights."""
+    directories = {}
+
+    def directory(shape: str = "small") -> str:
+        if shape not in directories:
+            directories[shape] = str(tmp_path_factory.mktemp("sam") / f"stock-sam-{shape}")
+            _fill_with_random_weights(SamModel(_sam_config(shape))).save_pretrained(directories[shape])
+        return directories[shape]
+
+    return directory
+
+
+@pytest.fixture
+def make_adapter(tmp_path):
+    """`make_adapter(preset, base, seed, **network settings)` -> (trained-looking adapter in eval mode, its directory)."""
+
+    def make(preset: str = "topolora", base: str = "topolora_hf/tiny", seed: int = 0, **settings):
+        settings = {"image_size": 64, "tile_size": 48, **preset_network_settings(preset), **settings}
+        network = TopoSamForSegmentation.from_pretrained(base, **settings)
+        model = create_adapter(network, preset)
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.requires_grad:
+                    parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+        config = network.config
+        form = {key: getattr(config, key) for key in ("image_size", "tile_size", "detail_channels", "use_sam")}
+        form["spatial_adapter_form"] = config.spatial_adapter_form
+        directory = tmp_path / f"adapter-{preset}-{seed}"
+        save_adapter(model, AdapterSettings(base=base, preset=preset, **form), directory)
+        return model.eval(), directory
+
+    return make
