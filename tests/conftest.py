@@ -49,10 +49,13 @@ def _fill_with_random_weights(module: nn.Module, seed: int = 0) -> nn.Module:
         if parameter.ndim == 1:
             is_norm_weight = "norm" in name and name.endswith("weight")
             parameter.copy_(0.2 * noise + (1 if is_norm_weight else 0))
-        elif "rel_pos" in name or "pos_embed" in name or "embed" in name or "token" in name:
+        elif (
+            "rel_pos" in name or "pos_embed" in name or name.endswith(("embed.weight", "token.weight", "tokens.weight"))
+        ):
             parameter.copy_(noise)
         else:
-            parameter.copy_(noise / parameter[0].numel() ** 0.5)
+            gain = 3 if "hypernetworks" in name else 1  # of large logits
+            parameter.copy_(gain * noise / parameter[0].numel() ** 0.5)
     return module
 
 
@@ -84,7 +87,7 @@ def stock_sam(tmp_path_factory):
 
 @pytest.fixture
 def make_adapter(tmp_path):
-    """`make_adapter(preset, base, seed, **network settings)` -> (trained-looking adapter in eval mode, its directory)."""
+    """`make_adapter(preset, base, seed, **settings)` -> (an adapter off its start, in eval mode; its directory)."""
 
     def make(preset: str = "topolora", base: str = "topolora_hf/tiny", seed: int = 0, **settings):
         settings = {"image_size": 64, "tile_size": 48, **preset_network_settings(preset), **settings}

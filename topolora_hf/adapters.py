@@ -7,6 +7,8 @@ from pathlib import Path
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.utils import SAFETENSORS_WEIGHTS_NAME
+from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from .network import TINY, AdapterMismatchError, TopoSamForSegmentation
@@ -143,8 +145,8 @@ def create_adapter(
             f"rank={rank}: preset {preset!r} " + ("needs a rank of 1 or more" if chosen.rank else "has no LoRA")
         )
     _check_form(network, preset)
-    # On a bare `SamModel` PEFT must fail, not leave out what it does not find. With LoRA its targets see to that. Without,
-    # the decoder's names go without `sam.`: PEFT then finds these parts there too, and misses their tensors in the file.
+    # On a bare `SamModel` PEFT must fail, not leave out what it does not find. With LoRA its targets see to that.
+    # Without, the decoder's names go without `sam.`: PEFT finds these parts there too, and misses their tensors.
     modules_to_save = ["tile_scaling", *(f"sam.{name}" if chosen.rank else name for name in chosen.decoder)]
     if chosen.spatial_adapter:
         modules_to_save.append("spatial_adapter")
@@ -211,6 +213,7 @@ def load_adapter(
         AdapterMismatchError: its tensors do not fit the base; the message names each.
     """
     settings = AdapterSettings.from_pretrained(name_or_path, **hub_options)
+    _check_tensor_names(name_or_path, **hub_options)
     if isinstance(base, nn.Module):
         network = base
         if not isinstance(network, TopoSamForSegmentation):
@@ -287,6 +290,18 @@ def _check_form(network: TopoSamForSegmentation, preset: str) -> None:
         present = getattr(network.config, key)
         if present != needed:
             raise ValueError(f"preset {preset!r} needs a base with {key}={needed!r}, this one has {key}={present!r}")
+
+
+def _check_tensor_names(name_or_path: str | Path, **hub_options) -> None:
+    """What does not carry PEFT's prefix never reaches the network, whose own check would name it."""
+    file = _find_file(name_or_path, SAFETENSORS_WEIGHTS_NAME, **hub_options)
+    try:
+        with safe_open(file, framework="pt") as tensors:
+            foreign = [name for name in tensors.keys() if not name.startswith("base_model.model.")]
+    except SafetensorError as error:
+        raise AdapterMismatchError(f"{file} cannot be read as safetensors: {error}") from error
+    if foreign:
+        raise AdapterMismatchError(f"{file} holds tensors that no adapter has: {', '.join(foreign)}")
 
 
 def _find_file(name_or_path: str | Path, name: str, **hub_options) -> str:

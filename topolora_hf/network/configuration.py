@@ -18,11 +18,11 @@ class TopoSamConfig(SamConfig):
             None means the checkpoint's own (1024 for stock SAM).
         tile_size: T, the side of a tile in the image's own pixels, which the network is trained on and predicts.
             None means `image_size`.
-        detail_channels: Channels of the `DetailBranch` at full resolution; 0 leaves the branch out (the paper's network).
+        detail_channels: Channels of the `DetailBranch` at full resolution; 0 leaves it out (the paper's network).
         spatial_adapter_form: `"paper"` (depthwise, ReLU, pointwise) or `"seglab"` (the authors' code: two pointwise
             convolutions with BatchNorm).
-        use_sam: False runs the detail branch alone, with SAM's logits and embedding zero: the comparison that shows what
-            SAM adds.
+        use_sam: False runs the detail branch alone, with SAM's logits and embedding zero: the comparison that shows
+            what SAM adds.
     """
 
     image_size: int | None = None
@@ -45,6 +45,11 @@ class TopoSamConfig(SamConfig):
         """As in transformers, but the two sizes are known before `tile_size` takes `image_size` as its default."""
         sizes = {key: kwargs.pop(key) for key in ("image_size", "tile_size") if key in kwargs}
         return super().from_dict({**config_dict, **sizes}, **kwargs)
+
+    def to_diff_dict(self) -> dict:
+        """As in transformers, but always with the labels: its own default is two, ours is one."""
+        labels = {"id2label": self.id2label, "label2id": self.label2id}
+        return {**super().to_diff_dict(), **labels}
 
     def check(self) -> None:
         """Raises ValueError, naming the value, when the fields do not describe a network that can be built."""

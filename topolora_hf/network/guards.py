@@ -17,7 +17,7 @@ class AdapterMismatchError(RuntimeError):
 
 
 def check_adapter_keys(network: nn.Module, state_dict: dict, prefix: str, *_) -> None:
-    """`load_state_dict` pre-hook of the network: an adapter's tensors arrive complete, known and in shape, or not at all.
+    """`load_state_dict` pre-hook of the network: an adapter's tensors come complete, known and in shape, or not at all.
 
     Raises:
         AdapterMismatchError: naming every missing, unexpected or mis-shaped tensor.
@@ -53,7 +53,10 @@ def check_loaded_adapter(network: nn.Module, adapter_name: str, loading_info) ->
         _check_detail_channels(network, scaling.modules_to_save[adapter_name].detail_channels)
     problems = [f"missing {key}" for key in sorted(loading_info.missing_keys) if _adapter_of(key) == adapter_name]
     problems += [f"unexpected {key}" for key in sorted(loading_info.unexpected_keys)]
-    problems += [f"mis-shaped {key}" for key in sorted(map(str, loading_info.mismatched_keys))]
+    problems += [
+        f"{key} has shape {tuple(given)}, the base expects {tuple(expected)}"
+        for key, given, expected in sorted(loading_info.mismatched_keys)
+    ]
     if problems:
         raise AdapterMismatchError("the adapter does not fit this base: " + "; ".join(problems))
 

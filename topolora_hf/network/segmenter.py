@@ -75,7 +75,7 @@ class TopoSamForSegmentation(SamPreTrainedModel):
             pixel_values: (B, 3, T, T), RGB, normalised with SAM's mean and standard deviation.
             labels: (B, T, T) class indices (binary: 0 and 1), or (B, K, T, T) masks. With labels, the loss is given.
             valid_mask: (B, T, T), True where labels count (the field of view; not padding).
-            skeleton: (B, T, T) or (B, K, T, T), hard skeleton of the labels; made here when it is missing.
+            skeleton: (B, K, T, T), or (B, T, T) when K = 1: hard skeleton of the labels; made here when it is missing.
 
         Returns:
             `logits` (B, K, T, T); `loss`, a scalar, when labels are given.
@@ -116,18 +116,18 @@ class TopoSamForSegmentation(SamPreTrainedModel):
         return encoder.neck(hidden_states)
 
     def _position_embedding(self, size: torch.Size) -> torch.Tensor:
-        """(1, h, w, hidden): the encoder's `pos_embed`, interpolated to another size once and then cached."""
+        """(1, h, w, hidden): the encoder's `pos_embed`, interpolated to another size; cached unless it is trained."""
         trained = self.sam.vision_encoder.pos_embed
         if trained.shape[1:3] == size:
             return trained
-        key = (trained, trained._version, trained.device, trained.dtype, size)
+        key = (trained._version, trained.device, trained.dtype, size)
         cache = self._position_cache
-        if cache is not None and cache[0][0] is trained and cache[0][1:] == key[1:]:
-            return cache[1]
+        if not trained.requires_grad and cache is not None and cache[0] is trained and cache[1] == key:
+            return cache[2]
         resized = F.interpolate(trained.permute(0, 3, 1, 2), tuple(size), mode="bicubic", align_corners=False)
         resized = resized.permute(0, 2, 3, 1)
         if not resized.requires_grad:
-            self._position_cache = (key, resized)
+            self._position_cache = (trained, key, resized)
         return resized
 
     def _apply(self, *args, **kwargs):
@@ -143,7 +143,8 @@ class TopoSamForSegmentation(SamPreTrainedModel):
         """SAM's mask decoder without prompts, its first mask, and the upscaled embedding that the mask is made from.
 
         Follows `SamMaskDecoder.forward`, which does not return that embedding; the IoU head is left out. All four
-        masks are computed, at no cost that shows, so that the first has the same bits as SAM's.
+        masks are computed, at no cost that shows, and the embedding is laid out in memory as SAM does it, so that the
+        first mask has the same bits as SAM's.
         """
         decoder = self.sam.mask_decoder
         batch, channels, height, width = embedding.shape
@@ -151,7 +152,7 @@ class TopoSamForSegmentation(SamPreTrainedModel):
         no_mask = self.sam.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
         queries, keys = decoder.transformer(
             point_embeddings=tokens,
-            image_embeddings=embedding + no_mask.expand(1, -1, height, width),
+            image_embeddings=(embedding + no_mask).contiguous(),
             image_positional_embeddings=self._grid_embedding(height, width).repeat(batch, 1, 1, 1),
             attention_similarity=None,
         )
@@ -217,6 +218,7 @@ class TopoSamForSegmentation(SamPreTrainedModel):
 
     def load_adapter(self, *args, adapter_name: str | None = None, **kwargs):
         """transformers' own adapter loading, made strict: what does not fit this base whole is an error."""
+        kwargs["ignore_mismatched_sizes"] = True  # the check below raises, and names them
         loading_info = super().load_adapter(*args, adapter_name=adapter_name, **kwargs)
         check_loaded_adapter(self, adapter_name or "default", loading_info)
         return loading_info

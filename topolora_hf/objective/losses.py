@@ -151,6 +151,11 @@ class TopoLoss(nn.Module):
         elif skeleton is None:
             skeleton = hard_skeletons(target)
         else:
+            maps = probabilities.shape[1]
+            if skeleton.ndim == 3 and maps > 1:
+                raise ValueError(
+                    f"a skeleton of shape {tuple(skeleton.shape)} does not say of which of {maps} maps it is"
+                )
             skeleton = masks_from_labels(skeleton, probabilities.shape) * valid
         per_map = cldice_loss(probabilities, target, self.iterations, skeleton)
         has_target = ~per_map.isnan()

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 def soft_skeletonize(probabilities: torch.Tensor, iterations: int) -> torch.Tensor:
     """Soft skeleton of a probability map: the first opening's residue plus `iterations` rounds of erosion.
 
-    A structure of half-width w needs `iterations >= w - 1`; a wider one leaves nothing behind (see `soft_skeleton_with_core`).
+    A structure of half-width w needs `iterations >= w - 1`; a wider one leaves nothing behind (see
+    `soft_skeleton_with_core`).
 
     Args:
         probabilities: (B, C, H, W) in [0, 1].
