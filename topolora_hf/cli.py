@@ -8,16 +8,19 @@ from itertools import chain
 from pathlib import Path
 
 import yaml
+from accelerate import PartialState
 from tqdm import tqdm
 from transformers import HfArgumentParser
 
-from .adapters import load_adapter
+from .adapters import AdapterSettings, load_adapter
 from .data import DataError, load_segmentation_data
 from .inference import Predictor, find_images, save_samples
 from .metrics import score_set, write_per_image_csv
 from .network import TINY, AdapterMismatchError
 from .training import TrainArguments, score_rows, train
 from .training.run_directory import write_json
+
+_NO_VALUE = ("", "~", "null")  # how a settings file says that the default stands
 
 
 @dataclass
@@ -43,6 +46,8 @@ class ScoreArguments:
     dataset: str = field(metadata={"help": "a named data set (drive, kvasir, synthetic), or a folder"})
     data_dir: str | None = field(default=None, metadata={"help": "where the files of a named data set lie"})
     split: str = field(default="test", metadata={"help": "train, validation or test"})
+    seed: int = field(default=0, metadata={"help": "of the training run: decides its validation images"})
+    validation_fraction: float = field(default=0.1, metadata={"help": "of the training run, likewise"})
     output_dir: str = field(default="scores", metadata={"help": "where metrics.json and per_image.csv are written"})
     base: str | None = field(
         default=None, metadata={"help": "the base, where it is not the one that the adapter names"}
@@ -74,7 +79,12 @@ def predict(args: PredictArguments) -> list[Path]:
 def score(args: ScoreArguments) -> dict:
     """Writes metrics.json, per_image.csv and samples.png; returns what metrics.json holds."""
     splits = load_segmentation_data(
-        args.dataset, args.data_dir, skip_bad=args.skip_bad, allow_partial=args.allow_partial
+        args.dataset,
+        args.data_dir,
+        validation_fraction=args.validation_fraction,
+        seed=args.seed,
+        skip_bad=args.skip_bad,
+        allow_partial=args.allow_partial,
     )
     if args.split not in splits:
         raise DataError(f"data set {args.dataset} has no split {args.split!r}, but {', '.join(splits)}")
@@ -104,7 +114,7 @@ def print_metrics(metrics: dict) -> None:
 
 def train_main() -> None:
     """`recipes/train.py`."""
-    _run(TrainArguments, lambda args: print_metrics(train(args)))
+    _run(TrainArguments, _train_and_print)
 
 
 def predict_main() -> None:
@@ -120,10 +130,14 @@ def score_main() -> None:
 def main() -> None:
     """`topolora predict ...` and `topolora score ...`."""
     commands = {"predict": predict_main, "score": score_main}
+    usage = f"usage: topolora {{{','.join(commands)}}} ... (each with --help)"
+    if sys.argv[1:2] in (["-h"], ["--help"]):
+        print(usage)
+        sys.exit(0)
     if len(sys.argv) < 2 or sys.argv[1] not in commands:
-        asked_for_help = len(sys.argv) > 1 and sys.argv[1] in ("-h", "--help")
-        print(f"usage: topolora {{{','.join(commands)}}} ... (each with --help)")
-        sys.exit(0 if asked_for_help else 2)
+        problem = f"unknown command {sys.argv[1]!r}" if len(sys.argv) > 1 else "no command given"
+        print(f"{usage}\nerror: {problem}", file=sys.stderr)
+        sys.exit(2)
     command = sys.argv.pop(1)
     sys.argv[0] = f"topolora {command}"
     commands[command]()
@@ -134,24 +148,42 @@ def _run(arguments: type, job: Callable) -> None:
     try:
         (args,) = HfArgumentParser(arguments).parse_args_into_dataclasses(_expand_settings_file(sys.argv[1:]))
         job(args)
-    except (AdapterMismatchError, OSError, ValueError) as error:
+    except (AdapterMismatchError, FloatingPointError, OSError, ValueError) as error:
         sys.exit(f"error: {error}")
+
+
+def _train_and_print(args: TrainArguments) -> None:
+    metrics = train(args)
+    if PartialState().is_main_process:
+        print_metrics(metrics)
 
 
 def _expand_settings_file(flags: list[str]) -> list[str]:
     """A leading YAML or JSON file becomes the flags that it lists; flags after it win over them."""
     if not flags or not flags[0].endswith((".yaml", ".yml", ".json")):
         return flags
-    settings = yaml.safe_load(Path(flags[0]).read_text(encoding="utf-8"))
-    if not isinstance(settings, dict):
-        raise ValueError(f"{flags[0]} must hold one setting a line (name: value), got {type(settings).__name__}")
-    listed = [[f"--{name}", str(value)] for name, value in settings.items() if value is not None]
+    try:
+        # Every value stays the text that it is, as on a command line: `mixed_precision: no` is not False.
+        settings = yaml.load(Path(flags[0]).read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"{flags[0]} is not a YAML or JSON file: {error}") from error
+    if not isinstance(settings, dict) or any(isinstance(value, dict) for value in settings.values()):
+        raise ValueError(f"{flags[0]} must hold one setting a line (name: value)")
+    listed = [
+        [f"--{name}", *(value if isinstance(value, list) else [value])]
+        for name, value in settings.items()
+        if value not in _NO_VALUE
+    ]
     return [*chain.from_iterable(listed), *flags[1:]]
 
 
 def _predictor(args: PredictArguments | ScoreArguments) -> Predictor:
-    base = TINY if args.base == "tiny" else args.base
-    model = load_adapter(args.adapter, base=base)
+    settings = AdapterSettings.from_pretrained(args.adapter)
+    base = TINY if args.base == "tiny" else args.base or settings.base
+    try:
+        model = load_adapter(args.adapter, base=base)
+    except OSError as error:
+        raise OSError(f"cannot load {args.adapter} on the base {base}: {error}\n--base says where it is.") from error
     if args.threshold is not None:
         if not 0 <= args.threshold <= 1:
             raise ValueError(f"threshold must be in [0, 1], got {args.threshold}")

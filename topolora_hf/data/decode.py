@@ -20,7 +20,7 @@ _STRETCH_PERCENTILES = (0.5, 99.5)
 # A lossless mask with three or more levels, none above this, holds class indices and not grey levels.
 _HIGHEST_CLASS_INDEX = 31
 
-Source = str | os.PathLike[str] | bytes
+Source = str | os.PathLike[str] | bytes | Image.Image
 
 
 def decode_image(source: Source, name: str | None = None) -> np.ndarray:
@@ -31,7 +31,7 @@ def decode_image(source: Source, name: str | None = None) -> np.ndarray:
     files (radar, microscopy) seldom use their type's whole range.
 
     Args:
-        source: A path, or the encoded file itself as bytes.
+        source: A path, the encoded file itself as bytes, or an opened PIL image.
         name: What to call the image in errors; the path by default.
 
     Returns:
@@ -64,7 +64,8 @@ def decode_mask(source: Source, name: str | None = None) -> np.ndarray:
 
 def _guarded(read: Callable[[Source], np.ndarray], source: Source, name: str | None) -> np.ndarray:
     """Calls `read(source)`; whatever a broken file makes the image library raise becomes one error with its name."""
-    name = name or ("an image given as bytes" if isinstance(source, bytes) else str(source))
+    is_path = isinstance(source, str | os.PathLike)
+    name = name or (str(source) if is_path else f"an image given as {type(source).__name__}")
     try:
         return read(source)
     except FileNotFoundError as error:
@@ -84,6 +85,8 @@ def _reason(error: Exception) -> str:
 
 def _open(source: Source) -> Image.Image:
     """Opens and decodes the first frame, upright, keeping `format` for the caller."""
+    if isinstance(source, Image.Image):
+        return ImageOps.exif_transpose(source)
     with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
         image.load()
         upright = ImageOps.exif_transpose(image)

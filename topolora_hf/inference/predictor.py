@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from glob import glob
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 from torch import nn
 
 from ..adapters import AdapterSettings
-from ..data import decode_image, normalise
+from ..data import IMAGE_SUFFIXES, DataError, decode_image, normalise
 from .pictures import overlay
 
 
@@ -55,7 +56,8 @@ class Predictor:
     `"whole"`: the image resized to one tile, the logits resized back.
 
     Args:
-        model: what `load_adapter` returns, or any network or adapter of this package.
+        model: what `load_adapter` returns, or any network or adapter of this package. It is moved to the device and put
+            in evaluation mode, and stays so.
         settings: the adapter's; by default `model.adapter_settings`.
         device: where to run; by default a GPU when there is one.
         overlap: of neighbouring tiles, as a fraction of a tile.
@@ -79,7 +81,7 @@ class Predictor:
         model: nn.Module,
         settings: AdapterSettings | None = None,
         device: str | torch.device | None = None,
-        overlap: float = 0.25,
+        overlap: float = 0.5,
         tile_batch: int = 4,
         dtype: torch.dtype | None = None,
     ):
@@ -98,7 +100,7 @@ class Predictor:
         self.dtype = dtype
 
     def __call__(self, image: str | Path | Image.Image | np.ndarray) -> Prediction:
-        """Segments a file, a PIL image, or an RGB array, uint8 (H, W, 3).
+        """Segments a file, a PIL image (of any mode), or an RGB array, uint8 (H, W, 3).
 
         Raises:
             DataError: when the file cannot be read as an image.
@@ -139,19 +141,15 @@ def find_images(patterns: Sequence[str | Path]) -> list[Path]:
     Raises:
         DataError: when a path does not exist, or nothing that it names is an image.
     """
-    from glob import glob
-
-    from ..data import IMAGE_SUFFIXES, DataError
-
     found: dict[Path, None] = {}
     for pattern in patterns:
         path = Path(pattern)
         if path.is_dir():
-            files = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+            files = sorted(file for file in path.iterdir() if _looks_like_an_image(file))
         elif path.is_file():
             files = [path]
         else:
-            files = sorted(Path(name) for name in glob(str(pattern)) if Path(name).suffix.lower() in IMAGE_SUFFIXES)
+            files = sorted(file for file in map(Path, glob(str(pattern), recursive=True)) if _looks_like_an_image(file))
         if not files:
             raise DataError(
                 f"no images at {pattern}: expected a file, a folder or a glob of {', '.join(sorted(IMAGE_SUFFIXES))}"
@@ -160,11 +158,13 @@ def find_images(patterns: Sequence[str | Path]) -> list[Path]:
     return list(found)
 
 
+def _looks_like_an_image(file: Path) -> bool:
+    return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".") and file.is_file()
+
+
 def _as_array(image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
-    if isinstance(image, (str, Path)):
+    if isinstance(image, (str, Path, Image.Image)):
         return decode_image(image)
-    if isinstance(image, Image.Image):
-        return np.asarray(image.convert("RGB"))
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"expected an RGB array, uint8 (H, W, 3); got {image.dtype} {image.shape}")
     return image

@@ -30,10 +30,11 @@ class TrainArguments:
     detail_channels: int | None = _option(None, "width of the detail branch, 0 for none; by default the preset's")
     rank: int | None = _option(None, "LoRA rank; by default the preset's")
 
-    max_steps: int = _option(2000, "optimizer steps")
+    max_steps: int = _option(2500, "optimizer steps")
     batch_size: int = _option(4, "tiles a step on each process")
     gradient_accumulation_steps: int = _option(1, "batches summed into one optimizer step")
-    learning_rate: float = _option(1e-3, "peak of AdamW's learning rate: warm-up, then cosine to zero")
+    learning_rate: float = _option(5e-4, "peak of AdamW's learning rate: warm-up, then cosine to zero")
+    detail_learning_rate: float = _option(2e-3, "likewise of the detail branch, which starts from nothing")
     weight_decay: float = _option(1e-4, "of weights; norms and biases have none")
     warmup_fraction: float = _option(0.05, "part of the steps over which the learning rate rises")
     max_grad_norm: float = _option(1.0, "gradients are clipped to this norm")
@@ -54,6 +55,9 @@ class TrainArguments:
     skip_bad: bool = _option(False, "leave out unusable images, and say which, rather than stop")
     allow_partial: bool = _option(False, "accept an archive with files missing")
     num_workers: int = _option(2, "processes that load data")
+    num_threads: int | None = _option(
+        None, "CPU threads of each process, on a CPU; by default the cores shared out (accelerate launch would set one)"
+    )
     log_every: int = _option(10, "steps between rows of history.csv")
     log_with: str | None = _option(None, "an Accelerate tracker, such as tensorboard")
     resume: bool = _option(False, "go on from the run directory's last checkpoint")
@@ -74,5 +78,6 @@ class TrainArguments:
                 raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
         if self.mixed_precision not in ("auto", "no", "bf16", "fp16"):
             raise ValueError(f"mixed_precision must be auto, no, bf16 or fp16; got {self.mixed_precision!r}")
-        if self.learning_rate <= 0:
-            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
+        for name in ("learning_rate", "detail_learning_rate"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")

@@ -33,13 +33,15 @@ def save_checkpoint(directory: Path, model: nn.Module, criterion: nn.Module, opt
         "optimizer": optimizer.state_dict(),
         "scheduler": scheduler.state_dict(),
         "criterion": criterion.state_dict(),
+        "loss_scaler": None if optimizer.scaler is None else optimizer.scaler.state_dict(),
         "torch_random": torch.get_rng_state(),
     }
     torch.save(state, temporary / _STATE)
     write_json(temporary / _NOTE, note)
-    previous = directory.with_name(f".{directory.name}.old")
-    shutil.rmtree(previous, ignore_errors=True)
+    # At every moment a whole checkpoint lies under a name that `_latest` finds.
+    previous = _previous(directory)
     if directory.exists():
+        shutil.rmtree(previous, ignore_errors=True)
         os.replace(directory, previous)
     os.replace(temporary, directory)
     shutil.rmtree(previous, ignore_errors=True)
@@ -52,8 +54,8 @@ def load_checkpoint(directory: Path, model: nn.Module, criterion: nn.Module, opt
         FileNotFoundError: there is no checkpoint.
         ValueError: its tensors are not those that this run trains.
     """
-    if not (directory / _NOTE).is_file():
-        raise FileNotFoundError(f"no checkpoint to resume from at {directory}")
+    note = read_note(directory)
+    directory = _latest(directory)
     tensors = load_file(directory / _TENSORS)
     trained = _trained(model)
     if tensors.keys() != trained.keys():
@@ -68,8 +70,26 @@ def load_checkpoint(directory: Path, model: nn.Module, criterion: nn.Module, opt
     optimizer.load_state_dict(state["optimizer"])
     scheduler.load_state_dict(state["scheduler"])
     criterion.load_state_dict(state["criterion"])
+    if optimizer.scaler is not None:
+        optimizer.scaler.load_state_dict(state["loss_scaler"])
     torch.set_rng_state(state["torch_random"])
-    return read_json(directory / _NOTE)
+    return note
+
+
+def read_note(directory: Path) -> dict:
+    """The note of a checkpoint, without touching anything; FileNotFoundError when there is no checkpoint."""
+    if not (_latest(directory) / _NOTE).is_file():
+        raise FileNotFoundError(f"no checkpoint to resume from at {directory}")
+    return read_json(_latest(directory) / _NOTE)
+
+
+def _latest(directory: Path) -> Path:
+    """Where the last checkpoint is: a run that ended between the two renames left it under its second name."""
+    return directory if directory.exists() else _previous(directory)
+
+
+def _previous(directory: Path) -> Path:
+    return directory.with_name(f".{directory.name}.old")
 
 
 def _trained(model: nn.Module) -> dict[str, torch.Tensor]:

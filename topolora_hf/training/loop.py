@@ -1,7 +1,6 @@
 """The training loop: one `accelerate.Accelerator`, one run directory."""
 
 import logging
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -20,34 +19,22 @@ from ..adapters import (
     create_adapter,
     format_parameter_table,
     parameter_table,
-    preset_network_settings,
-    public_base_name,
     save_adapter,
-)
-from ..data import (
-    CATALOG,
-    Augmentation,
-    DatasetSpec,
-    TileDataset,
-    find_dataset,
-    largest_half_width,
-    load_segmentation_data,
 )
 from ..hub.model_card import render_model_card
 from ..inference.pictures import save_curves, save_samples
 from ..inference.predictor import Predictor
 from ..metrics import score_set, write_per_image_csv
-from ..network import TopoSamForSegmentation
 from ..objective import TopoLoss
 from .arguments import TrainArguments
-from .checkpoints import load_checkpoint, save_checkpoint
+from .checkpoints import load_checkpoint, read_note, save_checkpoint
 from .run_directory import write_history, write_json
 from .scoring import score_rows
+from .setup import build_accelerator, build_criterion, build_network, build_tiles, load_splits, parameter_groups
 
 logger = logging.getLogger(__name__)
 
-_STEPS_AN_EPOCH = 100  # at least: an epoch is also the interval of checkpoints
-_MOST_ITERATIONS = 10  # of soft erosion: what is left inside a wider structure counts as its skeleton
+_CHECKPOINT = "checkpoint"
 
 
 def train(args: TrainArguments, data: dict[str, Sequence[dict]] | None = None) -> dict:
@@ -63,21 +50,18 @@ def train(args: TrainArguments, data: dict[str, Sequence[dict]] | None = None) -
     Raises:
         DataError: the data cannot be used; the message lists every problem.
         ValueError: settings that cannot be met.
+        OSError: the base cannot be loaded, or there is no checkpoint to resume from.
         FloatingPointError: the loss is not finite; the message names the images of the batch.
     """
     started = time.monotonic()
-    accelerator = Accelerator(
-        mixed_precision=_precision(args.mixed_precision),
-        gradient_accumulation_steps=args.gradient_accumulation_steps,
-        log_with=args.log_with,
-        project_dir=args.output_dir,
-        step_scheduler_with_optimizer=False,
-    )
+    accelerator = build_accelerator(args)
     set_seed(args.seed)
     run = Path(args.output_dir)
-    spec, splits = _load_data(args, data)
-    network, settings = _build_network(args, spec)
-    criterion = _build_criterion(args, splits["train"], settings)
+    if args.resume:
+        _require_same_run(run, args, accelerator.num_processes)
+    spec, splits = load_splits(args, data)
+    network, settings = build_network(args, spec)
+    criterion = build_criterion(args, splits["train"], settings)
     model = create_adapter(network, args.preset, rank=args.rank)
     if args.gradient_checkpointing:
         network.gradient_checkpointing_enable()
@@ -87,7 +71,8 @@ def train(args: TrainArguments, data: dict[str, Sequence[dict]] | None = None) -
         write_json(run / "train_args.json", asdict(args))
         _announce(accelerator, args, splits, settings, criterion, model)
     if args.log_with:
-        accelerator.init_trackers("topolora_hf", config=asdict(args))
+        settings_given = {name: value for name, value in asdict(args).items() if value is not None}
+        accelerator.init_trackers("topolora_hf", config=settings_given)
 
     trainer = Trainer(args, accelerator, run, model, criterion, splits, settings)
     scored_split = "test" if "test" in splits else "validation"
@@ -102,6 +87,10 @@ def train(args: TrainArguments, data: dict[str, Sequence[dict]] | None = None) -
         save_samples(run / "samples.png", samples, settings.threshold)
         save_curves(run / "curves.png", trainer.history)
         _write_card(run, args, settings, metrics, parameter_table(model))
+    # The wrapper that averages gradients has to go before the process group that it uses: freed after it, it can wait
+    # for ever for a thread of the group (seen with torch 2.13 on CPUs).
+    del trainer
+    accelerator.free_memory()
     accelerator.end_training()
     return metrics
 
@@ -121,7 +110,8 @@ class Trainer:
     ):
         self.args, self.accelerator, self.run, self.splits, self.settings = args, accelerator, run, splits, settings
         self.step, self.epoch, self.history = 0, 0, []
-        self.tiles = _tiles(args, splits["train"], settings, accelerator.num_processes)
+        self.batch_losses = []  # since the last optimizer step
+        self.tiles = build_tiles(args, splits["train"], settings, accelerator.num_processes)
         loader = DataLoader(
             self.tiles,
             batch_size=args.batch_size,
@@ -131,7 +121,7 @@ class Trainer:
             persistent_workers=args.num_workers > 0,
             generator=torch.Generator().manual_seed(args.seed),
         )
-        optimizer = torch.optim.AdamW(_parameter_groups(model, criterion, args.weight_decay), lr=args.learning_rate)
+        optimizer = torch.optim.AdamW(parameter_groups(args, model, criterion))
         warmup = round(args.warmup_fraction * args.max_steps)
         scheduler = get_cosine_schedule_with_warmup(optimizer, warmup, args.max_steps)
         self.model, self.optimizer, self.loader, self.scheduler = accelerator.prepare(
@@ -141,7 +131,7 @@ class Trainer:
 
     @property
     def checkpoint(self) -> Path:
-        return self.run / "checkpoint"
+        return self.run / _CHECKPOINT
 
     def run_steps(self) -> None:
         """Steps until `max_steps`, with a validation every `evaluate_every` and a checkpoint an epoch."""
@@ -176,23 +166,31 @@ class Trainer:
                 raise FloatingPointError(
                     f"the loss is {losses.total.item()} at step {self.step} on images {', '.join(batch['id'])}"
                 )
+            self.batch_losses.append(torch.stack(losses).detach())
             self.accelerator.backward(losses.total)
             if not self.accelerator.sync_gradients:
                 return False
+            self._share_criterion_gradients()
             self.accelerator.clip_grad_norm_(self.model.parameters(), args.max_grad_norm)
             self.optimizer.step()
             self.scheduler.step()
             self.optimizer.zero_grad()
-        self.losses = losses
+        self.losses = torch.stack(self.batch_losses).mean(0)
+        self.batch_losses = []
         self.step += 1
         return True
+
+    def _share_criterion_gradients(self) -> None:
+        """The objective's own weights lie outside the wrapper that averages the network's over the processes."""
+        for parameter in self.criterion.parameters():
+            parameter.grad = self.accelerator.reduce(parameter.grad, reduction="mean")
 
     def _after_step(self, bar: tqdm) -> None:
         args = self.args
         last = self.step == args.max_steps
         if self.step % args.log_every == 0 or last:
             names = ("loss", "bce", "dice_loss", "cldice_loss")
-            values = self.accelerator.gather(torch.stack(self.losses).detach()[None]).mean(0).tolist()
+            values = self.accelerator.gather(self.losses[None]).mean(0).tolist()
             row = {"step": self.step, "epoch": self.epoch, **dict(zip(names, values, strict=True))}
             row["learning_rate"] = self.scheduler.get_last_lr()[0]
             self._log(row)
@@ -200,7 +198,8 @@ class Trainer:
         if "validation" in self.splits and (self.step % args.evaluate_every == 0 or last):
             scores, *_ = self.score("validation")
             self._log({"step": self.step, "epoch": self.epoch, **{f"val_{key}": scores[key] for key in scores}})
-            bar.write(f"step {self.step}: validation dice {scores['dice']:.4f}, clDice {scores['cldice']:.4f}")
+            if self.accelerator.is_main_process:
+                bar.write(f"step {self.step}: validation dice {scores['dice']:.4f}, clDice {scores['cldice']:.4f}")
             self.model.train()
 
     def _log(self, row: dict) -> None:
@@ -221,113 +220,34 @@ class Trainer:
     def _write_checkpoint(self) -> None:
         if not self.accelerator.is_main_process:
             return
-        note = {"step": self.step, "epoch": self.epoch, "history": self.history, "arguments": asdict(self.args)}
+        note = {
+            "step": self.step,
+            "epoch": self.epoch,
+            "history": self.history,
+            "arguments": asdict(self.args),
+            "processes": self.accelerator.num_processes,
+        }
         model = self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=True)
         save_checkpoint(self.checkpoint, model, self.criterion, self.optimizer, self.scheduler, note)
 
     def _resume(self) -> None:
         model = self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=True)
         note = load_checkpoint(self.checkpoint, model, self.criterion, self.optimizer, self.scheduler)
-        changed = _changed_settings(note["arguments"], asdict(self.args))
-        if changed:
-            raise ValueError(f"cannot resume {self.run} with other settings: {'; '.join(changed)}")
         self.step, self.epoch, self.history = note["step"], note["epoch"], note["history"]
 
 
-def _load_data(args: TrainArguments, data: dict | None) -> tuple[DatasetSpec, dict[str, Sequence[dict]]]:
-    if data is not None:
-        return CATALOG["folder"], data
-    spec, _ = find_dataset(args.dataset, args.data_dir)
-    splits = load_segmentation_data(
-        args.dataset,
-        args.data_dir,
-        args.protocol,
-        validation_fraction=args.validation_fraction,
-        seed=args.seed,
-        skip_bad=args.skip_bad,
-        allow_partial=args.allow_partial,
-    )
-    if "test" not in splits and "validation" not in splits:
-        raise ValueError(f"data set {args.dataset} leaves nothing to score: raise validation_fraction above 0")
-    return spec, dict(splits)
-
-
-def _build_network(args: TrainArguments, spec: DatasetSpec) -> tuple[TopoSamForSegmentation, AdapterSettings]:
-    form = preset_network_settings(args.preset)
-    if args.detail_channels is not None:
-        if form.get("detail_channels") == 0 and args.detail_channels:
-            raise ValueError(f"preset {args.preset!r} has no detail branch, got detail_channels={args.detail_channels}")
-        form["detail_channels"] = args.detail_channels
-    form["tile_size"] = args.tile_size or spec.tile_size
-    if args.image_size is not None:
-        form["image_size"] = args.image_size
-    network = TopoSamForSegmentation.from_pretrained(args.base, **form)
-    settings = AdapterSettings(
-        base=public_base_name(network.name_or_path),
-        preset=args.preset,
-        image_size=network.config.image_size,
-        tile_size=network.config.tile_size,
-        detail_channels=network.config.detail_channels,
-        spatial_adapter_form=network.config.spatial_adapter_form,
-        use_sam=network.config.use_sam,
-        view=spec.view,
-        threshold=args.threshold,
-        dataset=spec.name,
-    )
-    return network, settings
-
-
-def _build_criterion(args: TrainArguments, rows: Sequence[dict], settings: AdapterSettings) -> TopoLoss:
-    iterations = args.skeleton_iterations
-    if iterations is None:
-        whole = settings.tile_size if settings.view == "whole" else None
-        # The first opening already takes one pixel off each side.
-        half_width = largest_half_width(rows, whole_tile_size=whole)
-        iterations = min(max(half_width - 1, 1), _MOST_ITERATIONS)
-    return TopoLoss(
-        iterations=iterations,
-        cldice_weight=args.cldice_weight,
-        schedule=args.cldice_schedule,
-        target_skeleton=args.target_skeleton,
-    )
-
-
-def _tiles(args: TrainArguments, rows: Sequence[dict], settings: AdapterSettings, processes: int) -> TileDataset:
-    """Tiles enough for an epoch of 100 steps, so that small data sets do not spend their time between epochs."""
-    tiles_an_epoch = _STEPS_AN_EPOCH * args.batch_size * args.gradient_accumulation_steps * processes
-    return TileDataset(
-        rows,
-        settings.tile_size,
-        view=settings.view,
-        tiles_per_image=math.ceil(tiles_an_epoch / len(rows)),
-        seed=args.seed,
-        augmentation=Augmentation() if args.augmentation else None,
-        image_mean=settings.image_mean,
-        image_std=settings.image_std,
-        with_skeleton=args.target_skeleton == "hard",
-    )
-
-
-def _parameter_groups(model: PeftModel, criterion: TopoLoss, weight_decay: float) -> list[dict]:
-    """Matrices and kernels decay; norms, biases and the objective's own weights do not."""
-    trained = [p for p in (*model.parameters(), *criterion.parameters()) if p.requires_grad]
-    return [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-
-
-def _precision(choice: str) -> str:
-    """`auto` is bf16 where it is faster: on GPUs that have it, and on CPUs with bf16 instructions."""
-    if choice != "auto":
-        return choice
-    if torch.cuda.is_available():
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
-    return "bf16" if torch.cpu._is_avx512_bf16_supported() else "no"
+def _require_same_run(run: Path, args: TrainArguments, processes: int) -> None:
+    """Before anything is read or written: a checkpoint goes on with the settings that it began with."""
+    note = read_note(run / _CHECKPOINT)
+    changed = _changed_settings(note["arguments"], asdict(args))
+    if note["processes"] != processes:
+        changed.append(f"the number of processes was {note['processes']}, is {processes}")
+    if changed:
+        raise ValueError(f"cannot resume {run} with other settings: {'; '.join(changed)}")
 
 
 def _changed_settings(before: dict, now: dict) -> list[str]:
-    ignored = {"resume", "output_dir", "num_workers", "log_with", "data_dir"}
+    ignored = {"resume", "output_dir", "num_workers", "num_threads", "log_with", "data_dir"}
     return [
         f"{name} was {before.get(name)!r}, is {value!r}"
         for name, value in now.items()
@@ -379,5 +299,6 @@ def _metrics(
 
 def _write_card(run: Path, args: TrainArguments, settings: AdapterSettings, metrics: dict, table: list[dict]) -> None:
     """The model card; PEFT's own README.md in the adapter's directory gives way to it."""
-    card = render_model_card({**asdict(args), **asdict(settings)}, metrics, parameters=table)
+    described = {**asdict(args), **asdict(settings), "thin_structures": settings.view == "tiles"}
+    card = render_model_card(described, metrics, parameters=table)
     card.save(run / "adapter" / "README.md")

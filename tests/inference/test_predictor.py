@@ -1,0 +1,175 @@
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from topolora_hf import AdapterSettings, DataError, Predictor, load_adapter
+from topolora_hf.data import normalise
+from topolora_hf.inference import find_images
+
+TILE = 48
+
+
+@pytest.fixture
+def adapter(make_adapter):
+    """An adapter whose predictions are neither all 0 nor all 1, on a base that reads 64 x 64 pixels."""
+    return load_adapter(make_adapter(detail_channels=4, image_size=64, tile_size=TILE)[1])
+
+
+def photograph(height: int, width: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@torch.no_grad()
+def direct(model, image: np.ndarray) -> np.ndarray:
+    return model(pixel_values=normalise(image)[None]).logits.sigmoid()[0, 0].numpy()
+
+
+def test_one_tile_is_one_forward_pass(adapter):
+    image = photograph(TILE, TILE)
+    probability = Predictor(adapter, device="cpu").probability(image)
+    assert probability.dtype == np.float32
+    assert 0.05 < probability.std()
+    np.testing.assert_allclose(probability, direct(adapter, image), atol=1e-5)
+
+
+@pytest.mark.parametrize("height, width", [(20, 31), (48, 20), (100, 50), (49, 131)])
+def test_images_of_any_size_give_maps_of_their_size(adapter, height, width):
+    prediction = Predictor(adapter, device="cpu")(photograph(height, width))
+    assert prediction.probability.shape == prediction.mask.shape == prediction.image.shape[:2] == (height, width)
+    assert prediction.mask.dtype == bool
+    assert 0 <= prediction.probability.min() <= prediction.probability.max() <= 1
+    assert prediction.overlay().size == (width, height)
+
+
+def test_an_image_smaller_than_a_tile_is_padded_with_the_mean_colour(adapter):
+    image = photograph(TILE, 30)
+    padded = F.pad(normalise(image), (9, 9, 0, 0))[None]
+    with torch.no_grad():
+        expected = adapter(pixel_values=padded).logits.sigmoid()[0, 0, :, 9:39].numpy()
+    np.testing.assert_allclose(Predictor(adapter, device="cpu").probability(image), expected, atol=1e-5)
+
+
+def test_how_many_tiles_run_at_once_does_not_matter(adapter):
+    image = photograph(100, 131)
+    maps = [Predictor(adapter, device="cpu", tile_batch=count).probability(image) for count in (1, 3, 64)]
+    for other in maps[1:]:
+        np.testing.assert_allclose(other, maps[0], atol=1e-5)
+
+
+def test_far_from_its_edge_a_tile_decides_alone(adapter):
+    """Where only one tile reaches, blending changes nothing."""
+    image = photograph(TILE, 3 * TILE)
+    probability = Predictor(adapter, device="cpu", overlap=0).probability(image)
+    for left in (0, TILE, 2 * TILE):
+        expected = direct(adapter, image[:, left : left + TILE])
+        np.testing.assert_allclose(probability[:, left : left + TILE], expected, atol=1e-5)
+
+
+def test_view_whole_resizes_the_image_to_a_tile_and_the_logits_back(adapter):
+    adapter.adapter_settings.view = "whole"
+    image = photograph(60, 97)
+    resized = F.interpolate(normalise(image)[None], (TILE, TILE), mode="bilinear", antialias=True)
+    with torch.no_grad():
+        logits = F.interpolate(adapter(pixel_values=resized).logits, (60, 97), mode="bilinear")
+    probability = Predictor(adapter, device="cpu").probability(image)
+    np.testing.assert_allclose(probability, logits.sigmoid()[0, 0].numpy(), atol=1e-5)
+    tile = photograph(TILE, TILE)
+    expected = direct(adapter, tile)
+    np.testing.assert_allclose(Predictor(adapter, device="cpu").probability(tile), expected, atol=1e-5)
+
+
+def test_a_file_a_pil_image_and_an_array_are_the_same(adapter, tmp_path):
+    image = photograph(50, 60)
+    Image.fromarray(image).save(tmp_path / "photo.png")
+    predictor = Predictor(adapter, device="cpu")
+    expected = predictor(image).probability
+    for source in (tmp_path / "photo.png", str(tmp_path / "photo.png"), Image.fromarray(image)):
+        np.testing.assert_array_equal(predictor(source).probability, expected)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "I;16", "1", "P"])
+def test_an_opened_image_of_any_mode_is_read_as_its_file(adapter, tmp_path, mode):
+    colours = Image.fromarray(photograph(20, 30))
+    if mode == "I;16":
+        image = Image.fromarray(np.asarray(colours)[..., 0].astype(np.uint16) * 200)
+    else:
+        image = colours.convert(mode)
+    if mode == "RGBA":
+        image.putalpha(colours.convert("L"))
+    image.save(tmp_path / "photo.png")
+    predictor = Predictor(adapter, device="cpu")
+    from_file, from_image = predictor(tmp_path / "photo.png"), predictor(image)
+    assert from_file.image.shape == (20, 30, 3) and from_file.image.std() > 10
+    np.testing.assert_array_equal(from_image.image, from_file.image)
+
+
+def test_the_model_is_put_in_evaluation_mode(adapter):
+    predictor = Predictor(adapter.train(), device="cpu")
+    predictor.probability(photograph(TILE, TILE))
+    assert not adapter.training
+    assert torch.is_grad_enabled()
+
+
+def test_training_goes_on_after_a_prediction(make_adapter):
+    """The interpolated position embedding that a prediction caches may be used with gradients afterwards."""
+    model = load_adapter(make_adapter(detail_channels=4)[1], is_trainable=True)
+    Predictor(model, device="cpu").probability(photograph(TILE, TILE))
+    model.train()(pixel_values=torch.rand(1, 3, TILE, TILE)).logits.sum().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters() if parameter.requires_grad)
+
+
+def test_a_mask_file_holds_0_and_255_and_a_probability_file_16_bits(adapter, tmp_path):
+    prediction = Predictor(adapter, device="cpu")(photograph(50, 60))
+    prediction.save_mask(tmp_path / "mask.png")
+    prediction.save_probability(tmp_path / "probability.png")
+    mask = np.asarray(Image.open(tmp_path / "mask.png"))
+    np.testing.assert_array_equal(mask, 255 * prediction.mask.astype(np.uint8))
+    stored = np.asarray(Image.open(tmp_path / "probability.png"))
+    np.testing.assert_allclose(stored / 65535, prediction.probability, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "image, message",
+    [
+        (np.zeros((4, 5), np.uint8), r"got uint8 \(4, 5\)"),
+        (np.zeros((4, 5, 4), np.uint8), r"\(4, 5, 4\)"),
+        (np.zeros((4, 5, 3), np.float32), "got float32"),
+    ],
+)
+def test_an_array_of_another_kind_is_refused(adapter, image, message):
+    with pytest.raises(ValueError, match=message):
+        Predictor(adapter, device="cpu")(image)
+
+
+def test_an_unreadable_file_is_named(adapter, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match="broken.png"):
+        Predictor(adapter, device="cpu")(tmp_path / "broken.png")
+
+
+def test_settings_must_be_there_and_in_range(adapter):
+    with pytest.raises(ValueError, match="no adapter_settings"):
+        Predictor(adapter.get_base_model(), device="cpu")
+    settings = AdapterSettings(base="none")
+    for wrong in ({"overlap": 1.0}, {"overlap": -0.1}, {"tile_batch": 0}):
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))}|tile batch"):
+            Predictor(adapter, settings, device="cpu", **wrong)
+
+
+def test_find_images_takes_files_folders_and_globs_each_image_once(tmp_path):
+    for name in ("b.png", "a.JPG", "notes.txt", "._a.JPG", "deep/c.tif"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "folder.png").mkdir()
+
+    def names(*patterns):
+        return [path.relative_to(tmp_path).as_posix() for path in find_images([tmp_path / p for p in patterns])]
+
+    assert names(".") == ["a.JPG", "b.png"]
+    assert names("*.png", ".", "b.png") == ["b.png", "a.JPG"]
+    assert names("**/*") == ["a.JPG", "b.png", "deep/c.tif"]
+    for nothing in ("absent.png", "*.bmp", "folder.png"):
+        with pytest.raises(DataError, match=f"no images at .*{nothing.replace('*', '.')}"):
+            names(nothing)

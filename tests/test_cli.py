@@ -1,0 +1,274 @@
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from accelerate.state import AcceleratorState, GradientState
+from PIL import Image
+
+from topolora_hf import TrainArguments, cli, load_segmentation_data
+
+FEW_STEPS = "--image_size 64 --tile_size 48 --max_steps 1 --batch_size 1 --num_workers 0 --mixed_precision no".split()
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerate_state():
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
+
+
+@pytest.fixture
+def call(monkeypatch, tmp_path):
+    """`call(main, *words)`: a command in an empty working directory."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(main, *words) -> None:
+        monkeypatch.setattr(sys, "argv", ["command", *map(str, words)])
+        main()
+
+    return run
+
+
+@pytest.fixture
+def fails(call, capsys):
+    """`fails(main, *words)` -> the message with which the command ends, exit status not 0."""
+
+    def run(main, *words) -> str:
+        with pytest.raises(SystemExit) as exit:
+            call(main, *words)
+        assert exit.value.code not in (None, 0)
+        message = exit.value.code if isinstance(exit.value.code, str) else capsys.readouterr().err
+        assert "Traceback" not in message
+        return message
+
+    return run
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """Eight images with masks, `data/images/0.png` to `7.png`, beside their masks."""
+    for number in range(8):
+        rng = np.random.default_rng(number)
+        mask = np.zeros((60, 70), np.uint8)
+        mask[10 + 4 * number : 13 + 4 * number] = 255
+        image = rng.integers(0, 80, (60, 70, 3), dtype=np.uint8) + mask[..., None] // 2
+        save(tmp_path / "data" / "images" / f"{number}.png", image)
+        save(tmp_path / "data" / "masks" / f"{number}.png", mask)
+    return tmp_path / "data"
+
+
+def save(path: Path, array: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path)
+    return path
+
+
+def train(*words):
+    return (cli.train_main, "--base", "tiny", *FEW_STEPS, "--output_dir", "run", *words)
+
+
+def mask_names(directory: str) -> set[str]:
+    return {path.name for path in Path(directory).glob("*_mask.png")}
+
+
+def test_train_score_and_predict_from_a_folder(call, folder, capsys):
+    call(*train("--dataset", folder))
+    metrics = json.loads(Path("run/metrics.json").read_text())
+    assert (metrics["dataset"], metrics["split"], metrics["n"]) == ("data", "test", 1)
+    assert f"dice_before            {metrics['dice_before']:.4f}" in capsys.readouterr().out
+
+    call(cli.score_main, "--adapter", "run/adapter", "--dataset", folder)
+    again = json.loads(Path("scores/metrics.json").read_text())
+    for name in ("dataset", "split", "threshold", "n"):
+        assert again[name] == metrics[name]
+    assert again["dice"] == pytest.approx(metrics["dice"], abs=1e-6)
+    assert Path("scores/per_image.csv").read_text().count("\n") == 2
+
+    call(cli.predict_main, "--adapter", "run/adapter", "--images", folder / "images", "--probability", "True")
+    assert mask_names("predictions") == {f"{number}_mask.png" for number in range(8)}
+    assert Image.open("predictions/0_mask.png").size == (70, 60)
+    assert Path("predictions/0_probability.png").exists() and Path("predictions/0_overlay.png").exists()
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_validation_images_scored_are_those_that_this_seed_left_out_of_training(call, folder, make_adapter, seed):
+    flags = ("--seed", seed, "--validation_fraction", "0.4", "--split", "validation")
+    call(cli.score_main, "--adapter", make_adapter()[1], "--dataset", folder, *flags)
+    ids = [line.split(",")[0] for line in Path("scores/per_image.csv").read_text().splitlines()[1:]]
+    splits = load_segmentation_data(str(folder), seed=seed, validation_fraction=0.4)
+    assert ids == [row["id"] for row in splits["validation"]]
+    assert ids != [
+        row["id"] for row in load_segmentation_data(str(folder), seed=2, validation_fraction=0.4)["validation"]
+    ]
+
+
+def test_predict_takes_a_file_a_folder_and_a_glob(call, make_adapter, tmp_path):
+    adapter = make_adapter()[1]
+    for name in ("a.png", "b.jpg", "c.png"):
+        save(tmp_path / "photos" / name, np.zeros((50, 40, 3), np.uint8))
+    words = ("--adapter", adapter, "--overlay", "False", "--images")
+    call(cli.predict_main, *words, "photos/a.png", "--output_dir", "one")
+    call(cli.predict_main, *words, "photos", "--output_dir", "all")
+    call(cli.predict_main, *words, "photos/*.png", "photos/b.jpg", "--output_dir", "several")
+    assert mask_names("one") == {"a_mask.png"}
+    assert mask_names("all") == mask_names("several") == {"a_mask.png", "b_mask.png", "c_mask.png"}
+    assert not list(Path("all").glob("*overlay*"))
+
+
+def test_images_of_equal_names_do_not_overwrite_each_other(call, fails, make_adapter, tmp_path):
+    adapter = make_adapter()[1]
+    for name in ("x/a.png", "x/a.jpg", "y/a.png"):
+        save(tmp_path / name, np.zeros((50, 40, 3), np.uint8))
+    call(cli.predict_main, "--adapter", adapter, "--images", "x")
+    assert mask_names("predictions") == {"a.png_mask.png", "a.jpg_mask.png"}
+    assert "a.png" in fails(cli.predict_main, "--adapter", adapter, "--images", "x", "y")
+
+
+def test_the_threshold_flag_wins_over_the_adapters(call, fails, make_adapter, tmp_path):
+    adapter = make_adapter()[1]
+    save(tmp_path / "a.png", np.zeros((50, 40, 3), np.uint8))
+    for threshold, expected in (("0", 255), ("1", 0)):
+        call(cli.predict_main, "--adapter", adapter, "--images", "a.png", "--threshold", threshold)
+        assert np.unique(np.asarray(Image.open("predictions/a_mask.png"))).tolist() == [expected]
+    message = fails(cli.predict_main, "--adapter", adapter, "--images", "a.png", "--threshold", "1.5")
+    assert "threshold must be in [0, 1], got 1.5" in message
+
+
+def test_an_adapter_of_a_local_base_predicts_when_told_where_the_base_is(
+    call, fails, make_adapter, stock_sam, tmp_path
+):
+    base = stock_sam("small")
+    adapter = make_adapter(base=base, detail_channels=4)[1]
+    save(tmp_path / "a.png", np.zeros((50, 40, 3), np.uint8))
+    words = ("--adapter", adapter, "--images", "a.png")
+    message = fails(cli.predict_main, *words)
+    assert "on the base stock-sam-small" in message and "--base" in message
+    call(cli.predict_main, *words, "--base", base)
+    assert mask_names("predictions") == {"a_mask.png"}
+
+
+def test_a_base_that_cannot_be_downloaded_is_named_with_the_way_out(fails, folder):
+    message = fails(cli.train_main, "--dataset", folder, "--output_dir", "run")
+    assert "facebook/sam-vit-base" in message and "--base tiny" in message
+
+
+def test_a_settings_file_is_read_and_flags_win_over_it(call, folder, tmp_path):
+    lines = ["base: tiny", "max_steps: 1", "image_size: 64", "tile_size: 48", "batch_size: 1", "num_workers: 0"]
+    lines += ["mixed_precision: no", "learning_rate: 1e-4", "log_with: null", "augmentation: false", "seed: 1"]
+    (tmp_path / "settings.yaml").write_text("\n".join([f"dataset: {folder}", *lines]))
+    call(cli.train_main, "settings.yaml", "--seed", "3", "--output_dir", "run")
+    settings = json.loads(Path("run/train_args.json").read_text())
+    assert settings["seed"] == 3
+    assert (settings["learning_rate"], settings["mixed_precision"]) == (1e-4, "no")
+    assert (settings["augmentation"], settings["log_with"]) == (False, None)
+
+
+def test_a_json_file_of_settings_may_hold_a_list(call, make_adapter, tmp_path):
+    images = [str(save(tmp_path / name, np.zeros((50, 40, 3), np.uint8))) for name in ("a.png", "b.png")]
+    settings = {"adapter": str(make_adapter()[1]), "images": images, "threshold": 0.25, "overlay": False}
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    call(cli.predict_main, "settings.json")
+    assert mask_names("predictions") == {"a_mask.png", "b_mask.png"}
+
+
+@pytest.mark.parametrize("text", ["- drive", "dataset: {name: drive}", "dataset: [drive", "drive"])
+def test_a_file_that_is_no_list_of_settings_is_named(fails, tmp_path, text):
+    (tmp_path / "settings.yaml").write_text(text)
+    assert "settings.yaml" in fails(cli.train_main, "settings.yaml")
+
+
+def test_an_unknown_setting_is_named(fails, tmp_path):
+    (tmp_path / "settings.yaml").write_text("dataset: synthetic\nmax_stepz: 3")
+    assert "max_stepz" in fails(cli.train_main, "settings.yaml")
+    assert "--stepz" in fails(*train("--dataset", "synthetic", "--stepz", "3"))
+
+
+def test_an_unknown_data_set_lists_the_names(fails):
+    message = fails(*train("--dataset", "retina"))
+    assert message.startswith("error: unknown data set 'retina'")
+    for name in ("drive", "kvasir", "synthetic", "folder"):
+        assert name in message
+
+
+def test_a_wrong_layout_says_what_was_expected(fails, folder):
+    message = fails(*train("--dataset", "drive", "--data_dir", folder))
+    assert "1st_manual" in message and str(folder) in message
+    assert "data_dir" in fails(*train("--dataset", "drive"))
+
+
+@pytest.mark.parametrize("command", ["train", "score"])
+def test_every_bad_file_is_named(fails, folder, command, make_adapter):
+    words = train("--dataset", folder)
+    if command == "score":
+        words = (cli.score_main, "--adapter", make_adapter()[1], "--dataset", folder)
+    (folder / "images" / "0.png").write_bytes(b"no image")
+    (folder / "masks" / "1.png").unlink()
+    save(folder / "masks" / "2.png", np.zeros((60, 71), np.uint8))
+    message = fails(*words)
+    for text in ("images/0.png", "images/1.png", "2.png is 70x60", "2.png is 71x60", "skip_bad"):
+        assert text in message
+    assert not Path("run").exists() and not Path("scores").exists()
+
+
+def test_skip_bad_leaves_out_what_is_bad(call, folder):
+    for number in (0, 1):
+        (folder / "masks" / f"{number}.png").unlink()
+    call(*train("--dataset", folder, "--skip_bad"))
+    assert json.loads(Path("run/metrics.json").read_text())["n"] == 1
+
+
+def test_an_empty_folder_and_masks_without_foreground_are_errors(fails, folder, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert "empty" in fails(*train("--dataset", tmp_path / "empty"))
+    for path in (folder / "masks").iterdir():
+        save(path, np.zeros((60, 70), np.uint8))
+    message = fails(*train("--dataset", folder))
+    assert "foreground" in message and "masks/3.png" in message
+
+
+def test_a_folder_without_training_images_is_an_error(fails, folder, tmp_path):
+    (tmp_path / "only" / "test").parent.mkdir()
+    folder.rename(tmp_path / "only" / "test")
+    assert "no train split" in fails(*train("--dataset", tmp_path / "only"))
+
+
+def test_an_image_that_cannot_be_read_is_named_at_prediction(fails, make_adapter, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    assert "broken.png" in fails(cli.predict_main, "--adapter", make_adapter()[1], "--images", "broken.png")
+    assert "absent" in fails(cli.predict_main, "--adapter", make_adapter()[1], "--images", "absent/*.png")
+
+
+def test_an_adapter_that_is_none_is_named(fails, tmp_path):
+    (tmp_path / "nothing").mkdir()
+    save(tmp_path / "a.png", np.zeros((50, 40, 3), np.uint8))
+    message = fails(cli.predict_main, "--adapter", "nothing", "--images", "a.png")
+    assert "nothing holds no topolora_config.json" in message
+    message = fails(cli.score_main, "--adapter", "no/such/adapter", "--dataset", "synthetic")
+    assert "no adapter at no/such/adapter" in message
+
+
+def test_a_split_that_is_not_there_is_named(fails, folder, make_adapter):
+    words = ("--adapter", make_adapter()[1], "--dataset", folder, "--validation_fraction", "0", "--split", "validation")
+    assert "no split 'validation', but train, test" in fails(cli.score_main, *words)
+
+
+def test_the_installed_command_says_what_it_can_do(call, fails, capsys):
+    with pytest.raises(SystemExit) as exit:
+        call(cli.main, "--help")
+    assert exit.value.code == 0
+    assert "predict" in capsys.readouterr().out
+    assert "no command" in fails(cli.main)
+    assert "unknown command 'segment'" in fails(cli.main, "segment")
+    assert "--adapter" in fails(cli.main, "predict")
+
+
+def test_help_shows_every_setting_with_its_text(call, capsys):
+    with pytest.raises(SystemExit) as exit:
+        call(cli.train_main, "--help")
+    assert exit.value.code == 0
+    shown = "".join(capsys.readouterr().out.split())
+    for name, field in TrainArguments.__dataclass_fields__.items():
+        assert f"--{name}" in shown
+        assert "".join(field.metadata["help"].split()) in shown, name

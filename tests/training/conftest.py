@@ -1,0 +1,54 @@
+"""Rows, settings and fresh Accelerate state for runs that take a second or two."""
+
+import numpy as np
+import pytest
+from accelerate.state import AcceleratorState, GradientState
+
+from topolora_hf import TrainArguments
+
+
+def _rows(count: int, first: int = 0, size: tuple[int, int] = (72, 80)) -> list[dict]:
+    """Bright crosses of width 3 on a dark, noisy background."""
+    rows = []
+    for number in range(first, first + count):
+        rng = np.random.default_rng(number)
+        mask = np.zeros(size, np.uint8)
+        y, x = (int(rng.integers(4, side - 8)) for side in size)
+        mask[y : y + 3] = mask[:, x : x + 3] = 1
+        image = rng.integers(0, 80, (*size, 3), dtype=np.uint8) + 120 * mask[..., None]
+        rows.append({"id": f"image{number}", "image": image, "mask": mask, "valid_mask": np.ones(size, bool)})
+    return rows
+
+
+@pytest.fixture(scope="session")
+def make_rows():
+    """`make_rows(count, first=0)`: decoded rows named image0, image1, ..."""
+    return _rows
+
+
+@pytest.fixture(scope="session")
+def splits():
+    return {"train": _rows(3), "validation": _rows(1, first=3), "test": _rows(3, first=4)}
+
+
+@pytest.fixture
+def make_arguments(tmp_path, stock_sam):
+    """`make_arguments(name="run", **settings)`: a few float32 steps on a small stock SAM."""
+
+    def make(name: str = "run", **settings) -> TrainArguments:
+        few = {"image_size": 64, "tile_size": 48, "detail_channels": 4, "max_steps": 2, "batch_size": 2}
+        few |= {"num_workers": 0, "mixed_precision": "no", "log_every": 1, "score_untrained": False}
+        few |= {"learning_rate": 1e-3, "detail_learning_rate": 1e-3}
+        return TrainArguments(
+            **{"dataset": "crosses", "base": stock_sam("small"), "output_dir": str(tmp_path / name), **few, **settings}
+        )
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerate_state():
+    """Accelerate keeps the precision and the loaders of one run for the next in the same process."""
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()

@@ -1,0 +1,301 @@
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from topolora_hf import (
+    PRESETS,
+    DataError,
+    Predictor,
+    TopoLoss,
+    TopoSamForSegmentation,
+    create_adapter,
+    load_adapter,
+    train,
+)
+from topolora_hf.metrics import score_image
+from topolora_hf.training import loop, setup
+from topolora_hf.training.checkpoints import read_note
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+def history_of(args) -> list[dict]:
+    with (Path(args.output_dir) / "history.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def column(args, name: str) -> list[float]:
+    return [float(row[name]) for row in history_of(args) if row[name]]
+
+
+def adapter_bytes(args) -> bytes:
+    return (Path(args.output_dir) / "adapter" / "adapter_model.safetensors").read_bytes()
+
+
+def test_a_run_fills_its_directory(make_arguments, splits):
+    args = make_arguments(score_untrained=True, evaluate_every=1)
+    returned = train(args, splits)
+    run = Path(args.output_dir)
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics == returned
+    assert list(metrics)[:8] == ["dataset", "split", "protocol", "preset", "base", "threshold", "seed", "dice"]
+    assert {"iou", "precision", "recall", "cldice", "n", "dice_before"} <= metrics.keys()
+    assert (metrics["dataset"], metrics["split"], metrics["protocol"], metrics["n"]) == ("crosses", "test", "native", 3)
+    with (run / "per_image.csv").open() as file:
+        assert [row["id"] for row in csv.DictReader(file)] == [row["id"] for row in splits["test"]]
+    assert [int(row["step"]) for row in history_of(args) if row["loss"]] == [1, 2]
+    assert len(column(args, "val_dice")) == 2
+    assert json.loads((run / "train_args.json").read_text())["max_steps"] == 2
+    for name in ("samples.png", "curves.png"):
+        Image.open(run / name).verify()
+
+
+def test_the_saved_adapter_has_the_scores_that_metrics_json_says(make_arguments, splits):
+    args = make_arguments(max_steps=3)
+    metrics = train(args, splits)
+    predictor = Predictor(load_adapter(Path(args.output_dir) / "adapter", base=args.base))
+    dice = [
+        score_image(predictor.probability(row["image"]), row["mask"], row["valid_mask"])["dice"]
+        for row in splits["test"]
+    ]
+    assert np.mean(dice) == pytest.approx(metrics["dice"], abs=1e-6)
+
+
+def test_dice_before_is_the_base_itself(make_arguments, splits):
+    args = make_arguments(score_untrained=True)
+    metrics = train(args, splits)
+    predictor = Predictor(load_adapter(Path(args.output_dir) / "adapter", base=args.base))
+    with predictor.model.disable_adapter():
+        dice = [score_image(predictor.probability(row["image"]), row["mask"])["dice"] for row in splits["test"]]
+    assert np.mean(dice) == pytest.approx(metrics["dice_before"], abs=1e-6)
+
+
+def test_training_learns(make_arguments, splits):
+    rates = {"learning_rate": 5e-3, "detail_learning_rate": 5e-3}
+    metrics = train(make_arguments(max_steps=60, score_untrained=True, **rates), splits)
+    assert metrics["dice"] > max(0.5, metrics["dice_before"] + 0.2)
+
+
+def test_every_trained_parameter_has_one_group_with_its_rate_and_decay(make_arguments, stock_sam):
+    args = make_arguments(learning_rate=0.5, detail_learning_rate=0.25, weight_decay=0.125)
+    network = TopoSamForSegmentation.from_pretrained(stock_sam("small"), detail_channels=4)
+    model, criterion = create_adapter(network), TopoLoss(schedule="adaptive")
+    groups = setup.parameter_groups(args, model, criterion)
+    grouped = [parameter for group in groups for parameter in group["params"]]
+    trained = [parameter for parameter in (*model.parameters(), *criterion.parameters()) if parameter.requires_grad]
+    assert sorted(map(id, grouped)) == sorted(map(id, trained))
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    for group in groups:
+        for parameter in group["params"]:
+            assert group["lr"] == (0.25 if "detail_branch" in names.get(id(parameter), "") else 0.5)
+            assert group["weight_decay"] == (0.125 if parameter.ndim > 1 else 0)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_trains(make_arguments, splits, preset):
+    channels = 4 if PRESETS[preset].detail_branch else None
+    args = make_arguments(preset=preset, detail_channels=channels)
+    assert np.isfinite(train(args, splits)["dice"])
+    load_adapter(Path(args.output_dir) / "adapter", base=args.base)
+
+
+def test_without_a_test_split_validation_is_scored_and_named(make_arguments, splits):
+    metrics = train(make_arguments(), {"train": splits["train"], "validation": splits["validation"]})
+    assert (metrics["split"], metrics["n"]) == ("validation", 1)
+
+
+def test_without_a_validation_split_there_are_no_validation_scores(make_arguments, splits):
+    args = make_arguments(evaluate_every=1)
+    assert train(args, {"train": splits["train"], "test": splits["test"]})["split"] == "test"
+    assert not [name for name in history_of(args)[0] if name.startswith("val_")]
+
+
+@pytest.mark.parametrize("there, message", [("train", "nothing to score"), ("test", "no train split")])
+def test_a_missing_split_is_an_error_that_says_so(make_arguments, splits, there, message):
+    with pytest.raises(DataError, match=message):
+        train(make_arguments(), {there: splits[there]})
+
+
+def test_fewer_images_than_a_batch_still_fill_one(make_arguments, make_rows):
+    args = make_arguments(batch_size=4)
+    train(args, {"train": make_rows(1), "test": make_rows(1, first=1)})
+    assert len(column(args, "loss")) == 2
+
+
+def test_accumulated_batches_are_one_large_batch(make_arguments, splits):
+    whole = make_arguments("whole", batch_size=4, max_steps=4)
+    parts = make_arguments("parts", batch_size=2, gradient_accumulation_steps=2, max_steps=4)
+    train(whole, splits)
+    train(parts, splits)
+    assert column(parts, "learning_rate") == column(whole, "learning_rate")
+    assert column(parts, "learning_rate")[-1] == 0
+    # The logged loss is that of all batches of a step, and the steps taken are the same.
+    np.testing.assert_allclose(column(parts, "loss"), column(whole, "loss"), rtol=1e-3)
+
+
+def test_the_same_seed_gives_the_same_adapter_and_another_seed_another(make_arguments, splits):
+    runs = [make_arguments(name, seed=seed) for name, seed in (("a", 0), ("b", 0), ("c", 1))]
+    for args in runs:
+        train(args, splits)
+    assert adapter_bytes(runs[0]) == adapter_bytes(runs[1]) != adapter_bytes(runs[2])
+
+
+def test_gradient_checkpointing_changes_nothing_but_memory(make_arguments, splits):
+    plain, recomputing = make_arguments("plain"), make_arguments("recomputing", gradient_checkpointing=True)
+    train(plain, splits)
+    train(recomputing, splits)
+    np.testing.assert_allclose(column(recomputing, "loss"), column(plain, "loss"), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"num_workers": 1}, {"gradient_accumulation_steps": 2, "cldice_schedule": "adaptive", "preset": "seglab"}],
+    ids=["plain", "worker", "accumulating, adaptive, BatchNorm"],
+)
+def test_a_resumed_run_ends_with_the_same_bytes(make_arguments, splits, monkeypatch, settings):
+    settings = {"max_steps": 8, "evaluate_every": 3, **settings}
+    if "preset" in settings:
+        settings["detail_channels"] = None
+    monkeypatch.setattr(setup, "_STEPS_AN_EPOCH", 2)
+    through, stopped = make_arguments("through", **settings), make_arguments("stopped", **settings)
+    train(through, splits)
+
+    class Stopped(Exception):
+        pass
+
+    step_batch = loop.Trainer._step_batch
+
+    def stop_inside_an_epoch(trainer, batch):
+        if trainer.step == 7:
+            raise Stopped
+        return step_batch(trainer, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Trainer, "_step_batch", stop_inside_an_epoch)
+        with pytest.raises(Stopped):
+            train(stopped, splits)
+    assert not (Path(stopped.output_dir) / "adapter").exists()
+    assert read_note(Path(stopped.output_dir) / "checkpoint")["step"] == 6
+    torch.rand(7)  # another process would be in another random state
+    stopped.resume = True
+    train(stopped, splits)
+    assert adapter_bytes(stopped) == adapter_bytes(through)
+    assert history_of(stopped) == history_of(through)
+
+
+def test_resuming_with_other_settings_is_refused_before_anything_is_written(make_arguments, splits):
+    args = make_arguments()
+    train(args, splits)
+    before = {path: path.read_bytes() for path in Path(args.output_dir).rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match="learning_rate was 0.001, is 0.5"):
+        train(make_arguments(learning_rate=0.5, resume=True), splits)
+    assert {path: path.read_bytes() for path in Path(args.output_dir).rglob("*") if path.is_file()} == before
+
+
+def test_resuming_without_a_checkpoint_is_an_error(make_arguments, splits):
+    with pytest.raises(FileNotFoundError, match="no checkpoint to resume from at .*checkpoint"):
+        train(make_arguments(resume=True), splits)
+
+
+def test_a_loss_that_is_not_finite_names_the_images(make_arguments, splits, monkeypatch):
+    def fail(criterion, logits, *_):
+        return [(logits.sum() * torch.nan)] * 4
+
+    class Losses(list):
+        @property
+        def total(self):
+            return self[0]
+
+    monkeypatch.setattr("topolora_hf.objective.TopoLoss.forward", lambda *args: Losses(fail(*args)))
+    with pytest.raises(FloatingPointError, match=r"nan at step 0 on images image\d, image\d"):
+        train(make_arguments(), splits)
+
+
+def test_nothing_local_is_published(make_arguments, splits, stock_sam):
+    args = make_arguments()
+    metrics = train(args, splits)
+    base = Path(stock_sam("small"))
+    assert metrics["base"] == base.name
+    adapter = Path(args.output_dir) / "adapter"
+    assert {file.name for file in adapter.iterdir()} == {
+        "README.md",
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "topolora_config.json",
+    }
+    for file in adapter.iterdir():
+        for local in (str(base.parent), str(adapter.parent), str(Path.home())):
+            assert local.encode() not in file.read_bytes(), (file.name, local)
+    assert json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"] == base.name
+    assert "Dice" in (adapter / "README.md").read_text()
+
+
+def test_an_adapter_is_no_base(make_arguments, splits, make_adapter):
+    adapter = str(make_adapter(detail_channels=4)[1])
+    with pytest.raises(ValueError, match=f"{adapter} is an adapter: a base is"):
+        train(make_arguments(base=adapter), splits)
+
+
+def test_the_checkpoint_holds_only_what_is_trained(make_arguments, splits):
+    args = make_arguments()
+    metrics = train(args, splits)
+    tensors = load_file(Path(args.output_dir) / "checkpoint" / "trained.safetensors")
+    trained = sum(tensor.numel() for name, tensor in tensors.items() if not name.endswith(".settings"))
+    assert trained == metrics["trainable_parameters"] < metrics["total_parameters"]
+
+
+def test_a_tracker_that_is_not_installed_is_an_error(make_arguments, splits, monkeypatch):
+    monkeypatch.setattr("accelerate.tracking.get_available_trackers", lambda: [])
+    with pytest.raises(ValueError, match="log_with=tensorboard"):
+        train(make_arguments(log_with="tensorboard"), splits)
+
+
+def test_two_processes_train_and_score_every_image_once(tmp_path, make_rows, stock_sam):
+    """Preset seglab has parameters that no loss reaches, and the adaptive schedule trains the objective."""
+    for split, count in (("train", 3), ("test", 3)):
+        for row in make_rows(count):
+            for kind, array in (("images", row["image"]), ("masks", row["mask"] * 255)):
+                (tmp_path / "data" / split / kind).mkdir(parents=True, exist_ok=True)
+                Image.fromarray(array).save(tmp_path / "data" / split / kind / f"{row['id']}.png")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command += [
+        str(PROJECT / "recipes" / "train.py"),
+        "--dataset",
+        str(tmp_path / "data"),
+        "--base",
+        stock_sam("small"),
+    ]
+    command += ["--preset", "seglab", "--cldice_schedule", "adaptive", "--max_steps", "3", "--image_size", "64"]
+    command += [
+        "--tile_size",
+        "48",
+        "--batch_size",
+        "2",
+        "--num_workers",
+        "0",
+        "--log_every",
+        "1",
+        "--learning_rate",
+        "1e-3",
+    ]
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    command += ["--output_dir", str(tmp_path / "run")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "run" / "per_image.csv").open() as file:
+        assert [row["id"] for row in csv.DictReader(file)] == ["image0", "image1", "image2"]
+    with (tmp_path / "run" / "history.csv").open() as file:
+        rates = [float(row["learning_rate"]) for row in csv.DictReader(file) if row["loss"]]
+    assert rates == pytest.approx([7.5e-4, 2.5e-4, 0])  # a cosine over three steps, whatever the number of processes
+    assert json.loads((tmp_path / "run" / "checkpoint" / "checkpoint.json").read_text())["processes"] == 2
+    printed = [line for line in done.stdout.splitlines() if line.startswith("dice ")]
+    assert len(printed) == 1
