@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.utils import SAFETENSORS_WEIGHTS_NAME
 from safetensors import SafetensorError, safe_open
@@ -314,6 +314,8 @@ def _find_file(name_or_path: str | Path, name: str, **hub_options) -> str:
         raise FileNotFoundError(f"no adapter at {name_or_path}: expected a directory or a Hub id such as org/name")
     try:
         return hf_hub_download(str(name_or_path), name, **hub_options)
+    except LocalEntryNotFoundError as error:
+        raise OSError(f"cannot reach the Hub, and {name_or_path} is not in the local cache: {error}") from error
     except EntryNotFoundError as error:
         raise FileNotFoundError(
             f"the Hub repository {name_or_path} holds no {name}: not an adapter of topolora_hf"

@@ -8,10 +8,16 @@ from .spatial_adapter import ZeroConv2d
 
 
 class ChannelNorm(nn.LayerNorm):
-    """LayerNorm over the channels of a (B, C, H, W) map: no batch statistics, so batch size 1 trains as any other."""
+    """LayerNorm over the channels of a (B, C, H, W) map: no batch statistics, so batch size 1 trains as any other.
+
+    It runs in the features' own precision (statistics are float32 inside): autocast would make full-resolution copies.
+    """
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        return super().forward(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        weight, bias = self.weight.to(features.dtype), self.bias.to(features.dtype)
+        with torch.autocast(features.device.type, enabled=False):
+            normed = F.layer_norm(features.permute(0, 2, 3, 1), self.normalized_shape, weight, bias, self.eps)
+        return normed.permute(0, 3, 1, 2)
 
 
 class ResidualBlock(nn.Module):
