@@ -9,7 +9,8 @@ from PIL import Image
 
 from topolora_hf import TrainArguments, cli, load_segmentation_data
 
-FEW_STEPS = "--image_size 64 --tile_size 48 --max_steps 1 --batch_size 1 --num_workers 0 --mixed_precision no".split()
+FEW_STEPS = "--image_size 64 --tile_size 48 --max_steps 1 --batch_size 1 --num_workers 0 --num_threads 1".split()
+FEW_STEPS += ["--mixed_precision", "no"]
 
 
 @pytest.fixture(autouse=True)
@@ -155,7 +156,15 @@ def test_a_base_that_cannot_be_downloaded_is_named_with_the_way_out(fails, folde
 
 
 def test_a_settings_file_is_read_and_flags_win_over_it(call, folder, tmp_path):
-    lines = ["base: tiny", "max_steps: 1", "image_size: 64", "tile_size: 48", "batch_size: 1", "num_workers: 0"]
+    lines = [
+        "base: tiny",
+        "max_steps: 1",
+        "image_size: 64",
+        "tile_size: 48",
+        "batch_size: 1",
+        "num_workers: 0",
+        "num_threads: 1",
+    ]
     lines += ["mixed_precision: no", "learning_rate: 1e-4", "log_with: null", "augmentation: false", "seed: 1"]
     (tmp_path / "settings.yaml").write_text("\n".join([f"dataset: {folder}", *lines]))
     call(cli.train_main, "settings.yaml", "--seed", "3", "--output_dir", "run")

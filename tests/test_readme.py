@@ -18,7 +18,7 @@ def run_directory(tmp_path_factory):
     folder = tmp_path_factory.mktemp("user")
     command = [sys.executable, "-m", "accelerate.commands.launch", str(PROJECT / "recipes/train.py")]
     command += ["--dataset", "synthetic", "--base", "tiny", "--max_steps", "2", "--batch_size", "2"]
-    command += ["--validation_fraction", "0.1", "--output_dir", "runs/drive", "--score_untrained", "False"]
+    command += ["--num_threads", "1", "--num_workers", "1", "--output_dir", "runs/drive", "--score_untrained", "False"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder / "runs/drive"

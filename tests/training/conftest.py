@@ -37,7 +37,7 @@ def make_arguments(tmp_path, stock_sam):
 
     def make(name: str = "run", **settings) -> TrainArguments:
         few = {"image_size": 64, "tile_size": 48, "detail_channels": 4, "max_steps": 2, "batch_size": 2}
-        few |= {"num_workers": 0, "mixed_precision": "no", "log_every": 1, "score_untrained": False}
+        few |= {"num_workers": 0, "num_threads": 1, "mixed_precision": "no", "log_every": 1, "score_untrained": False}
         few |= {"learning_rate": 1e-3, "detail_learning_rate": 1e-3}
         return TrainArguments(
             **{"dataset": "crosses", "base": stock_sam("small"), "output_dir": str(tmp_path / name), **few, **settings}
