@@ -329,3 +329,14 @@ def test_another_rank_keeps_the_presets_ratio_of_alpha(stock_sam):
     model = create_adapter(TopoSamForSegmentation.from_pretrained(stock_sam()), "topolora", rank=4)
     config = model.peft_config["default"]
     assert (config.r, config.lora_alpha) == (4, 8)
+
+
+@pytest.mark.parametrize("name", ["/nowhere", "a/b/c", "nowhere"])
+def test_what_is_neither_a_directory_nor_a_hub_id_is_named(name):
+    with pytest.raises(FileNotFoundError, match=f"no adapter at {name}: expected a directory or a Hub id"):
+        load_adapter(name)
+
+
+def test_a_hub_adapter_without_a_connection_says_so():
+    with pytest.raises(OSError, match="someone/vessels is no directory here.*the Hub cannot be reached"):
+        load_adapter("someone/vessels")

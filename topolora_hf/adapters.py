@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+from huggingface_hub.errors import EntryNotFoundError, HFValidationError, LocalEntryNotFoundError
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.utils import SAFETENSORS_WEIGHTS_NAME
 from safetensors import SafetensorError, safe_open
@@ -310,12 +310,17 @@ def _find_file(name_or_path: str | Path, name: str, **hub_options) -> str:
         if not (directory / name).is_file():
             raise FileNotFoundError(f"{directory} holds no {name}: it is not an adapter directory of topolora_hf")
         return str(directory / name)
+    nothing_there = f"no adapter at {name_or_path}: expected a directory or a Hub id such as org/name"
     if directory.exists() or str(name_or_path).count("/") != 1:
-        raise FileNotFoundError(f"no adapter at {name_or_path}: expected a directory or a Hub id such as org/name")
+        raise FileNotFoundError(nothing_there)
     try:
         return hf_hub_download(str(name_or_path), name, **hub_options)
+    except HFValidationError as error:
+        raise FileNotFoundError(nothing_there) from error
     except LocalEntryNotFoundError as error:
-        raise OSError(f"cannot reach the Hub, and {name_or_path} is not in the local cache: {error}") from error
+        raise OSError(
+            f"{name_or_path} is no directory here, nor in the local cache, and the Hub cannot be reached: {error}"
+        ) from error
     except EntryNotFoundError as error:
         raise FileNotFoundError(
             f"the Hub repository {name_or_path} holds no {name}: not an adapter of topolora_hf"
