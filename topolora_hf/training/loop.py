@@ -1,6 +1,5 @@
 """The training loop: one `accelerate.Accelerator`, one run directory."""
 
-import logging
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -31,8 +30,6 @@ from .checkpoints import load_checkpoint, read_note, save_checkpoint
 from .run_directory import write_history, write_json
 from .scoring import score_rows
 from .setup import build_accelerator, build_criterion, build_network, build_tiles, load_splits, parameter_groups
-
-logger = logging.getLogger(__name__)
 
 _CHECKPOINT = "checkpoint"
 
