@@ -70,14 +70,15 @@ class DetailBranch(nn.Module):
         half = self.encode2(self.down2(full))
         quarter = self.down4(half)
         from_sam = self.fuse(torch.cat([coarse_logits, embedding], dim=1))
-        quarter = quarter + _resize(from_sam, quarter.shape[-2:])
+        quarter = quarter + resize_bilinear(from_sam, quarter.shape[-2:])
         quarter = self.encode4(quarter)
         half = self.decode2(half + self.up2(quarter))
         full = self.decode1(full + self.up1(half))
         return self.correction(F.relu(self.norm(full)))
 
 
-def _resize(features: torch.Tensor, size: torch.Size) -> torch.Tensor:
+def resize_bilinear(features: torch.Tensor, size: torch.Size) -> torch.Tensor:
+    """(B, C, h, w) -> (B, C, *size); untouched, to the bit, when it has that size."""
     if features.shape[-2:] == size:
         return features
     return F.interpolate(features, tuple(size), mode="bilinear", align_corners=False)

@@ -11,7 +11,7 @@ from transformers.models.sam.modeling_sam import SamPreTrainedModel
 
 from ..objective import TopoLoss
 from .configuration import TopoSamConfig
-from .detail_branch import ChannelNorm, DetailBranch
+from .detail_branch import ChannelNorm, DetailBranch, resize_bilinear
 from .guards import check_adapter_keys, check_loaded_adapter
 from .spatial_adapter import SpatialAdapter, ZeroConv2d
 from .tile_scaling import TileScaling
@@ -84,7 +84,7 @@ class TopoSamForSegmentation(SamPreTrainedModel):
             ValueError: when the tiles are not T x T or the labels are of another size.
         """
         coarse_logits, embedding = self._run_sam(pixel_values)
-        logits = _resize(coarse_logits, pixel_values.shape[-2:])
+        logits = resize_bilinear(coarse_logits, pixel_values.shape[-2:])
         if self.detail_branch is not None:
             logits = logits + self.detail_branch(pixel_values, coarse_logits, embedding)
         loss = None
@@ -232,9 +232,3 @@ def _settings_of_adapter(name_or_path: str | Path):
     if (directory / "config.json").exists() or not (directory / SETTINGS_FILE).is_file():
         return None
     return AdapterSettings.from_pretrained(directory)
-
-
-def _resize(logits: torch.Tensor, size: torch.Size) -> torch.Tensor:
-    if logits.shape[-2:] == size:
-        return logits
-    return F.interpolate(logits, tuple(size), mode="bilinear", align_corners=False)
