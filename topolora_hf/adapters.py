@@ -126,7 +126,11 @@ class AdapterSettings:
 
 
 def create_adapter(
-    network: TopoSamForSegmentation, preset: str = "topolora", rank: int | None = None, lora_alpha: int | None = None
+    network: TopoSamForSegmentation,
+    preset: str = "topolora",
+    rank: int | None = None,
+    lora_alpha: int | None = None,
+    lora_layers: int | None = None,
 ) -> PeftModel:
     """Wraps a base for training: everything frozen but what the preset trains.
 
@@ -135,15 +139,22 @@ def create_adapter(
         preset: a name in `PRESETS`.
         rank: LoRA rank r in place of the preset's.
         lora_alpha: LoRA scaling in place of the preset's; by default the preset's ratio alpha / r is kept.
+        lora_layers: LoRA in this many of the encoder's last layers only; the frozen layers before them then need no
+            backward pass and no memory for it. None: in all.
 
     Raises:
-        ValueError: for an unknown preset, a rank for a preset without LoRA, or a base of another form.
+        ValueError: for an unknown preset, a rank or layers for a preset without LoRA, more layers than there are, or a
+            base of another form.
     """
     chosen = get_preset(preset)
     if rank is not None and (rank < 1 or not chosen.rank):
         raise ValueError(
             f"rank={rank}: preset {preset!r} " + ("needs a rank of 1 or more" if chosen.rank else "has no LoRA")
         )
+    depth = len(network.sam.vision_encoder.layers)
+    if lora_layers is not None and not (chosen.rank and 1 <= lora_layers <= depth):
+        allowed = f"needs 1 to {depth}" if chosen.rank else "has no LoRA"
+        raise ValueError(f"lora_layers={lora_layers}: preset {preset!r} {allowed}")
     _check_form(network, preset)
     # On a bare `SamModel` PEFT must fail, not leave out what it does not find. With LoRA its targets see to that.
     # Without, the decoder's names go without `sam.`: PEFT finds these parts there too, and misses their tensors.
@@ -157,11 +168,18 @@ def create_adapter(
     config = LoraConfig(
         r=rank or 1,
         lora_alpha=lora_alpha or round(rank * ratio) or 1,
-        target_modules=LORA_TARGETS if rank else NO_LORA_TARGETS,
+        target_modules=_lora_targets(depth, lora_layers) if rank else NO_LORA_TARGETS,
         modules_to_save=modules_to_save,
     )
     _use_public_name(network)
     return get_peft_model(network, config)
+
+
+def _lora_targets(depth: int, last: int | None) -> str:
+    """A pattern of the feed-forward layers of the encoder, of all `depth` or of the `last` ones."""
+    if last is None:
+        return LORA_TARGETS
+    return LORA_TARGETS.replace(r"\d+", f"(?:{'|'.join(map(str, range(depth - last, depth)))})")
 
 
 def get_preset(name: str) -> Preset:

@@ -8,7 +8,7 @@ SPATIAL_ADAPTER_FORMS = ("paper", "seglab")
 
 @strict
 class TopoSamConfig(SamConfig):
-    """Configuration of [`TopoSamForSegmentation`]: a `SamConfig` with five more fields.
+    """Configuration of [`TopoSamForSegmentation`]: a `SamConfig` with six more fields.
 
     `model_type` stays `"sam"`, so that stock SAM checkpoints load without a warning. `vision_config.image_size` stays
     the checkpoint's own. Every field may be given as a keyword argument of `TopoSamForSegmentation.from_pretrained`.
@@ -23,6 +23,9 @@ class TopoSamConfig(SamConfig):
             convolutions with BatchNorm).
         use_sam: False runs the detail branch alone, with SAM's logits and embedding zero: the comparison that shows
             what SAM adds.
+        fast_encoder: True runs SAM's encoder by this package's attention and feed-forward, which give the same values
+            up to rounding in a fraction of the memory. False runs transformers' own, for which `attn_implementation`
+            chooses the attention; giving that to `from_pretrained` means False.
     """
 
     image_size: int | None = None
@@ -30,6 +33,7 @@ class TopoSamConfig(SamConfig):
     detail_channels: int = 16
     spatial_adapter_form: str = "paper"
     use_sam: bool = True
+    fast_encoder: bool = True
 
     def __post_init__(self, **kwargs):
         if self.id2label is None:

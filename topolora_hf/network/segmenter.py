@@ -12,6 +12,7 @@ from transformers.models.sam.modeling_sam import SamPreTrainedModel
 from ..objective import TopoLoss
 from .configuration import TopoSamConfig
 from .detail_branch import ChannelNorm, DetailBranch, resize_bilinear
+from .encoder import count_frozen_layers, run_layers
 from .guards import check_adapter_keys, check_loaded_adapter
 from .spatial_adapter import SpatialAdapter, ZeroConv2d
 from .tile_scaling import TileScaling
@@ -68,6 +69,7 @@ class TopoSamForSegmentation(SamPreTrainedModel):
         labels: torch.Tensor | None = None,
         valid_mask: torch.Tensor | None = None,
         skeleton: torch.Tensor | None = None,
+        frozen_features: torch.Tensor | None = None,
     ) -> SemanticSegmenterOutput:
         """Segments a batch of tiles.
 
@@ -76,6 +78,7 @@ class TopoSamForSegmentation(SamPreTrainedModel):
             labels: (B, T, T) class indices (binary: 0 and 1), or (B, K, T, T) masks. With labels, the loss is given.
             valid_mask: (B, T, T), True where labels count (the field of view; not padding).
             skeleton: (B, K, T, T), or (B, T, T) when K = 1: hard skeleton of the labels; made here when it is missing.
+            frozen_features: what `encode_frozen` gave for these tiles, to go on from there.
 
         Returns:
             `logits` (B, K, T, T); `loss`, a scalar, when labels are given.
@@ -83,7 +86,7 @@ class TopoSamForSegmentation(SamPreTrainedModel):
         Raises:
             ValueError: when the tiles are not T x T or the labels are of another size.
         """
-        coarse_logits, embedding = self._run_sam(pixel_values)
+        coarse_logits, embedding = self._run_sam(pixel_values, frozen_features)
         logits = resize_bilinear(coarse_logits, pixel_values.shape[-2:])
         if self.detail_branch is not None:
             logits = logits + self.detail_branch(pixel_values, coarse_logits, embedding)
@@ -92,7 +95,18 @@ class TopoSamForSegmentation(SamPreTrainedModel):
             loss = self.criterion(logits, labels, valid_mask=valid_mask, skeleton=skeleton).total
         return SemanticSegmenterOutput(loss=loss, logits=logits)
 
-    def _run_sam(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    @torch.no_grad()
+    def encode_frozen(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """The part of the encoder that no training changes, (B, 3, T, T) -> tokens (B, S/16, S/16, hidden).
+
+        It ends before the first layer with LoRA in it. Tiles that come again (no augmentation) need it once.
+        """
+        frozen = slice(count_frozen_layers(self.sam.vision_encoder))
+        return self._run_layers(self._embed_patches(self.tile_scaling(pixel_values)), frozen)
+
+    def _run_sam(
+        self, pixel_values: torch.Tensor, frozen_features: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, 3, T, T) -> coarse logits (B, 1, S/4, S/4) and upscaled embedding (B, C/8, S/4, S/4)."""
         encoder_pixels = self.tile_scaling(pixel_values)
         if not self.tile_scaling.use_sam:
@@ -100,20 +114,29 @@ class TopoSamForSegmentation(SamPreTrainedModel):
             channels = self.config.mask_decoder_config.hidden_size // 8
             nothing = pixel_values.new_zeros(batch, channels + 1, quarter, quarter)
             return nothing[:, :1], nothing[:, 1:]
-        return self._decode(self.spatial_adapter(self._encode(encoder_pixels)))
+        return self._decode(self.spatial_adapter(self._encode(encoder_pixels, frozen_features)))
 
-    def _encode(self, encoder_pixels: torch.Tensor) -> torch.Tensor:
-        """(B, 3, S, S) -> image embedding (B, C, S/16, S/16), at any S.
-
-        SAM's encoder step by step: its own `forward` accepts its own image size only.
-        """
+    def _encode(self, encoder_pixels: torch.Tensor, frozen_features: torch.Tensor | None = None) -> torch.Tensor:
+        """(B, 3, S, S) -> image embedding (B, C, S/16, S/16); from `encode_frozen`'s features on, where given."""
         encoder = self.sam.vision_encoder
-        hidden_states = encoder.patch_embed.projection(encoder_pixels).permute(0, 2, 3, 1)
+        if frozen_features is None:
+            tokens = self._run_layers(self._embed_patches(encoder_pixels), slice(None))
+        else:
+            tokens = self._run_layers(frozen_features, slice(count_frozen_layers(encoder), None))
+        return encoder.neck(tokens)
+
+    def _embed_patches(self, encoder_pixels: torch.Tensor) -> torch.Tensor:
+        """(B, 3, S, S) -> (B, S/16, S/16, hidden), at any S: SAM's own `forward` accepts its own image size only."""
+        encoder = self.sam.vision_encoder
+        tokens = encoder.patch_embed.projection(encoder_pixels).permute(0, 2, 3, 1)
         if encoder.pos_embed is not None:
-            hidden_states = hidden_states + self._position_embedding(hidden_states.shape[1:3])
-        for layer in encoder.layers:
-            hidden_states = layer(hidden_states)
-        return encoder.neck(hidden_states)
+            tokens = tokens + self._position_embedding(tokens.shape[1:3])
+        return tokens
+
+    def _run_layers(self, tokens: torch.Tensor, layers: slice) -> torch.Tensor:
+        vision = self.config.vision_config
+        fast = self.config.fast_encoder and vision.use_rel_pos and not vision.attention_dropout
+        return run_layers(self.sam.vision_encoder, tokens, layers, fast)
 
     def _position_embedding(self, size: torch.Size) -> torch.Tensor:
         """(1, h, w, hidden): the encoder's `pos_embed`, interpolated to another size; cached unless it is trained."""
@@ -196,8 +219,10 @@ class TopoSamForSegmentation(SamPreTrainedModel):
 
         As with any transformers class, a directory of an adapter loads its base, in the form that the adapter needs,
         and then the adapter. `TopoSamConfig`'s fields are keyword arguments; `image_size` and `tile_size` win over what
-        a base's directory holds, never over an adapter's.
+        a base's directory holds, never over an adapter's. `attn_implementation` asks for transformers' own encoder.
         """
+        if "attn_implementation" in kwargs:
+            kwargs.setdefault("fast_encoder", False)
         if pretrained_model_name_or_path == TINY:
             return build_tiny(cls, **kwargs)
         settings = _settings_of_adapter(pretrained_model_name_or_path)

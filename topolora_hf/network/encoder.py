@@ -1,0 +1,48 @@
+"""SAM's image encoder at any size, in transformers' way or in ours, on the same modules and parameters."""
+
+import torch
+from torch import nn
+
+from .attention import vision_attention
+from .feed_forward import add_feed_forward
+
+
+def run_layers(encoder: nn.Module, tokens: torch.Tensor, layers: slice, fast: bool) -> torch.Tensor:
+    """Transformer layers of a `SamVisionEncoder`, (B, h, w, C) -> (B, h, w, C).
+
+    Args:
+        encoder: its layers, and whether they are checkpointed (`gradient_checkpointing_enable`).
+        tokens: what the first of them takes.
+        layers: which of them.
+        fast: by this package's exact attention and feed-forward; False runs transformers' own `SamVisionLayer`s.
+    """
+    for layer in encoder.layers[layers]:
+        if not fast:
+            tokens = layer(tokens)
+        elif encoder.gradient_checkpointing and encoder.training and _learns(layer, tokens):
+            tokens = encoder._gradient_checkpointing_func(run_layer, layer, tokens)
+        else:
+            tokens = run_layer(layer, tokens)
+    return tokens
+
+
+def run_layer(layer: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
+    """What a `SamVisionLayer` computes, by `vision_attention` and `add_feed_forward`."""
+    tokens = tokens + vision_attention(layer.attn, layer.layer_norm1(tokens), layer.window_size)
+    return add_feed_forward(layer, tokens)
+
+
+def _learns(layer: nn.Module, tokens: torch.Tensor) -> bool:
+    """Whether a backward pass reaches the layer: where it does not, nothing is kept that could be computed again."""
+    return torch.is_grad_enabled() and (
+        tokens.requires_grad or any(parameter.requires_grad for parameter in layer.parameters())
+    )
+
+
+def count_frozen_layers(encoder: nn.Module) -> int:
+    """How many layers, from the first, no training changes; 0 when what comes before them is trained."""
+    before = [encoder.pos_embed] if encoder.pos_embed is not None else []
+    if any(parameter.requires_grad for parameter in (*before, *encoder.patch_embed.parameters())):
+        return 0
+    trained = (any(parameter.requires_grad for parameter in layer.parameters()) for layer in encoder.layers)
+    return next((number for number, is_trained in enumerate(trained) if is_trained), len(encoder.layers))
