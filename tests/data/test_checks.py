@@ -95,3 +95,59 @@ def test_a_set_of_which_nothing_is_left_is_refused(folder):
         path.write_bytes(b"")
     with pytest.raises(DataError, match="no usable row"):
         load_segmentation_data(str(folder), skip_bad=True)
+
+
+def test_an_image_in_two_splits_is_refused_or_left_out_of_training(make_pairs, tmp_path):
+    make_pairs(tmp_path / "train", 4)
+    make_pairs(tmp_path / "test", 3, first=2)  # 2 and 3 are trained on, too
+    with pytest.raises(
+        DataError, match="(?s)2 of 7 rows.*in another split.*train/images/002.png = test/images/002.png"
+    ):
+        load_segmentation_data(str(tmp_path))
+    data = load_segmentation_data(str(tmp_path), skip_bad=True, validation_fraction=0)
+    assert {split: len(rows) for split, rows in data.items()} == {"train": 2, "test": 3}
+
+
+def test_a_copy_in_another_format_is_a_leak_too(make_pairs, tmp_path):
+    make_pairs(tmp_path / "train", 4)
+    make_pairs(tmp_path / "test", 1, image="images/copy{n}.bmp", mask="masks/copy{n}.png")
+    with pytest.raises(DataError, match="train/images/000.png = test/images/copy0.bmp"):
+        load_segmentation_data(str(tmp_path))
+
+
+def test_a_copy_inside_one_split_is_only_mentioned(make_pairs, tmp_path, caplog):
+    make_pairs(tmp_path / "train", 4)
+    make_pairs(tmp_path / "test", 1, first=20)
+    (tmp_path / "train/images/001.png").write_bytes((tmp_path / "train/images/000.png").read_bytes())
+    with caplog.at_level(logging.WARNING):
+        load_segmentation_data(str(tmp_path))
+    assert "there twice in one split: train/images/001.png = train/images/000.png" in caplog.text
+
+
+def test_grey_and_full_masks_are_mentioned_with_values_and_rule(folder, caplog):
+    levels = np.zeros((32, 40), np.uint8)
+    levels[:8], levels[8:16] = 90, 200
+    Image.fromarray(levels).save(folder / "masks/03.png")
+    Image.new("L", (40, 32), 255).save(folder / "masks/04.png")
+    Image.new("L", (40, 32)).save(folder / "masks/05.png")
+    with caplog.at_level(logging.WARNING):
+        data = load_segmentation_data(str(folder))
+    assert "1 masks are not binary: masks/03.png (3 values: 0, 90, 200)" in caplog.text
+    assert "1 masks are foreground everywhere: masks/04.png" in caplog.text
+    assert "masks/05.png" not in caplog.text
+    assert any("1 masks have no foreground: masks/05.png" in remark for remark in data.remarks)
+
+
+def test_mixed_sizes_are_remarked(make_pairs, save, tmp_path):
+    make_pairs(tmp_path, 4)
+    save(tmp_path / "images/big.png", "image", 9, (50, 60))
+    save(tmp_path / "masks/big.png", "mask", 9, (50, 60))
+    remarks = load_segmentation_data(str(tmp_path)).remarks
+    assert remarks == ("images have 2 sizes: 20x24 (4), 60x50 (1)",)
+
+
+def test_an_empty_field_of_view_is_a_problem(make_pairs, tmp_path):
+    make_pairs(tmp_path, 4, view="fov/{n:03d}.png")
+    Image.new("L", (20, 24)).save(tmp_path / "fov/002.png")
+    with pytest.raises(DataError, match="field of view shows nothing"):
+        load_segmentation_data(str(tmp_path))

@@ -1,3 +1,4 @@
+import gzip
 import io
 
 import numpy as np
@@ -27,6 +28,19 @@ def test_colour_files_of_every_format_read_as_rgb(tmp_path, suffix):
     image = decode_image(path)
     assert image.dtype == np.uint8 and image.shape == PICTURE.shape
     assert np.abs(image.astype(int) - PICTURE).mean() < 6
+
+
+def test_compressed_files_and_arrays_read_like_others(tmp_path):
+    (tmp_path / "a.ppm.gz").write_bytes(gzip.compress(encode(Image.fromarray(PICTURE), "PPM")))
+    np.save(tmp_path / "b.npy", PICTURE)
+    (tmp_path / "b.npy.gz").write_bytes(gzip.compress((tmp_path / "b.npy").read_bytes()))
+    for name in ("a.ppm.gz", "b.npy", "b.npy.gz"):
+        assert (decode_image(tmp_path / name) == PICTURE).all()
+    for number, mask in enumerate((SHAPE, SHAPE > 0, SHAPE[..., None] * 255, SHAPE.astype(float))):
+        np.save(tmp_path / f"{number}.npy", mask)
+        assert (decode_mask(tmp_path / f"{number}.npy") == SHAPE).all()
+    np.save(tmp_path / "grey.npy", SHAPE > 0)
+    assert (decode_image(tmp_path / "grey.npy") == SHAPE[..., None] * 255).all()
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGBA", "CMYK"])

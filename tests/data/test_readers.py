@@ -30,8 +30,8 @@ def make_drive(root, train=20, test=20):
     return root
 
 
-def make_folder(root, count, suffix="", masks="masks"):
-    for number in range(count):
+def make_folder(root, count, suffix="", masks="masks", first=0):
+    for number in range(first, first + count):
         save(root / "images" / f"{number:03d}.png", number)
         save(root / masks / f"{number:03d}{suffix}.png", number, "mask")
     return root
@@ -87,8 +87,9 @@ def test_drive_test_images_without_segmentations_are_explained(tmp_path):
 
 def test_wrong_layout_says_what_was_expected_and_found(tmp_path):
     save(tmp_path / "pictures" / "a.png")
-    for name in ("drive", "kvasir", "folder"):
-        with pytest.raises(DataError, match=r"(?s)Expected:.*images.*Found: pictures/"):
+    (tmp_path / "readme.txt").write_text("")
+    for name in ("drive", "kvasir", "folder", "stare", "chase_db1", "sl_ssdd"):
+        with pytest.raises(DataError, match=r"(?s)Expected:.*(Image|images).*Found: pictures/"):
             load_segmentation_data(name, str(tmp_path))
 
 
@@ -111,7 +112,7 @@ def test_kvasir_uses_the_authors_lists_where_they_lie(tmp_path):
 
 def test_split_folders_are_kept_and_no_test_split_is_invented(tmp_path):
     make_folder(tmp_path / "train", 6)
-    make_folder(tmp_path / "validation", 3)
+    make_folder(tmp_path / "validation", 3, first=100)
     for name in ("kvasir", "folder"):
         data = load_segmentation_data(name, str(tmp_path))
         assert {split: len(rows) for split, rows in data.items()} == {"train": 6, "validation": 3}
@@ -132,7 +133,7 @@ def test_masks_with_a_suffix_are_found(tmp_path, suffix):
 
 def test_same_names_in_different_subfolders_get_ids_of_their_own(tmp_path):
     for site in ("north", "south"):
-        save(tmp_path / "images" / site / "1.png", 1)
+        save(tmp_path / "images" / site / "1.png", len(site) + ord(site[0]))
         save(tmp_path / "masks" / site / "1.png", 2 if site == "north" else 5, "mask")
     data = load_segmentation_data(str(tmp_path), validation_fraction=0)
     rows = [row for split in data.values() for row in split]
@@ -154,10 +155,10 @@ def test_hidden_files_of_archives_are_not_images(tmp_path):
 
 
 def test_unknown_names_list_the_known_ones():
-    with pytest.raises(DataError, match="'drvie'.*drive, folder, kvasir, synthetic"):
+    with pytest.raises(DataError, match="'drvie'.*chase_db1, drive, folder, kvasir, sl_ssdd, stare, synthetic"):
         load_segmentation_data("drvie")
-    with pytest.raises(DataError, match="'paper'; allowed: native"):
-        load_segmentation_data("synthetic", protocol="paper")
+    with pytest.raises(DataError, match="'authors'; allowed: native, paper"):
+        load_segmentation_data("synthetic", protocol="authors")
 
 
 def test_named_sets_without_data_dir_say_what_it_should_hold(tmp_path):

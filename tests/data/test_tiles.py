@@ -5,7 +5,15 @@ from skimage.measure import label
 from skimage.morphology import skeletonize
 from torch.utils.data import DataLoader
 
-from topolora_hf.data import IMAGE_MEAN, IMAGE_STD, Augmentation, TileDataset, largest_half_width, normalise
+from topolora_hf.data import (
+    IMAGE_MEAN,
+    IMAGE_STD,
+    Augmentation,
+    TileDataset,
+    largest_half_width,
+    load_segmentation_data,
+    normalise,
+)
 from topolora_hf.data.tiles import RowCache
 from topolora_hf.data.windows import Window, crop_inside, pad_outside, resize_mask
 
@@ -190,6 +198,13 @@ def test_largest_half_width_is_the_widest_structures():
     assert largest_half_width([{"mask": np.zeros((50, 50), np.uint8)}]) == 0
     assert largest_half_width([{"mask": np.ones((50, 50), np.uint8)}]) == 25
     assert largest_half_width([{"mask": np.ones((200, 100), np.uint8)}], whole_tile_size=40) == 20
+
+
+def test_half_width_needs_no_image(make_pairs, tmp_path):
+    rows = load_segmentation_data(str(make_pairs(tmp_path, 4)), validation_fraction=0)["train"]
+    for path in (tmp_path / "images").iterdir():
+        path.unlink()
+    assert largest_half_width(rows) == 1
 
 
 @pytest.mark.parametrize("wrong", [{"view": "half"}, {"tile_size": 0}, {"tiles_per_image": 0}])

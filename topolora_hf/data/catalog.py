@@ -1,15 +1,22 @@
 """The named data sets: one entry each, which is all that a new set with a known layout needs."""
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from . import drive, folder, kvasir
+from . import chase_db1, drive, folder, kvasir, sl_ssdd, stare, table
+from .archives import archive_stem
+from .augmentation import Augmentation
 from .errors import DataError
-from .records import Splits
+from .records import ReadOptions, Splits
 from .synthetic import KINDS
 
-Reader = Callable[[Path, Mapping[str, int], bool], tuple[Splits, list[str]]]
+Reader = Callable[[Path, ReadOptions], tuple[Splits, list[str]]]
+SplitLists = Mapping[str, Mapping[str, Sequence[str]]]
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_SAR = Augmentation(colour=0.0)  # one channel, shown three times
 
 
 def _help(text: str, **kwargs):
@@ -27,6 +34,10 @@ class DatasetSpec:
     hub_id: str | None = _help("Its public copy on the Hub.", default=None)
     view: str = _help("'tiles': crops at native resolution; 'whole': the image resized to a tile.", default="tiles")
     tile_size: int = _help("Side of a tile in pixels.", default=256)
+    augmentation: Augmentation = _help("What training varies, and how far.", default=Augmentation())
+    fov: str = _help("Field of view where no file gives it: auto (the retinal disc), or given (all).", default="given")
+    graders: int = _help("How many people drew masks of it.", default=1)
+    split_lists: SplitLists = _help("Ids by split, by the name that --split gives the lists.", default_factory=dict)
     counts: Mapping[str, int] = _help("Rows a split in the complete set; 'all' before splitting.", default_factory=dict)
     test_fraction: float = _help("Share held out as test where the layout has no split.", default=0.1)
     image_size: int = _help("Side of generated images in pixels.", default=256)
@@ -46,6 +57,8 @@ CATALOG: dict[str, DatasetSpec] = {
             reader=drive.read_drive,
             layout=drive.LAYOUT,
             hub_id="Zomba/DRIVE-digital-retinal-images-for-vessel-extraction",
+            fov="auto",
+            graders=2,
             counts={"train": 20, "test": 20},
             licence="research and teaching only, see the site",
             citation="Staal et al., Ridge-based vessel segmentation in color images of the retina, IEEE TMI 23, 2004",
@@ -67,6 +80,49 @@ CATALOG: dict[str, DatasetSpec] = {
             note="880 train and 120 test images: the authors' list where it lies beside the images, else a fixed draw.",
         ),
         DatasetSpec(
+            name="stare",
+            title="STARE: Structured Analysis of the Retina",
+            reader=stare.read_stare,
+            layout=stare.LAYOUT,
+            hub_id="Zomba/STARE-structured-analysis-of-the-retina",
+            fov="auto",
+            graders=2,
+            split_lists=stare.SPLIT_LISTS,
+            counts={"train": 16, "test": 4},
+            licence="research only, see the site",
+            citation="Hoover et al., Locating blood vessels in retinal images by piecewise threshold probing of a "
+            "matched filter response, IEEE TMI 19, 2000",
+            url="https://cecas.clemson.edu/~ahoover/stare",
+            note="16 images are trained on and 4 tested; split idiap is 10 and 10. The field of view is estimated.",
+        ),
+        DatasetSpec(
+            name="chase_db1",
+            title="CHASE_DB1: retinal vessel reference dataset",
+            reader=chase_db1.read_chase_db1,
+            layout=chase_db1.LAYOUT,
+            hub_id="Zomba/CHASE_DB1-retinal-dataset",
+            fov="auto",
+            graders=2,
+            split_lists=chase_db1.SPLIT_LISTS,
+            counts={"train": 20, "test": 8},
+            licence="CC BY 4.0",
+            citation="Fraz et al., An ensemble classification-based approach applied to retinal blood vessel "
+            "segmentation, IEEE TBME 59, 2012",
+            url="https://researchdata.kingston.ac.uk/96",
+            note="The first 20 images are trained on and 8 tested; split idiap is the last 8 and the first 20. The "
+            "field of view is estimated.",
+        ),
+        DatasetSpec(
+            name="sl_ssdd",
+            title="SL-SSDD: sea and land in SAR images",
+            reader=sl_ssdd.read_sl_ssdd,
+            layout=sl_ssdd.LAYOUT,
+            augmentation=_SAR,
+            counts={"train": 928, "test": 232},
+            citation="masks: SL-SSDD; images: Zhang et al., SAR Ship Detection Dataset (SSDD), Remote Sensing 13, 2021",
+            note="Sea is the foreground.",
+        ),
+        DatasetSpec(
             name="synthetic",
             title="Synthetic curvilinear trees, cracks, roads and blobs",
             counts={"train": 200, "validation": 20, "test": 40},
@@ -84,18 +140,20 @@ CATALOG: dict[str, DatasetSpec] = {
 }
 
 
-def find_dataset(name_or_path: str | DatasetSpec, data_dir: str | None = None) -> tuple[DatasetSpec, Path | None]:
-    """The catalogue entry for a name, or the folder entry for a path, and where its files are.
+def find_dataset(name_or_path: str | DatasetSpec, data_dir: str | None = None) -> tuple[DatasetSpec, Path | str | None]:
+    """The catalogue entry for a name, or the folder entry for a path, and where its data are.
 
     Args:
-        name_or_path: A name of `CATALOG`, a folder that exists, or an entry of one's own.
-        data_dir: Where the files of a named set lie.
+        name_or_path: A name of `CATALOG`, a folder, archive or table that exists, a data set on the Hub (`org/name`),
+            or an entry of one's own.
+        data_dir: Where the files of a named set lie; without it they come from the Hub.
 
     Returns:
-        The entry, under the folder's name for a path, and the folder to read; None for generated sets.
+        The entry, under its own name for a path or a Hub id that the catalogue does not know, and its data: a path, a
+        Hub id, or None for generated sets. Nothing is read or downloaded yet.
 
     Raises:
-        DataError: The name is unknown, or the folder is absent, not a folder, or not given.
+        DataError: The name is unknown, the path is absent or of a wrong kind, or none is given and needed.
 
     >>> find_dataset("synthetic")[0].counts["test"]
     40
@@ -105,30 +163,42 @@ def find_dataset(name_or_path: str | DatasetSpec, data_dir: str | None = None) -
     elif (key := name_or_path.lower()) in CATALOG:
         spec = CATALOG[key]
     else:
-        return _folder_entry(name_or_path, data_dir)
+        return _unnamed(name_or_path, data_dir)
     if spec.reader is None:
         if data_dir is not None:
             raise DataError(f"data set {spec.name!r} is generated and takes no data_dir, got {data_dir}")
         return spec, None
-    if data_dir is None:
-        raise DataError(f"data set {spec.name!r} needs data_dir (--data_dir), a folder with:\n{spec.layout}")
-    return spec, _existing_folder(Path(data_dir).expanduser(), spec)
-
-
-def _folder_entry(path_text: str, data_dir: str | None) -> tuple[DatasetSpec, Path]:
-    path = Path(path_text).expanduser()
-    if not path.exists():
-        raise DataError(
-            f"unknown data set {path_text!r}: neither a folder that exists nor one of {', '.join(sorted(CATALOG))}"
-        )
     if data_dir is not None:
-        raise DataError(f"{path_text} is a path already; data_dir {data_dir} goes with a name such as 'folder'")
-    spec = CATALOG["folder"]
-    return replace(spec, name=path.resolve().name), _existing_folder(path, spec)
+        return spec, _existing(Path(data_dir).expanduser(), spec)
+    if spec.hub_id is None:
+        raise DataError(f"data set {spec.name!r} needs data_dir (--data_dir), a folder with:\n{spec.layout}")
+    return spec, spec.hub_id
 
 
-def _existing_folder(path: Path, spec: DatasetSpec) -> Path:
-    if not path.is_dir():
-        problem = "is not a folder" if path.exists() else "does not exist"
-        raise DataError(f"{path} {problem}. Data set {spec.name!r} needs a folder with:\n{spec.layout}")
-    return path
+def _unnamed(text: str, data_dir: str | None) -> tuple[DatasetSpec, Path | str]:
+    path = Path(text).expanduser()
+    if path.exists():
+        if data_dir is not None:
+            raise DataError(f"{text} is a path already; data_dir {data_dir} goes with a name such as 'folder'")
+        spec = CATALOG["folder"]
+        name = path.resolve().name
+        return replace(spec, name=archive_stem(path) or name), _existing(path, spec)
+    known = next((spec for spec in CATALOG.values() if spec.hub_id and spec.hub_id.lower() == text.lower()), None)
+    if known is None and not _HUB_ID.fullmatch(text):
+        raise DataError(
+            f"unknown data set {text!r}: neither a folder that exists, nor one of {', '.join(sorted(CATALOG))}, nor an "
+            "id on the Hub (org/name)"
+        )
+    spec = known or replace(CATALOG["folder"], name=text.split("/")[1], hub_id=text)
+    return spec, (_existing(Path(data_dir).expanduser(), spec) if data_dir is not None else spec.hub_id)
+
+
+def _existing(path: Path, spec: DatasetSpec) -> Path:
+    is_table = spec.name == "folder" and path.suffix.lower() in table.TABLE_SUFFIXES
+    if not path.exists():
+        problem = "does not exist"
+    elif path.is_dir() or archive_stem(path) or is_table or path.suffix.lower() in (".rar", ".7z"):
+        return path
+    else:
+        problem = "is neither a folder nor an archive"
+    raise DataError(f"{path} {problem}. Data set {spec.name!r} needs a folder or an archive with:\n{spec.layout}")

@@ -1,14 +1,19 @@
 """Every file of a data set looked at once, before hours of training depend on it."""
 
+import hashlib
 import logging
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from .decode import decode_image, decode_mask
+import numpy as np
+
+from .decode import binarise, decode_mask, read_mask_levels, read_pixels
 from .errors import DataError
+from .field_of_view import ESTIMATED
 from .records import UNSPLIT, Record, Splits
 
 logger = logging.getLogger(__name__)
@@ -18,6 +23,15 @@ UNREADABLE_IMAGE = "unreadable image"
 UNREADABLE_MASK = "unreadable mask"
 UNREADABLE_VIEW = "unreadable field of view"
 OTHER_SIZE = "image and mask differ in size"
+EMPTY_VIEW = "field of view shows nothing"
+LEAK = "image that is in another split, too"
+REPEATED = "image that is there twice, and could fall into two splits"
+
+_NAMES_SHOWN = 5
+# A copy is kept in the split that is scored, and left out of the one that is learnt from.
+_KEEP_FIRST = ("test", "validation", "train", UNSPLIT)
+_GREY_RANGE = (64, 191)  # values of a lossy mask that no noise around 0 and 255 explains
+_GREY_SHARE = 0.01
 
 
 @dataclass(frozen=True)
@@ -26,41 +40,54 @@ class RowCheck:
 
     Attributes:
         problems: Pairs of a kind (`NO_MASK`, ...) and the name or sentence to report under it.
-        has_foreground: The mask was read and is not empty.
+        size: Width and height of the image, None if it cannot be read.
+        foreground: Share of foreground pixels, None if the mask cannot be read.
+        grey_levels: What the mask holds besides its two levels, in words; empty for a binary mask.
+        fingerprint: Of the image's pixels.
+        is_wide: The image has more than 8 bits.
     """
 
     problems: tuple[tuple[str, str], ...]
-    has_foreground: bool
+    size: tuple[int, int] | None = None
+    foreground: float | None = None
+    grey_levels: str = ""
+    fingerprint: bytes = b""
+    is_wide: bool = False
 
 
-def check_record(record: Record, data_dir: Path) -> RowCheck:
-    """Decodes all files of a row: a truncated file only shows when it is decoded."""
-    problems: list[tuple[str, str]] = []
-    arrays = {}
-    for kind, path, decode in (
-        (UNREADABLE_IMAGE, record.image, decode_image),
-        (UNREADABLE_MASK, record.mask, decode_mask),
-        (UNREADABLE_VIEW, record.valid_mask, decode_mask),
-    ):
-        if path is None:
-            continue
-        try:
-            arrays[kind] = decode(path, _relative(path, data_dir))
-        except DataError as error:
-            problems.append((kind, str(error)))
-    if record.mask is None:
-        problems.append((NO_MASK, _relative(record.image, data_dir)))
-    image = arrays.get(UNREADABLE_IMAGE)
-    for kind, path in ((UNREADABLE_MASK, record.mask), (UNREADABLE_VIEW, record.valid_mask)):
-        if image is not None and kind in arrays and arrays[kind].shape != image.shape[:2]:
-            sizes = [f"{array.shape[1]}x{array.shape[0]}" for array in (image, arrays[kind])]
-            names = [_relative(file, data_dir) for file in (record.image, path)]
-            problems.append((OTHER_SIZE, f"{names[0]} is {sizes[0]}, {names[1]} is {sizes[1]}"))
-    mask = arrays.get(UNREADABLE_MASK)
-    return RowCheck(tuple(problems), mask is not None and bool(mask.any()))
+@dataclass
+class CheckReport:
+    """What was found in a data set.
+
+    Attributes:
+        checks: One `RowCheck` a row, by split.
+        problems: Why rows cannot be used: names by kind.
+        warnings: Sentences on what may be a mistake.
+        notes: Sentences on what is good to know.
+        wide_images: The images that have more than 8 bits.
+    """
+
+    checks: dict[str, list[RowCheck]]
+    problems: dict[str, list[str]] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    wide_images: frozenset[Path] = frozenset()
+
+    def sentences(self) -> list[str]:
+        """Everything, most serious first."""
+        return [*filter(None, [self.problem_text()]), *self.warnings, *self.notes]
+
+    def problem_text(self) -> str:
+        """All problems grouped by kind, with every name; empty when there is none."""
+        if not self.problems:
+            return ""
+        rows = [check for split in self.checks.values() for check in split]
+        bad = sum(bool(check.problems) for check in rows)
+        lines = [f"\n  {kind} ({len(texts)}): {', '.join(texts)}" for kind, texts in self.problems.items()]
+        return f"{bad} of {len(rows)} rows cannot be used:{''.join(lines)}"
 
 
-def check_rows(splits: Splits, data_dir: Path, *, skip_bad: bool = False) -> Splits:
+def check_rows(splits: Splits, data_dir: Path, *, skip_bad: bool = False) -> tuple[Splits, CheckReport]:
     """Checks all rows of a data set and reports everything that is wrong with it at once.
 
     Args:
@@ -69,55 +96,174 @@ def check_rows(splits: Splits, data_dir: Path, *, skip_bad: bool = False) -> Spl
         skip_bad: Leave rows with a problem out, with a warning that names them.
 
     Returns:
-        The splits without the rows left out.
+        The splits without the rows left out, and all that was found.
 
     Raises:
         DataError: Rows have a problem and `skip_bad` is False, a split has no usable row, or no mask to train on
             has any foreground. The message lists every file.
     """
+    report = examine_rows(splits, data_dir)
+    text = report.problem_text()
+    if text and not skip_bad:
+        raise DataError(f"{data_dir}: {text}\nskip_bad (--skip_bad) leaves these rows out.")
+    if text:
+        logger.warning("%s: left out: %s", data_dir, text)
+    for warning in report.warnings:
+        logger.warning("%s: %s", data_dir, warning)
+    for note in report.notes:
+        logger.info("%s: %s", data_dir, note)
+    good = {
+        split: [pair for pair in zip(records, report.checks[split], strict=True) if not pair[1].problems]
+        for split, records in splits.items()
+    }
+    for split, pairs in good.items():
+        if not pairs:
+            raise DataError(f"{data_dir}: {split} has no usable row left. {text}")
+    _require_foreground(good, data_dir)
+    return {split: [record for record, _ in pairs] for split, pairs in good.items()}, report
+
+
+def examine_rows(splits: Splits, data_dir: Path) -> CheckReport:
+    """Decodes every file of every row, and gathers what is wrong or worth knowing. Refuses nothing."""
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:  # image libraries release the GIL
         checks = {
             split: list(pool.map(lambda record: check_record(record, data_dir), records))
             for split, records in splits.items()
         }
-    report = _report(checks)
-    if report and not skip_bad:
-        raise DataError(f"{data_dir}: {report}\nskip_bad (--skip_bad) leaves these rows out.")
-    if report:
-        logger.warning("%s: left out: %s", data_dir, report)
-    good = {
-        split: [pair for pair in zip(records, checks[split], strict=True) if not pair[1].problems]
+    repeats = _mark_copies(splits, checks, data_dir)
+    problems = defaultdict(list)
+    for split_checks in checks.values():
+        for check in split_checks:
+            for kind, text in check.problems:
+                problems[kind].append(text)
+    report = CheckReport(checks, dict(problems))
+    _remark(report, splits, data_dir, repeats)
+    return report
+
+
+def check_record(record: Record, data_dir: Path) -> RowCheck:
+    """Decodes all files of a row: a truncated file only shows when it is decoded."""
+    problems: list[tuple[str, str]] = []
+
+    def read(kind: str, path: Path | str | None, decode):
+        if path is None or path == ESTIMATED:
+            return None
+        try:
+            return decode(path, _relative(path, data_dir))
+        except DataError as error:
+            problems.append((kind, str(error)))
+            return None
+
+    image = read(UNREADABLE_IMAGE, record.image, read_pixels)
+    mask_levels = read(UNREADABLE_MASK, record.mask, _read_mask)
+    view = read(UNREADABLE_VIEW, record.valid_mask, decode_mask)
+    if record.mask is None:
+        problems.append((NO_MASK, _relative(record.image, data_dir)))
+    mask, levels = mask_levels if mask_levels else (None, "")
+    for array, path in ((mask, record.mask), (view, record.valid_mask)):
+        if image is not None and array is not None and array.shape != image.shape[:2]:
+            sizes = [f"{shown.shape[1]}x{shown.shape[0]}" for shown in (image, array)]
+            names = [_relative(file, data_dir) for file in (record.image, path)]
+            problems.append((OTHER_SIZE, f"{names[0]} is {sizes[0]}, {names[1]} is {sizes[1]}"))
+    if view is not None and not view.any():
+        problems.append((EMPTY_VIEW, _relative(record.valid_mask, data_dir)))
+    return RowCheck(
+        tuple(problems),
+        size=None if image is None else (image.shape[1], image.shape[0]),
+        foreground=None if mask is None else float(mask.mean()),
+        grey_levels=levels,
+        fingerprint=b"" if image is None else _fingerprint(image),
+        is_wide=image is not None and image.dtype != np.uint8,
+    )
+
+
+def _read_mask(path: Path, name: str) -> tuple[np.ndarray, str]:
+    """A mask cut in two, and what it held besides two levels."""
+    levels, is_lossy = read_mask_levels(path, name)
+    try:
+        mask = binarise(levels, is_lossy)
+    except DataError as error:
+        raise DataError(f"{name}: {error}") from error
+    if is_lossy:
+        low, high = _GREY_RANGE
+        share = float(((levels >= low) & (levels <= high)).mean())
+        return mask, f"{share:.0%} of it between {low} and {high}" if share > _GREY_SHARE else ""
+    values = np.unique(levels)
+    if len(values) <= 2:
+        return mask, ""
+    shown = ", ".join(f"{value:g}" for value in values[:_NAMES_SHOWN].astype(float))
+    return mask, f"{len(values)} values: {shown}{', ...' if len(values) > _NAMES_SHOWN else ''}"
+
+
+def _fingerprint(pixels: np.ndarray) -> bytes:
+    digest = hashlib.blake2b(repr((pixels.shape, pixels.dtype.str)).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(pixels))
+    return digest.digest()
+
+
+def _mark_copies(splits: Splits, checks: dict[str, list[RowCheck]], data_dir: Path) -> list[str]:
+    """Makes a problem of identical images that are, or could fall, in two splits; returns the harmless pairs."""
+    first: dict[bytes, tuple[str, str]] = {}
+    harmless = []
+    for split in sorted(splits, key=_KEEP_FIRST.index):
+        for number, (record, check) in enumerate(zip(splits[split], checks[split], strict=True)):
+            name = _relative(record.image, data_dir)
+            if not check.fingerprint or check.problems:
+                continue
+            other_split, other = first.setdefault(check.fingerprint, (split, name))
+            if other == name:
+                continue
+            if split == other_split and split != UNSPLIT:
+                harmless.append(f"{name} = {other}")
+                continue
+            kind = REPEATED if split == UNSPLIT else LEAK
+            checks[split][number] = replace(check, problems=((kind, f"{name} = {other}"),))
+    return harmless
+
+
+def _remark(report: CheckReport, splits: Splits, data_dir: Path, repeats: Sequence[str]) -> None:
+    pairs = [
+        (record, check)
         for split, records in splits.items()
-    }
-    for split, pairs in good.items():
-        if not pairs:
-            raise DataError(f"{data_dir}: {split} has no usable row left. {report}")
-    _require_foreground(good, data_dir)
-    return {split: [record for record, _ in pairs] for split, pairs in good.items()}
-
-
-def _report(checks: dict[str, list[RowCheck]]) -> str:
-    """All problems grouped by kind, with every name; empty when there is none."""
-    groups: dict[str, list[str]] = defaultdict(list)
-    rows = [check for split in checks.values() for check in split]
-    for check in rows:
-        for kind, text in check.problems:
-            groups[kind].append(text)
-    if not groups:
-        return ""
-    bad = sum(bool(check.problems) for check in rows)
-    lines = [f"\n  {kind} ({len(texts)}): {', '.join(texts)}" for kind, texts in groups.items()]
-    return f"{bad} of {len(rows)} rows cannot be used:{''.join(lines)}"
+        for record, check in zip(records, report.checks[split], strict=True)
+    ]
+    grey = [f"{_relative(record.mask, data_dir)} ({check.grey_levels})" for record, check in pairs if check.grey_levels]
+    full = [_relative(record.mask, data_dir) for record, check in pairs if check.foreground == 1]
+    empty = [_relative(record.mask, data_dir) for record, check in pairs if check.foreground == 0]
+    if grey:
+        report.warnings.append(
+            f"{len(grey)} masks are not binary: {_some(grey)}. From half of the range (128 of 255) on is foreground"
+        )
+    if full:
+        report.warnings.append(f"{len(full)} masks are foreground everywhere: {_some(full)}")
+    if repeats:
+        report.warnings.append(f"{len(repeats)} images are there twice in one split: {_some(repeats)}")
+    if empty:
+        report.notes.append(f"{len(empty)} masks have no foreground: {_some(empty)}")
+    sizes = Counter(check.size for _, check in pairs if check.size)
+    if len(sizes) > 1:
+        common = _some([f"{width}x{height} ({count})" for (width, height), count in sizes.most_common()])
+        report.notes.append(f"images have {len(sizes)} sizes: {common}")
+    report.wide_images = frozenset(record.image for record, check in pairs if check.is_wide)
+    if report.wide_images:
+        report.notes.append(
+            f"{len(report.wide_images)} images have more than 8 bits; percentiles of the training images scale them"
+        )
 
 
 def _require_foreground(good: dict[str, list[tuple[Record, RowCheck]]], data_dir: Path) -> None:
     """A single empty mask is an honest negative; a training set of nothing else is a mistake."""
     trained_on = next((split for split in ("train", UNSPLIT) if split in good), None)
     for split in [trained_on] if trained_on else good:
-        if not any(check.has_foreground for _, check in good[split]):
+        if not any(check.foreground for _, check in good[split]):
             masks = ", ".join(_relative(record.mask, data_dir) for record, _ in good[split] if record.mask)
             raise DataError(f"{data_dir}: no mask of {split} has any foreground: {masks}")
 
 
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+    return ", ".join(names[:_NAMES_SHOWN]) + more
+
+
 def _relative(path: Path, data_dir: Path) -> str:
-    return path.relative_to(data_dir).as_posix()
+    return path.relative_to(data_dir).as_posix() if path.is_relative_to(data_dir) else str(path)

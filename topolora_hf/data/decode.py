@@ -1,46 +1,92 @@
 """Image files, whatever their format and mode, to the two arrays that everything else works on."""
 
+import gzip
 import io
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tifffile
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .errors import DataError
+from .intensity import IntensityScaling, fit_intensity_scaling
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".gif", ".bmp", ".ppm", ".pgm", ".pbm", ".webp"})
+IMAGE_SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".gif", ".bmp", ".ppm", ".pgm", ".pbm", ".pnm", ".webp", ".npy"}
+)
+"""Each may also be compressed, as in `im0001.ppm.gz`."""
 
 # A mask stored in one of these has values near, not at, its two levels: the number of levels says nothing.
 _LOSSY_FORMATS = frozenset({"JPEG", "MPO", "WEBP", "JPEG2000", "AVIF"})
 _WIDE_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
-_STRETCH_PERCENTILES = (0.5, 99.5)
 # A lossless mask with three or more levels, none above this, holds class indices and not grey levels.
 _HIGHEST_CLASS_INDEX = 31
+_NPY_MAGIC = b"\x93NUMPY"
+_UNPACKED_LIMIT = 2**30
 
 Source = str | os.PathLike[str] | bytes | Image.Image
 
 
-def decode_image(source: Source, name: str | None = None) -> np.ndarray:
+def is_image_file(path: Path) -> bool:
+    """Whether the name is an image's, compressed or not.
+
+    >>> is_image_file(Path("im0001.ppm.gz")), is_image_file(Path("notes.txt.gz"))
+    (True, False)
+    """
+    name = path.with_suffix("") if path.suffix.lower() == ".gz" else path
+    return name.suffix.lower() in IMAGE_SUFFIXES
+
+
+def without_suffix(path: Path) -> Path:
+    """The path without its image suffix, and without `.gz` before that.
+
+    >>> without_suffix(Path("labels/im0001.ah.ppm.gz")).as_posix()
+    'labels/im0001.ah'
+    """
+    return (path.with_suffix("") if path.suffix.lower() == ".gz" else path).with_suffix("")
+
+
+def decode_image(source: Source, name: str | None = None, scaling: IntensityScaling | None = None) -> np.ndarray:
     """Reads an image as 8-bit RGB, turned as its EXIF orientation says.
 
-    Transparent pixels become black. Images of more than 8 bits a pixel are stretched to 8 bits: values up to 255 (or
-    floats in [0, 1]) keep their scale, others are mapped linearly from their 0.5th and 99.5th percentiles, since such
-    files (radar, microscopy) seldom use their type's whole range.
+    Transparent pixels become black. Images of more than 8 bits a pixel go through `scaling`; without one they are
+    stretched by their own percentiles (`fit_intensity_scaling`), which suits a single picture but not a data set.
 
     Args:
         source: A path, the encoded file itself as bytes, or an opened PIL image.
         name: What to call the image in errors; the path by default.
+        scaling: How more than 8 bits become 8; images of 8 bits are left alone.
 
     Returns:
         uint8 array (H, W, 3) in RGB.
 
     Raises:
-        DataError: The file does not exist, is not an image, or is broken or truncated.
+        DataError: The file does not exist, is not an image, holds several, or is broken or truncated.
     """
-    return _guarded(_image_array, source, name)
+
+    def read(source: Source) -> np.ndarray:
+        pixels = _pixels(source)
+        if pixels.dtype != np.uint8:
+            pixels = (scaling or fit_intensity_scaling([pixels]))(pixels)
+        return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
+
+    return _guarded(read, source, name)
+
+
+def read_pixels(source: Source, name: str | None = None) -> np.ndarray:
+    """Reads an image with its own values: uint8 (H, W, 3), or a wider type, (H, W) or (H, W, 3).
+
+    Args:
+        source: As for `decode_image`.
+        name: Likewise.
+
+    Raises:
+        DataError: As `decode_image` does.
+    """
+    return _guarded(_pixels, source, name)
 
 
 def decode_mask(source: Source, name: str | None = None) -> np.ndarray:
@@ -59,10 +105,41 @@ def decode_mask(source: Source, name: str | None = None) -> np.ndarray:
     Raises:
         DataError: The file cannot be read, or holds class indices of more than two classes.
     """
-    return _guarded(_mask_array, source, name)
+    return _guarded(lambda source: binarise(*_mask_levels(source)), source, name)
 
 
-def _guarded(read: Callable[[Source], np.ndarray], source: Source, name: str | None) -> np.ndarray:
+def read_mask_levels(source: Source, name: str | None = None) -> tuple[np.ndarray, bool]:
+    """Reads a mask before it is cut: its (H, W) values, and whether its format is a lossy one.
+
+    Raises:
+        DataError: The file cannot be read.
+    """
+    return _guarded(_mask_levels, source, name)
+
+
+def binarise(levels: np.ndarray, is_lossy: bool) -> np.ndarray:
+    """Cuts (H, W) values at half of their range: 1, 255, or their own maximum where that is higher.
+
+    Raises:
+        DataError: The values are class indices of more than two classes.
+    """
+    if is_lossy:
+        return (levels >= 127.5).astype(np.uint8)
+    levels = np.nan_to_num(levels) if np.issubdtype(levels.dtype, np.floating) else levels
+    peak = float(levels.max())
+    if peak <= 1:
+        return (levels >= 0.5).astype(np.uint8)
+    is_positive = levels > 0
+    if (levels[is_positive] == peak).all():  # {0, v}: v is foreground, whatever it is
+        return is_positive.astype(np.uint8)
+    if peak <= _HIGHEST_CLASS_INDEX:
+        raise DataError(
+            f"holds class indices up to {peak:.0f}; a mask of two classes is needed (0 and 1, or 0 and 255)"
+        )
+    return (levels >= max(255.0, peak) / 2).astype(np.uint8)
+
+
+def _guarded(read: Callable[[Source], Any], source: Source, name: str | None) -> Any:
     """Calls `read(source)`; whatever a broken file makes the image library raise becomes one error with its name."""
     is_path = isinstance(source, str | os.PathLike)
     name = name or (str(source) if is_path else f"an image given as {type(source).__name__}")
@@ -83,32 +160,65 @@ def _reason(error: Exception) -> str:
     return "unknown format" if isinstance(error, UnidentifiedImageError) else str(error) or type(error).__name__
 
 
+def _content(source: Source) -> Source:
+    """The source, or what a compressed file holds, as bytes."""
+    if not isinstance(source, str | os.PathLike) or Path(source).suffix.lower() != ".gz":
+        return source
+    with gzip.open(source) as file:
+        content = file.read(_UNPACKED_LIMIT + 1)
+    if len(content) > _UNPACKED_LIMIT:
+        raise DataError(f"unpacks to more than {_UNPACKED_LIMIT // 2**20} MiB, which no image of a data set needs")
+    return content
+
+
+def _numpy_array(source: Source) -> np.ndarray | None:
+    """The array of a .npy file, None for other files."""
+    if isinstance(source, bytes):
+        return np.load(io.BytesIO(source), allow_pickle=False) if source.startswith(_NPY_MAGIC) else None
+    if isinstance(source, str | os.PathLike) and Path(source).suffix.lower() == ".npy":
+        return np.load(source, allow_pickle=False)
+    return None
+
+
 def _open(source: Source) -> Image.Image:
-    """Opens and decodes the first frame, upright, keeping `format` for the caller."""
+    """Opens and decodes an image of one frame, upright, keeping `format` for the caller."""
     if isinstance(source, Image.Image):
         return ImageOps.exif_transpose(source)
     with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+        _require_one_frame(image)
         image.load()
         upright = ImageOps.exif_transpose(image)
         upright.format = image.format
         return upright
 
 
-def _image_array(source: Source) -> np.ndarray:
+def _require_one_frame(image: Image.Image) -> None:
+    """A stack or an animation is not one image; the smaller previews that some files carry are."""
+    frames = getattr(image, "n_frames", 1)
+    if frames == 1 or image.format == "MPO":
+        return
+    size = image.size
+    image.seek(1)
+    if image.size == size:
+        raise DataError(f"holds {frames} images of the same size (a stack or an animation); one image a file is needed")
+    image.seek(0)
+
+
+def _pixels(source: Source) -> np.ndarray:
+    source = _content(source)
+    array = _numpy_array(source)
+    if array is not None:
+        return _checked_pixels(array * np.uint8(255) if array.dtype == bool else array)
     try:
         image = _open(source)
     except UnidentifiedImageError:
         return _scientific_tiff(source)
     if image.mode in _WIDE_MODES:
-        return _as_rgb(_to_8_bits(np.asarray(image)))
+        return np.asarray(image)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
     return np.array(image.convert("RGB"))
-
-
-def _as_rgb(grey: np.ndarray) -> np.ndarray:
-    return np.repeat(grey[..., None], 3, axis=2)
 
 
 def _scientific_tiff(source: Source) -> np.ndarray:
@@ -117,33 +227,30 @@ def _scientific_tiff(source: Source) -> np.ndarray:
         pixels = tifffile.imread(io.BytesIO(source) if isinstance(source, bytes) else Path(source))
     except tifffile.TiffFileError as error:
         raise DataError("cannot be read as an image (unknown format)") from error
-    if pixels.ndim == 2:
-        return _as_rgb(_to_8_bits(pixels))
-    if pixels.ndim != 3 or pixels.shape[2] not in (3, 4):
-        raise DataError(f"is a TIFF of shape {pixels.shape}; (H, W) or (H, W, 3) is needed")
-    return _to_8_bits(pixels[..., :3])
+    return _checked_pixels(pixels)
 
 
-def _to_8_bits(pixels: np.ndarray) -> np.ndarray:
-    """Maps an integer or float array of any range to uint8; what is not finite becomes 0."""
-    values = pixels.astype(np.float32)
-    finite = np.isfinite(values)
-    if not finite.any():
-        raise DataError("has no finite value")
-    low, high = float(values[finite].min()), float(values[finite].max())
-    if np.issubdtype(pixels.dtype, np.floating) and low >= 0 and high <= 1:
-        low, high = 0.0, 1.0
-    elif low >= 0 and high <= 255:
-        low, high = 0.0, 255.0
-    else:
-        low, high = np.percentile(values[finite], _STRETCH_PERCENTILES)
-    stretched = (np.where(finite, values, low) - low) * (255.0 / max(high - low, 1e-12))
-    return np.clip(np.rint(stretched), 0, 255).astype(np.uint8)
+def _checked_pixels(pixels: np.ndarray) -> np.ndarray:
+    """A bare array as (H, W) or (H, W, 3) numbers; 8-bit grey as RGB, an alpha channel dropped."""
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[..., 0]
+    is_number = np.issubdtype(pixels.dtype, np.integer) or np.issubdtype(pixels.dtype, np.floating)
+    is_image = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))
+    if not is_number or not is_image or 0 in pixels.shape:
+        raise DataError(
+            f"is an array of shape {pixels.shape} and type {pixels.dtype}; (H, W) or (H, W, 3) numbers are needed"
+        )
+    if pixels.ndim == 3:
+        return pixels[..., :3]
+    return np.repeat(pixels[..., None], 3, axis=2) if pixels.dtype == np.uint8 else pixels
 
 
-def _mask_array(source: Source) -> np.ndarray:
+def _mask_levels(source: Source) -> tuple[np.ndarray, bool]:
+    source = _content(source)
+    array = _numpy_array(source)
+    if array is not None:
+        return _checked_levels(array), False
     image = _open(source)
-    is_lossy = image.format in _LOSSY_FORMATS
     if image.mode == "P":
         levels = _palette_levels(image)
     elif image.mode in ("1", "L", *_WIDE_MODES):
@@ -152,7 +259,14 @@ def _mask_array(source: Source) -> np.ndarray:
         # An alpha channel dims what it hides, so that white on transparent reads as white on black.
         channels = np.asarray(image.convert("RGBA"), dtype=np.uint16)
         levels = channels[..., :3].max(axis=2) * channels[..., 3] // 255
-    return _threshold(levels, is_lossy)
+    return levels, image.format in _LOSSY_FORMATS
+
+
+def _checked_levels(levels: np.ndarray) -> np.ndarray:
+    levels = levels[..., 0] if levels.ndim == 3 and levels.shape[2] == 1 else levels
+    if levels.ndim != 2 or 0 in levels.shape or levels.dtype.kind not in "buif":
+        raise DataError(f"is a mask of shape {levels.shape} and type {levels.dtype}; (H, W) numbers are needed")
+    return levels
 
 
 def _palette_levels(image: Image.Image) -> np.ndarray:
@@ -165,23 +279,3 @@ def _palette_levels(image: Image.Image) -> np.ndarray:
     if len(colours) > 2:
         raise DataError(f"has a coloured palette with {len(colours)} classes; a mask of two classes is needed")
     return indices > 0
-
-
-def _threshold(levels: np.ndarray, is_lossy: bool) -> np.ndarray:
-    """Cuts a (H, W) array at half of its range: 1, 255, or its own maximum where that is higher."""
-    if levels.ndim != 2:
-        raise DataError(f"is a mask of shape {levels.shape}; (H, W) is needed")
-    levels = np.nan_to_num(levels) if np.issubdtype(levels.dtype, np.floating) else levels
-    peak = float(levels.max())
-    if is_lossy:
-        return (levels >= 127.5).astype(np.uint8)
-    if peak <= 1:
-        return (levels >= 0.5).astype(np.uint8)
-    is_positive = levels > 0
-    if (levels[is_positive] == peak).all():  # {0, v}: v is foreground, whatever it is
-        return is_positive.astype(np.uint8)
-    if peak <= _HIGHEST_CLASS_INDEX:
-        raise DataError(
-            f"holds class indices up to {peak:.0f}; a mask of two classes is needed (0 and 1, or 0 and 255)"
-        )
-    return (levels >= max(255.0, peak) / 2).astype(np.uint8)

@@ -1,28 +1,68 @@
-"""A data set by name or folder, as a `datasets.DatasetDict` that decodes its rows when they are read."""
+"""A data set by name, path or Hub id, as a `datasets.DatasetDict` that decodes its rows when they are read."""
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from datasets import Dataset, DatasetDict, Features, Value
+from PIL import Image
 
+from .archives import content_root, unpack
 from .catalog import DatasetSpec, find_dataset
 from .checks import check_rows
-from .decode import decode_image, decode_mask
+from .decode import decode_image, decode_mask, read_pixels
 from .errors import DataError
-from .records import Record
+from .field_of_view import ESTIMATED, FIELDS_OF_VIEW, estimate_field_of_view
+from .folder import read_folder
+from .hub import export_dataset, is_saved_dataset
+from .intensity import PERCENTILES, IntensityScaling, evenly_spread, fit_intensity_scaling
+from .listed import divide_by_lists
+from .records import Layout, ReadOptions, Record, Splits
 from .splits import complete_splits
 from .synthetic import draw_synthetic
+from .table import TABLE_SUFFIXES, read_table
 
 logger = logging.getLogger(__name__)
 
 COLUMNS = ("id", "image", "mask", "valid_mask")
-PROTOCOLS = ("native",)
+PROTOCOLS = ("native", "paper")
+PAPER_SIZE = 384  # pixels a side of the paper's crops, and of the whole images that it scores
 
 _SYNTHETIC_SEED = 0
 _SYNTHETIC_FIRST_INDEX = {"train": 0, "validation": 1_000_000, "test": 2_000_000}
+
+
+class SegmentationData(DatasetDict):
+    """Splits, and what was found out while they were loaded.
+
+    Attributes:
+        intensity: How images of more than 8 bits became 8 bits; None where all have 8.
+        remarks: Sentences on what is missing, was left out, may be a mistake or is good to know.
+    """
+
+    intensity: IntensityScaling | None = None
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files of a data set, before any is decoded.
+
+    Attributes:
+        spec: What is known of the data set.
+        root: The folder that names in reports are relative to.
+        splits: The rows of each split, as the layout divides them.
+        shortcomings: One sentence for each way in which the set is incomplete.
+    """
+
+    spec: DatasetSpec
+    root: Path
+    splits: Splits
+    shortcomings: list[str]
 
 
 def load_segmentation_data(
@@ -30,21 +70,38 @@ def load_segmentation_data(
     data_dir: str | None = None,
     protocol: str = "native",
     *,
+    split: str = "default",
+    grader: int = 1,
+    fov: str | None = None,
+    layout: Layout | None = None,
+    intensity: IntensityScaling | None = None,
+    intensity_transform: str = "linear",
+    intensity_percentiles: Sequence[float] = PERCENTILES,
     validation_fraction: float = 0.1,
     seed: int = 0,
     skip_bad: bool = False,
     allow_partial: bool = False,
-) -> DatasetDict:
+) -> SegmentationData:
     """Loads a binary segmentation data set, checked and split.
 
     A row reads as a dict of `id` (str), `image` (uint8 (H, W, 3), RGB), `mask` (uint8 (H, W), 0 or 1) and
     `valid_mask` (bool (H, W), the field of view; all True where the set has none). Only paths are kept in memory.
 
     Args:
-        name_or_path: A name of the catalogue, the path of a folder with `images/` and `masks/`, or a catalogue entry
-            of one's own (`dataclasses.replace(CATALOG["synthetic"], counts=...)`).
-        data_dir: Where the files of a named data set lie.
-        protocol: How training and scores treat the images; "native" is the only one.
+        name_or_path: A name of the catalogue, the path of a folder, archive or table of files, a data set on the Hub
+            (`org/name`), or a catalogue entry of one's own (`dataclasses.replace(CATALOG["synthetic"], counts=...)`).
+        data_dir: Where the files of a named data set lie (folder or archive); without it they come from the Hub.
+        protocol: "native", or "paper", which scores as the authors of the paper do: validation and test images, whole,
+            squashed to 384 x 384, without a field of view. Only to reproduce their table.
+        split: Which of the set's lists divide it; "idiap" for those of the published baselines.
+        grader: Whose masks, where two people drew some: 1 or 2.
+        fov: The field of view: "given" (from a file, else everything), "auto" (from a file, else the retinal disc is
+            estimated), "none" (everything); by default as the catalogue says.
+        layout: Names of folders, files or columns, where they are not found by themselves.
+        intensity: How images of more than 8 bits become 8 bits; by default fitted on the training images. Give an
+            adapter's own to score it.
+        intensity_transform: For that fit: "linear", "sqrt" or "log" (for radar amplitude).
+        intensity_percentiles: For that fit: of the values that become 0 and 255.
         validation_fraction: Share of the training rows cut off as validation, where the set has no such split; 0 for
             no validation split.
         seed: Decides that cut. The test split does not depend on it.
@@ -52,7 +109,7 @@ def load_segmentation_data(
         allow_partial: Take what is there of an archive known to be incomplete.
 
     Returns:
-        The splits among train, validation and test that have rows.
+        The splits among train, validation and test that have rows; its `intensity` is what an adapter must keep.
 
     Raises:
         DataError: The name is unknown, the folder has another layout, or its files cannot be used; every problem is
@@ -64,21 +121,75 @@ def load_segmentation_data(
     """
     if protocol not in PROTOCOLS:
         raise DataError(f"unknown protocol {protocol!r}; allowed: {', '.join(PROTOCOLS)}")
-    spec, folder = find_dataset(name_or_path, data_dir)
-    if spec.reader is None or folder is None:
-        return DatasetDict({split: _generated_rows(spec, split) for split in spec.counts})
-    splits, shortcomings = spec.reader(folder, spec.counts, allow_partial)
-    for shortcoming in shortcomings:
-        logger.warning("%s is incomplete: %s", folder, shortcoming)
-    splits = check_rows(splits, folder, skip_bad=skip_bad)
+    spec, location = find_dataset(name_or_path, data_dir)
+    _require_options(spec, split, grader, fov)
+    if location is None:
+        return SegmentationData({part: _generated_rows(spec, part) for part in spec.counts})
+    options = ReadOptions(spec.counts, spec.split_lists.get(split, {}), grader, allow_partial, layout or Layout())
+    listing = list_rows(spec, location, options, split)
+    for shortcoming in listing.shortcomings:
+        logger.warning("%s is incomplete: %s", listing.root, shortcoming)
+    splits = _set_field_of_view(listing.splits, "none" if protocol == "paper" else fov or spec.fov)
+    splits, report = check_rows(splits, listing.root, skip_bad=skip_bad)
     splits = complete_splits(
         splits, test_fraction=spec.test_fraction, validation_fraction=validation_fraction, seed=seed
     )
-    return DatasetDict({split: rows_from_records(records) for split, records in splits.items()})
+    if not report.wide_images:
+        intensity = None
+    elif intensity is None:
+        learnt_from = splits.get("train") or next(iter(splits.values()))
+        images = [record.image for record in learnt_from if record.image in report.wide_images]
+        pixels = (read_pixels(path) for path in evenly_spread(images or sorted(report.wide_images)))
+        intensity = fit_intensity_scaling(pixels, intensity_percentiles, intensity_transform)
+    squash = {} if protocol == "native" else dict.fromkeys(("validation", "test"), PAPER_SIZE)
+    data = SegmentationData(
+        {part: rows_from_records(records, intensity, squash.get(part)) for part, records in splits.items()}
+    )
+    data.intensity = intensity
+    data.remarks = (*listing.shortcomings, *report.sentences())
+    return data
 
 
-def rows_from_records(records: Sequence[Record]) -> Dataset:
-    """A data set of paths whose rows decode when they are read."""
+def list_rows(spec: DatasetSpec, location: Path | str, options: ReadOptions, split: str = "default") -> Listing:
+    """Finds the files of a data set, wherever `find_dataset` says that it is.
+
+    Raises:
+        DataError: The archive, folder, table or Hub data set has another layout, or is incomplete and may not be.
+    """
+    if isinstance(location, Path) and location.suffix.lower() in TABLE_SUFFIXES:
+        return Listing(spec, location.parent, *read_table(location, options))
+    if isinstance(location, Path):
+        root = location if location.is_dir() else unpack(location)
+        named = options.layout.image_dir
+        if named is None or not (root / named).is_dir():
+            root = content_root(root)
+        if not is_saved_dataset(root):
+            return Listing(spec, root, *spec.reader(root, options))
+        location = root
+    root = _export(spec, location, options)
+    splits, shortcomings = read_folder(root, replace(options, layout=Layout()))
+    by_lists = divide_by_lists(splits, options.lists)
+    if by_lists is None and split != "default":
+        raise DataError(f"{location} names its images otherwise than the official archive: split {split!r} needs that")
+    return Listing(spec, root, by_lists or splits, shortcomings)
+
+
+def _export(spec: DatasetSpec, location: Path | str, options: ReadOptions) -> Path:
+    try:
+        return export_dataset(location, options.layout)
+    except DataError as error:
+        if isinstance(location, Path) or spec.reader is read_folder:
+            raise
+        raise DataError(
+            f"{error}\nWithout the Hub, data set {spec.name!r} needs data_dir (--data_dir), a folder or an archive "
+            f"with:\n{spec.layout}"
+        ) from error
+
+
+def rows_from_records(
+    records: Sequence[Record], intensity: IntensityScaling | None = None, squash: int | None = None
+) -> Dataset:
+    """A data set of paths whose rows decode when they are read, squashed to a square of that side if one is given."""
     columns = {
         "id": [record.id for record in records],
         "image": [str(record.image) for record in records],
@@ -86,25 +197,58 @@ def rows_from_records(records: Sequence[Record]) -> Dataset:
         "valid_mask": [str(record.valid_mask) if record.valid_mask else None for record in records],
     }
     features = Features({column: Value("string") for column in COLUMNS})
-    return Dataset.from_dict(columns, features=features).with_transform(_decode_rows)
+    return Dataset.from_dict(columns, features=features).with_transform(
+        partial(_decode_rows, intensity=intensity, squash=squash)
+    )
 
 
-def _decode_rows(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+def _require_options(spec: DatasetSpec, split: str, grader: int, fov: str | None) -> None:
+    if split != "default" and split not in spec.split_lists:
+        allowed = ", ".join(dict.fromkeys(["default", *spec.split_lists]))
+        raise DataError(f"data set {spec.name!r} has no split {split!r}; allowed: {allowed}")
+    if not 1 <= grader <= spec.graders:
+        raise DataError(f"data set {spec.name!r} has masks of {spec.graders} grader(s), got grader {grader}")
+    if fov is not None and fov not in FIELDS_OF_VIEW:
+        raise DataError(f"unknown fov {fov!r}; allowed: {', '.join(FIELDS_OF_VIEW)}")
+
+
+def _set_field_of_view(splits: Splits, fov: str) -> Splits:
+    def view(record: Record) -> Path | str | None:
+        if fov == "none":
+            return None
+        return record.valid_mask or (ESTIMATED if fov == "auto" else None)
+
+    return {part: [replace(record, valid_mask=view(record)) for record in rows] for part, rows in splits.items()}
+
+
+def _decode_rows(
+    batch: dict[str, list[Any]], intensity: IntensityScaling | None, squash: int | None
+) -> dict[str, list[Any]]:
     """Paths to arrays; `batch` has only those columns that the caller asked for."""
     rows = dict(batch)
     if "image" in batch:
-        rows["image"] = [decode_image(path) for path in batch["image"]]
+        rows["image"] = [decode_image(path, scaling=intensity) for path in batch["image"]]
     if "mask" in batch:
         rows["mask"] = [decode_mask(path) for path in batch["mask"]]
     if "valid_mask" in batch:
-        sized = rows.get("image") or rows.get("mask")
-        if sized is None:
-            raise DataError("valid_mask cannot be read alone: its size is the image's. Read whole rows")
+        if "image" not in batch:
+            raise DataError("valid_mask cannot be read without the image, of which it has the size. Read whole rows")
         rows["valid_mask"] = [
-            decode_mask(path).astype(bool) if path else np.ones(like.shape[:2], dtype=bool)
-            for path, like in zip(batch["valid_mask"], sized, strict=True)
+            _decode_valid_mask(path, image) for path, image in zip(batch["valid_mask"], rows["image"], strict=True)
         ]
+    if squash is not None:
+        for column in rows.keys() & {"image", "mask", "valid_mask"}:
+            method = Image.Resampling.BILINEAR if column == "image" else Image.Resampling.NEAREST
+            rows[column] = [
+                np.asarray(Image.fromarray(array).resize((squash, squash), method)) for array in rows[column]
+            ]
     return rows
+
+
+def _decode_valid_mask(path: str | None, image: np.ndarray) -> np.ndarray:
+    if path is None:
+        return np.ones(image.shape[:2], dtype=bool)
+    return estimate_field_of_view(image) if path == ESTIMATED else decode_mask(path).astype(bool)
 
 
 def _generated_rows(spec: DatasetSpec, split: str) -> Dataset:

@@ -1,11 +1,12 @@
-"""What a reader returns: which files make one row, before anything is decoded."""
+"""What a reader is asked, and what it returns: which files make one row, before anything is decoded."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from .decode import IMAGE_SUFFIXES
+from .decode import is_image_file, without_suffix
+from .errors import DataError
 
 
 @dataclass(frozen=True)
@@ -16,13 +17,13 @@ class Record:
         id: Unique within the data set.
         image: The picture.
         mask: The target; None where there is no such file, which `checks` reports.
-        valid_mask: The field of view; None where the whole image is valid.
+        valid_mask: The field of view; `ESTIMATED` where it is found from the image, None where all of it is valid.
     """
 
     id: str
     image: Path
     mask: Path | None
-    valid_mask: Path | None = None
+    valid_mask: Path | str | None = None
 
 
 Splits = dict[str, list[Record]]
@@ -31,14 +32,57 @@ UNSPLIT = "all"
 """The split name under which a reader returns rows that its layout does not divide."""
 
 
+def _help(text: str, default=None):
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(kw_only=True)
+class Layout:
+    """Where images and masks are, said by the user; what is None is looked for under the usual names."""
+
+    image_dir: str | None = _help("folder of the images, in the data set's folder or in each split's; . for itself")
+    mask_dir: str | None = _help("folder of the masks, likewise")
+    valid_mask_dir: str | None = _help("folder of the fields of view, likewise")
+    image_pattern: str | None = _help('name of an image file, such as "{stem}_sat.jpg"; * stands for anything')
+    mask_pattern: str | None = _help('name of the mask that belongs to it, such as "{stem}_mask.png"')
+    valid_mask_pattern: str | None = _help("name of its field of view, likewise")
+    image_column: str | None = _help("column of the images, in a table of files or a data set with named columns")
+    mask_column: str | None = _help("column of the masks, likewise")
+    valid_mask_column: str | None = _help("column of the fields of view, likewise")
+
+    def __post_init__(self):
+        for name in ("image_pattern", "mask_pattern", "valid_mask_pattern"):
+            pattern = getattr(self, name)
+            if pattern is not None and pattern.count("{stem}") != 1:
+                raise DataError(f'{name} must contain {{stem}} once, as in "{{stem}}_mask.png"; got {pattern!r}')
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """What a reader needs to know besides the folder.
+
+    Attributes:
+        counts: Rows a split in the complete set; `UNSPLIT` before splitting.
+        lists: The ids of each split, for a set that is divided by a list.
+        grader: Whose masks: 1 for the first, 2 for the second.
+        allow_partial: Take the complete rows of an incomplete archive.
+        layout: What the user said of a folder.
+    """
+
+    counts: Mapping[str, int] = field(default_factory=dict)
+    lists: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    grader: int = 1
+    allow_partial: bool = False
+    layout: Layout = field(default_factory=Layout)
+
+
 def list_images(folder: Path) -> list[Path]:
     """All image files under `folder`, sorted; hidden files and archive debris (`._x.png`, `__MACOSX`) left out."""
     found = []
     for path in folder.rglob("*"):
         parts = path.relative_to(folder).parts
-        if path.suffix.lower() in IMAGE_SUFFIXES and not any(part.startswith((".", "__MACOSX")) for part in parts):
-            if path.is_file():
-                found.append(path)
+        if is_image_file(path) and not any(part.startswith((".", "__MACOSX")) for part in parts) and path.is_file():
+            found.append(path)
     return sorted(found)
 
 
@@ -49,22 +93,39 @@ def name_rows(images: Sequence[Path], folder: Path) -> list[str]:
     ['a/1', 'b/1', '2']
     """
     relative = [path.relative_to(folder) for path in images]
-    stems = Counter(path.stem for path in relative)
-    bare = Counter(path.with_suffix("").as_posix() for path in relative)
+    stems = Counter(without_suffix(path).name for path in relative)
+    bare = Counter(without_suffix(path).as_posix() for path in relative)
     ids = []
     for path in relative:
-        without_suffix = path.with_suffix("").as_posix()
-        if stems[path.stem] == 1:
-            ids.append(path.stem)
+        bare_path = without_suffix(path)
+        if stems[bare_path.name] == 1:
+            ids.append(bare_path.name)
         else:
-            ids.append(without_suffix if bare[without_suffix] == 1 else path.as_posix())
+            ids.append(bare_path.as_posix() if bare[bare_path.as_posix()] == 1 else path.as_posix())
     return ids
 
 
-def find_folder(parent: Path, *names: str) -> Path | None:
-    """The sub-folder of `parent` that has one of `names`, in any letter case; None if there is none."""
-    children = {child.name.lower(): child for child in sorted(parent.iterdir()) if child.is_dir()}
-    return next((children[name] for name in names if name in children), None)
+def read_names(path: Path) -> list[str]:
+    """The file names of a list, one a line, without suffixes.
+
+    Raises:
+        DataError: The list is not text, or is empty.
+    """
+    try:
+        names = [without_suffix(Path(line.strip())).name for line in path.read_text().splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not a text file with one name a line: {error}") from error
+    if not names:
+        raise DataError(f"{path} names no image")
+    return names
+
+
+def refuse_incomplete(data_dir: Path, problems: Sequence[str], layout: str) -> DataError:
+    """The error for an archive with files missing."""
+    return DataError(
+        f"{data_dir} is incomplete:\n  " + "\n  ".join(problems) + f"\nExpected:\n{layout}\n"
+        "allow_partial (--allow_partial) takes the complete rows that are there."
+    )
 
 
 def describe_contents(folder: Path, limit: int = 8) -> str:

@@ -4,6 +4,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
+import datasets
 import numpy as np
 import torch
 from scipy.ndimage import distance_transform_edt
@@ -185,6 +186,8 @@ def largest_half_width(rows: Sequence[dict[str, Any]], *, limit: int = 50, whole
     >>> largest_half_width([{"mask": mask}])
     3
     """
+    if isinstance(rows, datasets.Dataset):
+        rows = rows.select_columns(["mask"])  # the images need not be decoded for this
     largest = 0.0
     for number in np.unique(np.linspace(0, len(rows) - 1, min(limit, len(rows))).round().astype(int)):
         mask = torch.from_numpy(np.array(rows[int(number)]["mask"], dtype=bool))

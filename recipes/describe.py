@@ -1,0 +1,9 @@
+"""Describes a data set and draws some of it: what was found, how wide its structures are, what looks wrong.
+
+python recipes/describe.py --dataset drive --data_dir path/to/DRIVE
+"""
+
+from topolora_hf.cli import describe_main
+
+if __name__ == "__main__":
+    describe_main()

@@ -1,0 +1,69 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from transformers import HfArgumentParser
+
+from topolora_hf.data import DataError
+from topolora_hf.data.contact_sheet import contact_sheet
+from topolora_hf.data.describe import DescribeArguments, describe, describe_rows
+
+
+def row(width, view=None):
+    mask = np.zeros((60, 80), np.uint8)
+    mask[20 : 20 + width, 5:75] = 1
+    view = np.ones((60, 80), bool) if view is None else view
+    return {"id": "a", "image": np.full((60, 80, 3), 100, np.uint8), "mask": mask, "valid_mask": view}
+
+
+@pytest.mark.parametrize("width", [1, 3, 7])
+def test_the_width_is_that_of_the_drawn_bar(width):
+    assert describe_rows([row(width)])["width_px"][1] == pytest.approx(width, abs=0.01)
+
+
+def test_fractions_are_of_the_field_of_view():
+    view = np.zeros((60, 80), bool)
+    view[:, :40] = True
+    facts = describe_rows([row(6, view), row(6, view)])
+    assert facts["foreground_fraction"]["mean"] == pytest.approx(6 * 35 / (60 * 40))
+    assert facts["field_of_view_fraction"] == 0.5
+    assert facts["sizes"] == {"80x60": 2} and facts["intensity"]["mean"] == 100
+
+
+@pytest.mark.parametrize("level", [0, 1])
+def test_empty_and_full_masks_have_no_width(level):
+    blank = row(1) | {"mask": np.full((60, 80), level, np.uint8)}
+    facts = describe_rows([blank])
+    assert facts["width_px"] is None and facts["empty_masks"] == 1 - level
+
+
+def test_describe_writes_numbers_remarks_and_a_picture(make_pairs, tmp_path, capsys):
+    make_pairs(tmp_path / "set", 6)
+    (tmp_path / "set/masks/002.png").unlink()
+    flags = ["--dataset", str(tmp_path / "set"), "--skip_bad", "--output_dir", str(tmp_path / "out"), "--images", "3"]
+    (args,) = HfArgumentParser(DescribeArguments).parse_args_into_dataclasses(flags)
+    describe(args)
+    written = json.loads((tmp_path / "out/description.json").read_text())
+    assert sum(split["images"] for split in written["splits"].values()) == 5
+    assert "images/002.png" in written["remarks"][0]
+    with Image.open(tmp_path / "out/contact_sheet.png") as sheet:
+        assert sheet.width > 3 * 256
+    printed = capsys.readouterr().out
+    assert "train: 3 images" in printed and "images/002.png" in printed
+
+
+def test_the_sheet_shows_foreground_in_colour_and_dims_what_is_outside():
+    view = np.ones((60, 80), bool)
+    view[:, 40:] = False
+    picture = np.asarray(contact_sheet([("a" * 500, row(6, view))], columns=2)).astype(int)
+    shown = picture[-192 - 6 : -6, -256 - 6 : -6]
+    assert (shown[70, 60, 2] - shown[70, 60, 0]) > 80  # foreground is cyan
+    assert shown[10, 60].mean() > 2 * shown[10, 200].mean()
+
+
+def test_impossible_numbers_are_refused():
+    with pytest.raises(DataError, match="images must be at least 1, got 0"):
+        DescribeArguments(dataset="synthetic", images=0)
+    with pytest.raises(ValueError, match="needs rows"):
+        contact_sheet([])

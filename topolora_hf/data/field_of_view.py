@@ -1,0 +1,127 @@
+"""The retinal disc of a fundus photograph, estimated from the image alone.
+
+A photograph shows a bright disc on a dark ground, often cut straight at the top and bottom. The disc's edge is found
+where brightness rises from ground to retina, and a circle is fitted to it by consensus (Fischler and Bolles, 1981), so
+that a rim too dark to be seen is still inside.
+"""
+
+import numpy as np
+from scipy import ndimage
+
+FIELDS_OF_VIEW = ("auto", "given", "none")
+ESTIMATED = "estimated"
+"""Stands in place of a file for a field of view that is to be estimated from its image."""
+
+_RISE = 0.25  # of the way from ground to retina, where the edge is taken to be
+_LEAST_CONTRAST = 20  # grey levels between ground and retina; a picture with less shows no disc
+_LEAST_SIDE = 32
+_TOLERANCE = 0.006  # of the radius, by which a point on the circle may miss it
+_LEAST_SUPPORT = 0.3  # of the outline that must lie on the circle
+_LEAST_OVERLAP = 0.6  # between the disc and what is bright, as intersection over union
+_LEAST_AREA = 0.2  # of the picture
+_STRAIGHT = 0.02  # of the radius, within which a straight end goes from dark to bright
+_TRIALS = 300
+
+
+def estimate_field_of_view(image: np.ndarray) -> np.ndarray:
+    """Finds the retinal disc.
+
+    Args:
+        image: uint8 (H, W, 3), RGB.
+
+    Returns:
+        bool (H, W), True inside the disc; True everywhere if the picture shows no disc on a dark ground.
+    """
+    shape = image.shape[:2]
+    everywhere = np.ones(shape, dtype=bool)
+    if min(shape) < _LEAST_SIDE:
+        return everywhere
+    brightness = ndimage.gaussian_filter(image.max(axis=2).astype(np.float32), 1.0)
+    ground = _corner_brightness(brightness)
+    if brightness.max() - ground < _LEAST_CONTRAST:
+        return everywhere
+    retina = float(np.median(brightness[brightness > ground + 0.15 * (brightness.max() - ground)]))
+    bright = _largest_part(brightness > ground + _RISE * (retina - ground))
+    circle = _fit_circle(_outline(bright), shape)
+    if circle is None:
+        return everywhere
+    view = _cut_straight(_disc(circle, shape), bright, margin=max(3, round(_STRAIGHT * circle[2])))
+    is_disc = view.mean() >= _LEAST_AREA and (view & bright).sum() >= _LEAST_OVERLAP * (view | bright).sum()
+    return view if is_disc else everywhere
+
+
+def _corner_brightness(brightness: np.ndarray) -> float:
+    height, width = (max(2, length // 40) for length in brightness.shape)
+    corners = [brightness[rows, columns] for rows in (np.s_[:height], np.s_[-height:])
+               for columns in (np.s_[:width], np.s_[-width:])]  # fmt: skip
+    return float(np.median([np.median(corner) for corner in corners]))
+
+
+def _largest_part(mask: np.ndarray) -> np.ndarray:
+    labels, _ = ndimage.label(mask)
+    return labels == 1 + np.argmax(np.bincount(labels.ravel())[1:])
+
+
+def _outline(mask: np.ndarray) -> np.ndarray:
+    """First and last pixel of every row and column, (N, 2) as (row, column), without those on the image's border."""
+    points = []
+    for axis in (0, 1):
+        lines = mask if axis == 0 else mask.T
+        along = np.flatnonzero(lines.any(axis=1))
+        for ends in (lines.argmax(axis=1), lines.shape[1] - 1 - lines[:, ::-1].argmax(axis=1)):
+            pair = np.stack([along, ends[along]], axis=1)
+            points.append(pair if axis == 0 else pair[:, ::-1])
+    outline = np.concatenate(points)
+    inside = ((outline > 0) & (outline < np.array(mask.shape) - 1)).all(axis=1)
+    return outline[inside].astype(np.float64)
+
+
+def _fit_circle(points: np.ndarray, shape: tuple[int, int]) -> tuple[float, float, float] | None:
+    """Row, column and radius of the circle on which most of the points lie; None if too few agree on one."""
+    if len(points) < 10:
+        return None
+    least, largest = 0.25 * min(shape), float(max(shape))
+    rng = np.random.default_rng(0)
+    best = np.zeros(len(points), dtype=bool)
+    for _ in range(_TRIALS):
+        row, column, radius = _circle_through(points[rng.choice(len(points), size=3, replace=False)])
+        if least < radius < largest:
+            near = _is_near(points, row, column, radius)
+            best = near if near.sum() > best.sum() else best
+    if best.mean() < _LEAST_SUPPORT:
+        return None
+    for _ in range(3):
+        circle = _circle_through(points[best])
+        best = _is_near(points, *circle)
+    return circle
+
+
+def _circle_through(points: np.ndarray) -> tuple[float, float, float]:
+    """The least-squares circle of three or more points (Kasa, 1976)."""
+    system = np.concatenate([2 * points, np.ones((len(points), 1))], axis=1)
+    row, column, rest = np.linalg.lstsq(system, (points**2).sum(axis=1), rcond=None)[0]
+    return float(row), float(column), float(np.sqrt(max(rest + row**2 + column**2, 0.0)))
+
+
+def _is_near(points: np.ndarray, row: float, column: float, radius: float) -> np.ndarray:
+    distance = np.hypot(points[:, 0] - row, points[:, 1] - column)
+    return np.abs(distance - radius) < max(_TOLERANCE * radius, 1.0)
+
+
+def _disc(circle: tuple[float, float, float], shape: tuple[int, int]) -> np.ndarray:
+    row, column, radius = circle
+    rows, columns = np.ogrid[: shape[0], : shape[1]]
+    return (rows - row) ** 2 + (columns - column) ** 2 <= radius**2
+
+
+def _cut_straight(disc: np.ndarray, bright: np.ndarray, margin: int) -> np.ndarray:
+    """Takes off the sides where the picture ends along a straight line before the disc does."""
+    cut = disc.copy()
+    for turns in range(4):  # each side in its turn is the top
+        disc_rows = np.rot90(disc, turns).sum(axis=1)
+        covered = np.rot90(bright & disc, turns).sum(axis=1) / np.maximum(disc_rows, 1)
+        first = int(np.argmax(covered >= 0.5))
+        # A dark rim grows brighter over many rows; a straight end does within a few.
+        if covered[min(first + margin, len(covered) - 1)] >= 0.85 and covered[max(first - margin, 0)] <= 0.1:
+            np.rot90(cut, turns)[:first] = False
+    return cut

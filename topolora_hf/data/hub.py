@@ -1,0 +1,172 @@
+"""Data sets with named columns, from the Hub or saved by `datasets`: their rows as files for the folder reader.
+
+Two schemas are known, each with any further columns:
+
+- paired rows, as in `Angelou0516/kvasir-seg`: an image column (`image`) and a mask column (`mask`), both of type Image;
+- separate rows, as in `Zomba/*`: one column `image` of type Image, and a ClassLabel (`label`) with the classes `input`
+  and `label` that says which rows are images and which are masks; both have the same file stem.
+"""
+
+import hashlib
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import datasets
+from datasets import ClassLabel, Dataset, DatasetDict, Features, load_dataset, load_from_disk
+
+from .archives import cache_folder, staging_folder
+from .decode import without_suffix
+from .errors import DataError
+from .folder import SPLIT_NAMES
+from .records import Layout
+from .table import IMAGE_COLUMNS, MASK_COLUMNS, VIEW_COLUMNS, find_column
+
+_KIND_FOLDERS = {"image": "images", "input": "images", "mask": "masks", "label": "masks", "view": "valid_masks"}
+_SUFFIX_OF_MAGIC = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"II*\x00": ".tif", b"MM\x00*": ".tif"}
+_SUFFIX_OF_MAGIC |= {b"GIF8": ".gif", b"BM": ".bmp", b"P6": ".ppm", b"P5": ".pgm", b"RIFF": ".webp"}
+
+
+def is_saved_dataset(folder: Path) -> bool:
+    """Whether `save_to_disk` wrote the folder, or it holds Parquet files (as a download from the Hub does)."""
+    if any((folder / name).is_file() for name in ("dataset_dict.json", "state.json")):
+        return True
+    return any(folder.glob("*.parquet")) or any(folder.glob("*/*.parquet"))
+
+
+def export_dataset(source: str | Path, layout: Layout) -> Path:
+    """Writes the images and masks of a data set with named columns as files, once, into the user's cache.
+
+    Args:
+        source: A Hub id, a folder that `save_to_disk` wrote, or a folder with Parquet files.
+        layout: Which columns, where the types and the usual names do not say it.
+
+    Returns:
+        A folder with `images/` and `masks/`, inside `train/`, `validation/` and `test/` as the data set is divided.
+
+    Raises:
+        DataError: The data set cannot be loaded, has no such columns, or has no masks.
+    """
+    splits = {name: _undecoded(rows) for name, rows in _load(source).items()}
+    key = hashlib.blake2b(digest_size=8)
+    key.update(repr((str(source), [rows._fingerprint for rows in splits.values()], layout)).encode())
+    target = cache_folder() / "exported" / f"{Path(str(source)).name}-{key.hexdigest()}"
+    if not target.is_dir():
+        with staging_folder(target) as staging:
+            _export(source, splits, layout, staging)
+    return target
+
+
+def _load(source: str | Path) -> DatasetDict:
+    try:
+        if isinstance(source, Path) and any((source / name).is_file() for name in ("dataset_dict.json", "state.json")):
+            loaded = load_from_disk(str(source))
+        else:
+            loaded = load_dataset(str(source))
+    except Exception as error:  # of the network, the Hub, pyarrow, ... : one message that says which data set
+        reason = str(error).strip() or type(error).__name__
+        raise DataError(f"data set {source} cannot be loaded ({type(error).__name__}: {reason})") from error
+    return DatasetDict({"train": loaded}) if isinstance(loaded, Dataset) else loaded
+
+
+def _undecoded(rows: Dataset) -> Dataset:
+    """Image columns as the bytes and names of their files."""
+    for name, feature in rows.features.items():
+        if isinstance(feature, datasets.Image):
+            rows = rows.cast_column(name, datasets.Image(decode=False))
+    return rows
+
+
+def _export(source: str | Path, splits: dict[str, Dataset], layout: Layout, folder: Path) -> None:
+    names = {name: split for split, aliases in SPLIT_NAMES.items() for name in aliases}
+    unknown = [name for name in splits if name.lower() not in names]
+    if unknown and len(splits) > 1:
+        raise DataError(f"data set {source} has the split {unknown[0]!r}; allowed: train, validation, test")
+    for name, rows in splits.items():
+        # A data set with one split is not divided, whatever that is called.
+        split_folder = folder / names[name.lower()] if len(splits) > 1 else folder
+        if not _write_split(source, rows, layout, split_folder):
+            shutil.rmtree(split_folder)
+    if not any(folder.rglob("masks/*")):
+        raise DataError(f"data set {source} has no masks")
+
+
+def _write_split(source: str | Path, rows: Dataset, layout: Layout, folder: Path) -> bool:
+    """Writes one split; returns whether it has masks."""
+    kind_column = _kind_column(rows.features)
+    if kind_column is not None and layout.mask_column is None:
+        feature = rows.features[kind_column]
+        image = find_column(_image_columns(rows.features), layout.image_column, IMAGE_COLUMNS, f"{source}: image")
+        for row in rows.select_columns([kind_column, image]):
+            _write(source, feature.int2str(row[kind_column]), row[image], folder)
+        return _has_files(folder / "masks")
+    columns = _columns(source, rows.features, layout)
+    stems = _row_names(rows.select_columns([columns["image"]]), columns["image"])
+    for row, stem in zip(rows.select_columns(list(columns.values())), stems, strict=True):
+        for kind, column in columns.items():
+            _write(source, kind, row[column], folder, stem)
+    return _has_files(folder / "masks")
+
+
+def _has_files(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.iterdir())
+
+
+def _kind_column(features: Features) -> str | None:
+    """The ClassLabel that tells images from masks, where they are separate rows."""
+    for name, feature in features.items():
+        if isinstance(feature, ClassLabel) and {"input", "label"} == set(feature.names):
+            return name
+    return None
+
+
+def _image_columns(features: Features) -> list[str]:
+    return [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
+
+
+def _columns(source: str | Path, features: Features, layout: Layout) -> dict[str, str]:
+    """Which column holds the image, the mask and the field of view."""
+    columns = _image_columns(features)
+    if len(columns) < 2:
+        types = ", ".join(f"{name} ({type(feature).__name__})" for name, feature in features.items())
+        raise DataError(
+            f"data set {source} needs a column of images and one of masks, both of type Image; there are {types}"
+        )
+    found = {"image": find_column(columns, layout.image_column, IMAGE_COLUMNS, f"{source}: image_column")}
+    others = [column for column in columns if column != found["image"]]
+    if layout.mask_column is None and len(others) == 1:
+        found["mask"] = others[0]
+    else:
+        found["mask"] = find_column(others, layout.mask_column, MASK_COLUMNS, f"{source}: mask_column")
+    rest = [column for column in others if column != found["mask"]]
+    if layout.valid_mask_column is not None or set(VIEW_COLUMNS) & set(rest):
+        found["view"] = find_column(rest, layout.valid_mask_column, VIEW_COLUMNS, f"{source}: valid_mask_column")
+    return found
+
+
+def _row_names(rows: Dataset, column: str) -> list[str]:
+    """The stems of the image files where all have one of their own, else the rows' numbers."""
+    stems = [without_suffix(Path(cell["path"])).name if cell and cell.get("path") else "" for cell in rows[column]]
+    if all(stems) and max(Counter(stems).values(), default=1) == 1:
+        return stems
+    return [f"{number:06d}" for number in range(len(stems))]
+
+
+def _write(source: str | Path, kind: str, cell: dict | None, folder: Path, stem: str | None = None) -> None:
+    """Writes one cell as a file, under `stem` or its own name."""
+    target = folder / _KIND_FOLDERS[kind]
+    target.mkdir(parents=True, exist_ok=True)
+    if cell is None:  # the checks say that this row has no mask
+        return
+    content = cell["bytes"] if cell["bytes"] is not None else Path(cell["path"]).read_bytes()
+    name = Path(cell["path"] or "")
+    stem = stem or without_suffix(name).name
+    if not stem:
+        raise DataError(
+            f"data set {source}: images and masks are separate rows, but have no file names to pair them by"
+        )
+    suffix = next((suffix for magic, suffix in _SUFFIX_OF_MAGIC.items() if content.startswith(magic)), None)
+    path = target / f"{stem}{suffix or name.suffix or '.png'}"
+    if path.exists():
+        raise DataError(f"data set {source} has two files of kind {kind!r} with the name {path.name}")
+    path.write_bytes(content)
