@@ -1,12 +1,13 @@
 import math
 import sys
+import weakref
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from topolora_hf.inference import pictures
-from topolora_hf.inference.pictures import error_overlay, overlay, save_curves, save_samples
+from topolora_hf.inference.pictures import error_overlay, overlay, save_best_and_worst, save_curves, save_samples
 
 GREY = np.full((40, 60, 3), 200, np.uint8)
 
@@ -131,6 +132,62 @@ def test_no_samples_are_refused(tmp_path):
         save_samples(tmp_path / "samples.png", [])
 
 
+def samples_of_dice(**scores: float) -> list[dict]:
+    """Samples whose masks of 100 pixels are found in part, with nothing false: Dice is 2 f / (1 + f)."""
+    rows = []
+    for name, score in scores.items():
+        found = np.zeros(100)
+        found[: round(100 * score / (2 - score))] = 1
+        row = sample(name)
+        row["mask"] = square(10, 20, 10, 20).astype(np.uint8)
+        row["probability"] = np.zeros((40, 60))
+        row["probability"][10:20, 10:20] = found.reshape(10, 10)
+        rows.append(row)
+    return rows
+
+
+def captions(path) -> list[str]:
+    lines = path.read_text().splitlines()
+    return [line.strip()[5:-4] for line in lines if line.strip().startswith(("<!-- best", "<!-- worst"))]
+
+
+def test_best_and_worst_are_found_among_many_and_labelled(tmp_path):
+    rows = samples_of_dice(a=0.5, b=0.9, c=0.2, d=0.7, e=0.3, f=0.8, g=0.6)
+    save_best_and_worst(tmp_path / "run" / "ranked.svg", iter(rows), count=2)
+    drawn = captions(tmp_path / "run" / "ranked.svg")
+    assert [line.split("   ")[0] for line in drawn] == ["best: b", "best: f", "worst: e", "worst: c"]
+    assert drawn[0].endswith("Dice 0.901")
+
+
+def test_few_images_are_ranked_once_each_and_undefined_ones_passed_over(tmp_path):
+    rows = samples_of_dice(low=0.2, middle=0.5, high=0.9)
+    rows[1]["mask"] = rows[1]["probability"] = np.zeros((40, 60))
+    save_best_and_worst(tmp_path / "two.svg", rows)
+    assert [line.split("   ")[0] for line in captions(tmp_path / "two.svg")] == ["best: high", "worst: low"]
+    with pytest.raises(ValueError, match="no sample to draw in .*none.png"):
+        save_best_and_worst(tmp_path / "none.png", rows[1:2])
+    with pytest.raises(ValueError, match="count must be 1 or more, got 0"):
+        save_best_and_worst(tmp_path / "none.png", rows, count=0)
+
+
+def test_ranking_many_images_keeps_a_few_of_them_in_memory(tmp_path):
+    alive = weakref.WeakSet()
+
+    class Sample(dict):
+        __hash__ = object.__hash__
+
+    def source():
+        for row in samples_of_dice(**{f"image{index}": index / 20 for index in range(20)}):
+            row = Sample(row)
+            alive.add(row)
+            yield row
+            del row
+            assert len(alive) <= 3
+
+    save_best_and_worst(tmp_path / "ranked.svg", source(), count=1)
+    assert [line.split("   ")[0] for line in captions(tmp_path / "ranked.svg")] == ["best: image19", "worst: image0"]
+
+
 def history(steps: int) -> list[dict]:
     rows = [
         {"step": step, "epoch": step // 10, "loss": 2 / step, "learning_rate": 1e-4} for step in range(1, steps + 1)
@@ -162,6 +219,13 @@ def test_curves_do_without_missing_columns_and_values(tmp_path):
     save_curves(tmp_path / "curves.svg", rows)
     drawn = texts(tmp_path / "curves.svg")
     assert "training loss" in drawn and not drawn & {"validation", "learning rate"}
+
+
+def test_of_many_validation_scores_only_those_to_follow_are_drawn(tmp_path):
+    rows = [{"step": step, "val_cldice": 0.5, "val_betti0_error": 90.0, "val_auroc": 0.9} for step in (1, 2)]
+    save_curves(tmp_path / "curves.svg", rows)
+    drawn = texts(tmp_path / "curves.svg")
+    assert "cldice" in drawn and not drawn & {"betti0 error", "auroc"}
 
 
 def test_a_history_with_nothing_to_draw_is_refused(tmp_path):

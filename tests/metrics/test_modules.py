@@ -17,35 +17,57 @@ CLASSES = {
     "precision": metrics.PrecisionMetric,
     "recall": metrics.RecallMetric,
     "cldice": metrics.ClDiceMetric,
+    "bfscore": metrics.BFScoreMetric,
+    "betti0_error": metrics.Betti0ErrorMetric,
+    "betti1_error": metrics.Betti1ErrorMetric,
+    "auroc": metrics.AUROCMetric,
+    "average_precision": metrics.AveragePrecisionMetric,
+    "ece": metrics.ECEMetric,
+    "ece_foreground": metrics.ForegroundECEMetric,
 }
+KINDS = {"masks": metrics.MASK_METRICS, "probabilities": metrics.PROBABILITY_METRICS}
 
 
 @pytest.fixture
-def pairs() -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Masks of three sizes, one pair empty."""
+def probabilities() -> list[np.ndarray]:
+    """Maps of three sizes, and one with nothing in it."""
     rng = np.random.default_rng(0)
-    predictions = [rng.random(shape) > 0.5 for shape in ((20, 30), (7, 5), (1, 64))]
-    references = [rng.random(mask.shape) > 0.5 for mask in predictions]
-    return [*predictions, np.zeros((4, 4), bool)], [*references, np.zeros((4, 4), bool)]
+    return [*(rng.random(shape) for shape in ((20, 30), (7, 5), (1, 64))), np.zeros((4, 4))]
+
+
+@pytest.fixture
+def pairs(probabilities) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Masks of three sizes, one pair empty."""
+    rng = np.random.default_rng(1)
+    references = [rng.random(array.shape) > 0.5 for array in probabilities[:-1]]
+    return [array > 0.5 for array in probabilities], [*references, np.zeros((4, 4), bool)]
 
 
 def build(name: str, cache_dir) -> evaluate.Metric:
     return CLASSES[name](cache_dir=str(cache_dir))
 
 
+def test_every_metric_has_a_class():
+    assert list(CLASSES) == list(metrics.METRICS) == [*metrics.MASK_METRICS, *metrics.PROBABILITY_METRICS]
+
+
 @pytest.mark.parametrize("name", CLASSES)
-def test_mean_over_images_of_different_sizes(name, pairs, tmp_path):
-    values = [metrics.METRICS[name](*pair) for pair in zip(*pairs, strict=True)]
-    assert math.isnan(values[-1])
-    result = build(name, tmp_path).compute(predictions=pairs[0], references=pairs[1])
+def test_mean_over_images_of_different_sizes(name, pairs, probabilities, tmp_path):
+    predictions = pairs[0] if name in metrics.MASK_METRICS else probabilities
+    values = [metrics.METRICS[name](*pair) for pair in zip(predictions, pairs[1], strict=True)]
+    assert math.isnan(values[-1]) or name in ("betti0_error", "betti1_error", "ece")
+    result = build(name, tmp_path).compute(predictions=predictions, references=pairs[1])
     assert result == {name: pytest.approx(np.nanmean(values))}
 
 
-def test_combined_metrics_give_every_score_in_one_call(pairs, tmp_path):
-    combined = evaluate.combine([build(name, tmp_path) for name in CLASSES])
-    together = combined.compute(predictions=pairs[0], references=pairs[1])
-    alone = {name: build(name, tmp_path).compute(predictions=pairs[0], references=pairs[1])[name] for name in CLASSES}
-    assert together == alone
+@pytest.mark.parametrize("kind", KINDS)
+def test_combined_metrics_give_every_score_in_one_call(kind, pairs, probabilities, tmp_path):
+    predictions = pairs[0] if kind == "masks" else probabilities
+    combined = evaluate.combine([build(name, tmp_path) for name in KINDS[kind]])
+    together = combined.compute(predictions=predictions, references=pairs[1])
+    assert set(together) == set(KINDS[kind])
+    for name, value in together.items():
+        assert build(name, tmp_path).compute(predictions=predictions, references=pairs[1])[name] == value
 
 
 def test_batches_and_single_pairs_add_up(pairs, tmp_path):
@@ -82,6 +104,21 @@ def test_valid_masks_restrict_the_score(pairs, tmp_path):
 def test_probabilities_are_refused_instead_of_becoming_foreground(tmp_path):
     with pytest.raises(ValueError, match="prediction must be bool or hold only 0 and 1"):
         build("dice", tmp_path).compute(predictions=[np.full((3, 3), 0.2)], references=[np.ones((3, 3), bool)])
+
+
+def test_logits_are_refused_instead_of_being_ranked(tmp_path):
+    with pytest.raises(ValueError, match=r"prediction must lie in \[0, 1\], got 2.0 to 2.0"):
+        build("auroc", tmp_path).compute(predictions=[np.full((3, 3), 2.0)], references=[np.ones((3, 3), bool)])
+
+
+def test_settings_of_a_metric_are_given_to_compute(pairs, tmp_path):
+    predictions, references = pairs
+    strict = build("bfscore", tmp_path).compute(predictions=predictions, references=references, tolerance_px=0)
+    expected = [metrics.bfscore(*pair, tolerance_px=0) for pair in zip(*pairs, strict=True)]
+    assert strict == {"bfscore": pytest.approx(np.nanmean(expected))}
+    assert build("bfscore", tmp_path).compute(predictions=predictions, references=references)["bfscore"] > 0.9
+    with pytest.raises(TypeError, match="tolerance"):
+        build("dice", tmp_path).compute(predictions=predictions, references=references, tolerance_px=0)
 
 
 def test_nothing_but_empty_images_is_undefined(tmp_path):

@@ -1,11 +1,23 @@
 import csv
 import math
+import threading
 
 import numpy as np
 import pytest
 
-from topolora_hf.metrics import cldice, dice, iou, precision, recall, score_image, score_set, write_per_image_csv
+from topolora_hf.metrics import (
+    MASK_METRICS,
+    METRICS,
+    PROBABILITY_METRICS,
+    ece_foreground,
+    score_image,
+    score_images,
+    score_set,
+    write_per_image_csv,
+)
 
+NAMES = ["dice", "iou", "precision", "recall", "cldice", "bfscore", "betti0_error", "betti1_error"]
+NAMES += ["auroc", "average_precision", "ece", "ece_foreground"]
 TARGET = np.zeros((16, 16), np.uint8)
 TARGET[8, 2:14] = 1
 PROBABILITY = np.where(TARGET == 1, 0.7, 0.2).astype(np.float32)
@@ -13,12 +25,26 @@ PROBABILITY[8, 2:6] = 0.4
 PROBABILITY[3, 3] = 0.5
 
 
-def test_scores_are_those_of_the_thresholded_map():
-    scores = score_image(PROBABILITY, TARGET, threshold=0.4)
-    prediction = PROBABILITY >= np.float32(0.4)
-    expected = {metric.__name__: metric(prediction, TARGET) for metric in (dice, iou, precision, recall, cldice)}
-    assert scores == expected
-    assert list(scores) == ["dice", "iou", "precision", "recall", "cldice"]
+@pytest.mark.parametrize("with_field_of_view", [False, True])
+def test_scores_are_those_of_each_metric(with_field_of_view):
+    probability, valid_mask = PROBABILITY, None
+    if with_field_of_view:
+        # Off centre, and bright outside: cropping to it must neither move nor reveal anything.
+        valid_mask = np.zeros((16, 16), bool)
+        valid_mask[5:14, 3:], valid_mask[9, 9] = True, False
+        probability = np.where(valid_mask, PROBABILITY, 1)
+    scores = score_image(probability, TARGET, valid_mask, threshold=0.6)
+    prediction = probability >= np.float32(0.6)
+    expected = {name: metric(prediction, TARGET, valid_mask) for name, metric in MASK_METRICS.items()}
+    expected |= {name: metric(probability, TARGET, valid_mask) for name, metric in PROBABILITY_METRICS.items()}
+    expected["ece_foreground"] = ece_foreground(probability, TARGET, valid_mask, threshold=0.6)
+    assert scores == pytest.approx(expected)
+    assert list(scores) == list(METRICS) == NAMES
+
+
+def test_nothing_to_score_is_undefined_throughout():
+    scores = score_image(PROBABILITY, TARGET, np.zeros((16, 16), bool))
+    assert list(scores) == NAMES and np.isnan(list(scores.values())).all()
 
 
 def test_threshold_itself_counts_as_foreground_and_field_of_view_is_respected():
@@ -44,8 +70,59 @@ def test_values_that_are_no_probabilities_are_refused(bad):
 def test_bad_threshold_and_shape_are_refused():
     with pytest.raises(ValueError, match="threshold must lie in"):
         score_image(PROBABILITY, TARGET, threshold=50)
-    with pytest.raises(ValueError, match="prediction has shape"):
+    with pytest.raises(ValueError, match=r"probability has shape \(8, 16\), target has shape \(16, 16\)"):
         score_image(PROBABILITY[:8], TARGET)
+    with pytest.raises(ValueError, match="valid_mask has shape"):
+        score_image(PROBABILITY, TARGET, TARGET[:8])
+
+
+def samples(count: int) -> list[dict]:
+    rng = np.random.default_rng(0)
+    drawn = []
+    for index in range(count):
+        shape = (10 + index, 20)
+        arrays = {"probability": rng.random(shape), "mask": rng.random(shape) < 0.3, "valid_mask": np.ones(shape, bool)}
+        drawn.append({"id": f"image{index}", **arrays})
+    return drawn
+
+
+@pytest.mark.parametrize("workers", [None, 1, 3])
+def test_images_scored_at_once_score_as_one_by_one_and_keep_their_order(workers):
+    drawn = samples(11)
+    del drawn[4]["valid_mask"]
+    rows = score_images(iter(drawn), threshold=0.3, workers=workers)
+    assert [row.pop("id") for row in rows] == [sample["id"] for sample in drawn]
+    assert rows == [score_image(sample["probability"], sample["mask"], threshold=0.3) for sample in drawn]
+    assert score_images([], workers=workers) == []
+
+
+def test_only_a_few_samples_are_held_at_a_time(monkeypatch):
+    taken, ahead_as_far_as_it_goes, taken_when_scored = [], threading.Event(), []
+
+    def source():
+        for sample in samples(12):
+            taken.append(sample["id"])
+            if len(taken) == 4:
+                ahead_as_far_as_it_goes.set()
+            yield sample
+
+    def score(*_):
+        assert ahead_as_far_as_it_goes.wait(10)
+        taken_when_scored.append(len(taken))
+        return {"dice": 1.0}
+
+    monkeypatch.setattr("topolora_hf.metrics.report.score_image", score)
+    assert len(score_images(source(), workers=2)) == 12
+    assert all(count <= scored + 4 for scored, count in enumerate(taken_when_scored))
+
+
+def test_a_bad_image_is_named():
+    drawn = samples(5)
+    drawn[3]["probability"] = drawn[3]["probability"] * 100
+    with pytest.raises(ValueError, match=r"image image3: probability must lie in \[0, 1\]"):
+        score_images(drawn, workers=2)
+    with pytest.raises(ValueError, match="workers must be 1 or more, got 0"):
+        score_images(drawn, workers=0)
 
 
 def test_means_leave_undefined_scores_out():

@@ -1,10 +1,16 @@
+import itertools
 import math
 
 import numpy as np
 import pytest
 from scipy.ndimage import binary_dilation
+from skimage.measure import euler_number, label
 
-from topolora_hf.metrics import cldice, dice
+from topolora_hf.metrics import betti0_error, betti1_error, cldice, dice
+
+
+def draw(*rows: str) -> np.ndarray:
+    return np.array([[pixel == "#" for pixel in row] for row in rows])
 
 
 def line(row: int, columns: slice, shape: tuple[int, int] = (5, 5)) -> np.ndarray:
@@ -93,3 +99,69 @@ def test_what_lies_outside_the_field_of_view_changes_nothing():
 def test_shapes_that_differ_are_refused():
     with pytest.raises(ValueError, match="prediction has shape"):
         cldice(LINE[:4], LINE)
+
+
+EMPTY = np.zeros((5, 5), bool)
+# Drawings and their numbers of pieces and holes, counted by hand.
+DRAWINGS = {
+    "empty": (EMPTY, 0, 0),
+    "full": (~EMPTY, 1, 0),
+    "pixel": (draw(".....", ".....", "..#..", ".....", "....."), 1, 0),
+    "corners": (draw("#...#", ".....", ".....", ".....", "#...#"), 4, 0),
+    "diagonal is one piece": (draw("#....", ".#...", "..#..", "...#.", "....#"), 1, 0),
+    "ring": (draw(".....", ".###.", ".#.#.", ".###.", "....."), 1, 1),
+    "diamond closes at its corners": (draw(".....", "..#..", ".#.#.", "..#..", "....."), 1, 1),
+    "ring with a gap": (draw(".....", ".#.#.", ".#.#.", ".###.", "....."), 1, 0),
+    "ring with a pixel inside": (draw("#####", "#...#", "#.#.#", "#...#", "#####"), 2, 1),
+    "holes that touch at a corner are two": (draw("#####", "#.###", "##.##", "#####", "#####"), 1, 2),
+    "bay at the edge is no hole": (draw(".....", "###..", "..#..", "###..", "....."), 1, 0),
+    "ladder": (draw("#####", "#...#", "#####", "#...#", "#####"), 1, 2),
+}
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_pieces_and_holes_counted_by_hand(name):
+    mask, pieces, holes = DRAWINGS[name]
+    for other, other_pieces, other_holes in DRAWINGS.values():
+        assert betti0_error(mask, other) == betti0_error(other, mask) == abs(pieces - other_pieces)
+        assert betti1_error(mask, other) == betti1_error(other, mask) == abs(holes - other_holes)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 8), (5, 5), (40, 31)])
+def test_pieces_and_holes_agree_with_scikit_image(shape):
+    rng = np.random.default_rng(0)
+    masks = [rng.random(shape) < share for share in (0, 0.2, 0.4, 0.6, 0.8, 1)]
+    pieces = [label(mask, connectivity=2, return_num=True)[1] for mask in masks]
+    holes = [count - euler_number(mask, connectivity=2) for count, mask in zip(pieces, masks, strict=True)]
+    for a, b in itertools.product(range(len(masks)), repeat=2):
+        assert betti0_error(masks[a], masks[b]) == abs(pieces[a] - pieces[b])
+        assert betti1_error(masks[a], masks[b]) == abs(holes[a] - holes[b])
+
+
+def test_a_gap_that_hardly_shows_in_dice_changes_the_topology():
+    target = np.zeros((64, 64), bool)
+    target[10:13, 5:60], target[50:53, 5:60], target[10:53, 5:8], target[10:53, 57:60] = True, True, True, True
+    gap = target.copy()
+    gap[10:13, 30] = False
+    assert dice(gap, target) > 0.99
+    assert (betti0_error(gap, target), betti1_error(gap, target)) == (0, 1)
+    gap[50:53, 30] = False
+    assert (betti0_error(gap, target), betti1_error(gap, target)) == (1, 1)
+
+
+def test_the_field_of_view_cuts_pieces_and_opens_holes():
+    ring = DRAWINGS["ring"][0]
+    upper = np.arange(5)[:, None].repeat(5, 1) < 3
+    assert betti1_error(ring, EMPTY, upper) == 0 and betti0_error(ring, EMPTY, upper) == 1
+    middle = np.arange(5)[:, None].repeat(5, 1) == 2
+    assert betti0_error(ring, EMPTY, middle) == 2
+    assert betti0_error(~upper, EMPTY, upper) == 0
+
+
+def test_counts_without_a_pixel_to_score_are_undefined():
+    for error in (betti0_error, betti1_error):
+        assert error(EMPTY, EMPTY) == 0
+        assert math.isnan(error(LINE, LINE, EMPTY))
+        assert math.isnan(error(np.zeros((0, 5), bool), np.zeros((0, 5), bool)))
+        with pytest.raises(ValueError, match="prediction has shape"):
+            error(LINE[:4], LINE)

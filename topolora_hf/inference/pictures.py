@@ -1,4 +1,4 @@
-"""Pictures for people: a mask over its image, what was hit and missed, a grid of samples, training curves.
+"""Pictures for people: a mask over its image, what was hit and missed, grids of samples, training curves.
 
 Colours are after Okabe and Ito, chosen to stay apart under the common colour vision deficiencies. matplotlib is used
 through `Figure` alone, so no display, backend setting or pyplot state is touched.
@@ -6,7 +6,7 @@ through `Figure` alone, so no display, backend setting or pyplot state is touche
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,8 @@ CYAN = (0, 229, 255)
 BRIGHT_VERMILION = (255, 105, 30)
 HIT, MISS, FALSE = SKY_BLUE, BRIGHT_VERMILION, YELLOW
 _OUTSIDE = 0.4  # brightness of what lies outside the field of view
+# Enough to follow a run by, few enough to be told apart; a history may hold more.
+_VALIDATION_CURVES = tuple(f"val_{name}" for name in ("dice", "cldice", "bfscore", "precision", "recall"))
 
 
 def overlay(
@@ -118,9 +120,109 @@ def save_samples(
     Raises:
         ValueError: If there are no rows, or an array has another shape or dtype.
     """
+    captions = [f"{_shorten(str(row['id']))}   Dice {_dice_of(row, threshold):.3f}" for row in rows[:max_rows]]
+    _save_grid(path, rows[:max_rows], captions, threshold)
+
+
+class BestAndWorst:
+    """Of all samples that are added, keeps the `count` with the highest and the `count` with the lowest Dice.
+
+    Attributes:
+        ranked: (Dice, sample), best first.
+    """
+
+    def __init__(self, threshold: float = 0.5, count: int = 3):
+        if count < 1:
+            raise ValueError(f"count must be 1 or more, got {count}")
+        self.threshold, self.count = threshold, count
+        self.ranked: list[tuple[float, Mapping[str, object]]] = []
+
+    def add(self, sample: Mapping[str, object]) -> None:
+        """Takes a sample as for `save_samples`, unless its Dice is undefined."""
+        score = _dice_of(sample, self.threshold)
+        if not math.isnan(score):
+            self.ranked.append((score, sample))
+            self.ranked.sort(key=lambda pair: -pair[0])
+            if len(self.ranked) > 2 * self.count:
+                del self.ranked[self.count]
+
+
+def save_best_and_worst(
+    path: str | os.PathLike, rows: Iterable[Mapping[str, object]], threshold: float = 0.5, count: int = 3
+) -> None:
+    """Save the images with the highest and the lowest Dice, as `save_samples` draws them, best first.
+
+    Args:
+        path: The picture to write, its kind by its ending (PNG, PDF, SVG); its folder is made when it is missing.
+        rows: Samples as for `save_samples`. They may come from a generator: no more than `2 * count` are kept. Those
+            whose Dice is undefined are passed over.
+        threshold: A pixel is predicted when its probability is at least this.
+        count: Of either kind; all are drawn where there are fewer than twice as many.
+
+    Raises:
+        ValueError: If `count` is less than one, there is nothing to rank, or an array has another shape or dtype.
+    """
+    keeper = BestAndWorst(threshold, count)
+    for row in rows:
+        keeper.add(row)
+    ranked = keeper.ranked
+    captions = [
+        f"{'best' if place < (len(ranked) + 1) // 2 else 'worst'}: {_shorten(str(row['id']))}   Dice {score:.3f}"
+        for place, (score, row) in enumerate(ranked)
+    ]
+    _save_grid(path, [row for _, row in ranked], captions, threshold)
+
+
+def save_curves(path: str | os.PathLike, history: Sequence[Mapping[str, object]]) -> None:
+    """Save training losses, validation scores and the learning rate against the optimizer step.
+
+    Args:
+        path: The picture to write, its kind by its ending (PNG, PDF, SVG); its folder is made when it is missing.
+        history: Rows with `step` and any of `loss`, `bce`, `dice_loss`, `cldice_loss`, `learning_rate`,
+            `val_dice`, `val_cldice`, `val_bfscore`, `val_precision`, `val_recall`; numbers, or text as read back
+            from a CSV. Values that are missing, `None`, empty or NaN are passed over, panels without any value are
+            left out.
+
+    Raises:
+        ValueError: If no row holds anything to draw.
+    """
+    columns = list(dict.fromkeys(name for row in history for name in row))
+    panels = {
+        "training loss": [name for name in ("loss", "bce", "dice_loss", "cldice_loss") if name in columns],
+        "validation": [name for name in _VALIDATION_CURVES if name in columns],
+        "learning rate": [name for name in columns if name == "learning_rate"],
+    }
+    curves = {title: {name: _curve(history, name) for name in names} for title, names in panels.items()}
+    curves = {title: {name: curve for name, curve in drawn.items() if curve[0]} for title, drawn in curves.items()}
+    curves = {title: drawn for title, drawn in curves.items() if drawn}
+    if not curves:
+        raise ValueError(f"the history holds nothing to draw in {path}: {len(history)} rows, columns {columns}")
+    figure = Figure(figsize=(4.6 * len(curves), 3.4), dpi=150, facecolor="white", layout="constrained")
+    for axes, (title, drawn) in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves.items(), strict=True):
+        _draw_curves(axes, title, drawn)
+    save_figure(figure, path)
+
+
+def _mask_of(image: np.ndarray, mask: np.ndarray, name: str) -> np.ndarray:
+    """Check an image and a mask that goes with it."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(f"image must be uint8 of shape (H, W, 3), got {image.dtype} of shape {image.shape}")
+    mask = as_mask(mask, name)
+    if mask.shape != image.shape[:2]:
+        raise ValueError(f"{name} has shape {mask.shape}, image has shape {image.shape}")
+    return mask
+
+
+def _dice_of(row: Mapping[str, object], threshold: float) -> float:
+    return dice(row["probability"] >= threshold, row["mask"], row.get("valid_mask"))
+
+
+def _save_grid(
+    path: str | os.PathLike, rows: Sequence[Mapping[str, object]], captions: Sequence[str], threshold: float
+) -> None:
+    """Image, ground truth, probability and errors of every sample, each line under its caption."""
     if not rows:
         raise ValueError(f"there is no sample to draw in {path}")
-    rows = rows[:max_rows]
     titles = ("image", "ground truth", "predicted probability", "errors")
     panel, caption, margin = 3.2, 0.26, 0.08  # inches
     heights = [panel * len(row["image"]) / row["image"].shape[1] for row in rows]
@@ -137,55 +239,13 @@ def save_samples(
             axes.set_axis_off()
             if index == 0:
                 figure.text((left + panel / 2) / width, (height - 0.2) / height, title, ha="center", weight="bold")
-        score = dice(row["probability"] >= threshold, row["mask"], row.get("valid_mask"))
-        figure.text(
-            margin / width, (top + row_height + 0.07) / height, f"{_shorten(str(row['id']))}   Dice {score:.3f}"
-        )
+        figure.text(margin / width, (top + row_height + 0.07) / height, captions[index])
         top -= margin
     legend = [
-        Patch(color=_unit(colour), label=name) for colour, name in ((HIT, "hit"), (MISS, "missed"), (FALSE, "false"))
+        Patch(color=unit_rgb(colour), label=name) for colour, name in ((HIT, "hit"), (MISS, "missed"), (FALSE, "false"))
     ]
     figure.legend(handles=legend, loc="lower right", ncols=3, frameon=False, borderaxespad=0.2)
-    _save(figure, path)
-
-
-def save_curves(path: str | os.PathLike, history: Sequence[Mapping[str, object]]) -> None:
-    """Save training losses, validation scores and the learning rate against the optimizer step.
-
-    Args:
-        path: The picture to write, its kind by its ending (PNG, PDF, SVG); its folder is made when it is missing.
-        history: Rows with `step` and any of `loss`, `bce`, `dice_loss`, `cldice_loss`, `learning_rate` and names
-            that start with `val_` (but `val_n`, the number of images); numbers, or text as read back from a CSV.
-            Values that are missing, `None`, empty or NaN are passed over, panels without any value are left out.
-
-    Raises:
-        ValueError: If no row holds anything to draw.
-    """
-    columns = list(dict.fromkeys(name for row in history for name in row))
-    panels = {
-        "training loss": [name for name in ("loss", "bce", "dice_loss", "cldice_loss") if name in columns],
-        "validation": [name for name in columns if name.startswith("val_") and name != "val_n"],
-        "learning rate": [name for name in columns if name == "learning_rate"],
-    }
-    curves = {title: {name: _curve(history, name) for name in names} for title, names in panels.items()}
-    curves = {title: {name: curve for name, curve in drawn.items() if curve[0]} for title, drawn in curves.items()}
-    curves = {title: drawn for title, drawn in curves.items() if drawn}
-    if not curves:
-        raise ValueError(f"the history holds nothing to draw in {path}: {len(history)} rows, columns {columns}")
-    figure = Figure(figsize=(4.6 * len(curves), 3.4), dpi=150, facecolor="white", layout="constrained")
-    for axes, (title, drawn) in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves.items(), strict=True):
-        _draw_curves(axes, title, drawn)
-    _save(figure, path)
-
-
-def _mask_of(image: np.ndarray, mask: np.ndarray, name: str) -> np.ndarray:
-    """Check an image and a mask that goes with it."""
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise ValueError(f"image must be uint8 of shape (H, W, 3), got {image.dtype} of shape {image.shape}")
-    mask = as_mask(mask, name)
-    if mask.shape != image.shape[:2]:
-        raise ValueError(f"{name} has shape {mask.shape}, image has shape {image.shape}")
-    return mask
+    save_figure(figure, path)
 
 
 def _sample_panels(row: Mapping[str, object], threshold: float) -> tuple[np.ndarray, ...]:
@@ -232,19 +292,21 @@ def _draw_curves(axes: Axes, title: str, curves: Mapping[str, tuple[list[float],
 
 
 def _line_colours(number: int) -> list[tuple[float, ...]]:
-    palette = [_unit(colour) for colour in (BLUE, VERMILION, GREEN, PURPLE, SKY_BLUE)]
+    palette = [unit_rgb(colour) for colour in (BLUE, VERMILION, GREEN, PURPLE, SKY_BLUE)]
     return [palette[index % len(palette)] for index in range(number)]
-
-
-def _unit(colour: tuple[int, int, int]) -> tuple[float, ...]:
-    return tuple(channel / 255 for channel in colour)
 
 
 def _shorten(text: str, length: int = 60) -> str:
     return text if len(text) <= length else f"...{text[3 - length :]}"
 
 
-def _save(figure: Figure, path: str | os.PathLike) -> None:
+def unit_rgb(colour: tuple[int, int, int]) -> tuple[float, ...]:
+    """A colour in 0 to 255 as matplotlib wants it, in 0 to 1."""
+    return tuple(channel / 255 for channel in colour)
+
+
+def save_figure(figure: Figure, path: str | os.PathLike) -> None:
+    """Write a figure, its kind by the path's ending; the folder is made when it is missing."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import nn
 
 from ..adapters import AdapterSettings
-from ..data import IMAGE_SUFFIXES, DataError, decode_image, normalise
+from ..data import IMAGE_SUFFIXES, DataError, IntensityScaling, decode_image, normalise
 from .pictures import overlay
 
 
@@ -106,7 +106,7 @@ class Predictor:
             DataError: when the file cannot be read as an image.
             ValueError: when an array has another shape or dtype.
         """
-        pixels = _as_array(image)
+        pixels = _as_array(image, self.settings.intensity)
         return Prediction(pixels, self.probability(pixels), self.settings.threshold)
 
     @torch.inference_mode()
@@ -162,9 +162,9 @@ def _looks_like_an_image(file: Path) -> bool:
     return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".") and file.is_file()
 
 
-def _as_array(image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
+def _as_array(image: str | Path | Image.Image | np.ndarray, intensity: IntensityScaling | None) -> np.ndarray:
     if isinstance(image, (str, Path, Image.Image)):
-        return decode_image(image)
+        return decode_image(image, scaling=intensity)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"expected an RGB array, uint8 (H, W, 3); got {image.dtype} {image.shape}")
     return image

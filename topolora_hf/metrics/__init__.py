@@ -1,22 +1,64 @@
-"""Scores of binary masks: functions of one image, means over a set, and `evaluate.Metric` classes."""
+"""Scores of binary segmentation: functions of one image, means over a set, and `evaluate.Metric` classes."""
 
 from importlib import import_module
 
+from .boundary import bfscore
+from .calibration import Reliability, ece, ece_foreground, reliability
+from .intervals import bootstrap_intervals
 from .overlap import dice, iou, precision, recall
-from .report import METRICS, score_image, score_set, write_per_image_csv
-from .topology import cldice
+from .ranking import auroc, average_precision
+from .report import (
+    MASK_METRICS,
+    METRICS,
+    PROBABILITY_METRICS,
+    score_image,
+    score_images,
+    score_set,
+    write_per_image_csv,
+)
+from .thresholds import ThresholdCounts, best_threshold, threshold_counts
+from .topology import betti0_error, betti1_error, cldice
 
-_EVALUATE_MODULES = ("ClDiceMetric", "DiceMetric", "IoUMetric", "PrecisionMetric", "RecallMetric")
+_EVALUATE_MODULES = (
+    "AUROCMetric",
+    "AveragePrecisionMetric",
+    "BFScoreMetric",
+    "Betti0ErrorMetric",
+    "Betti1ErrorMetric",
+    "ClDiceMetric",
+    "DiceMetric",
+    "ECEMetric",
+    "ForegroundECEMetric",
+    "IoUMetric",
+    "PrecisionMetric",
+    "RecallMetric",
+)
 
 __all__ = [
+    "MASK_METRICS",
     "METRICS",
+    "PROBABILITY_METRICS",
+    "Reliability",
+    "ThresholdCounts",
+    "auroc",
+    "average_precision",
+    "best_threshold",
+    "betti0_error",
+    "betti1_error",
+    "bfscore",
+    "bootstrap_intervals",
     "cldice",
     "dice",
+    "ece",
+    "ece_foreground",
     "iou",
     "precision",
     "recall",
+    "reliability",
     "score_image",
+    "score_images",
     "score_set",
+    "threshold_counts",
     "write_per_image_csv",
     *_EVALUATE_MODULES,
 ]

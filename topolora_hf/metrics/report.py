@@ -1,18 +1,28 @@
-"""From one probability map to a row of scores, from rows to a table and to means over a set."""
+"""From probability maps to rows of scores, from rows to a table and to means over a set."""
 
 import csv
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .boundary import bfscore
+from .calibration import ece, ece_foreground
+from .masks import as_mask, as_probability, as_valid_mask
 from .overlap import dice, iou, precision, recall
-from .topology import cldice
+from .ranking import auroc, auroc_and_average_precision, average_precision
+from .topology import betti0_error, betti1_error, cldice
 
-METRICS = {"dice": dice, "iou": iou, "precision": precision, "recall": recall, "cldice": cldice}
+MASK_METRICS = {
+    metric.__name__: metric for metric in (dice, iou, precision, recall, cldice, bfscore, betti0_error, betti1_error)
+}
+PROBABILITY_METRICS = {metric.__name__: metric for metric in (auroc, average_precision, ece, ece_foreground)}
+METRICS = MASK_METRICS | PROBABILITY_METRICS
 
 
 def score_image(
@@ -21,13 +31,14 @@ def score_image(
     """Score one image at its own size.
 
     Args:
-        probability: (H, W) float in [0, 1].
+        probability: (H, W), numbers in [0, 1].
         target: (H, W), bool or 0/1.
         valid_mask: (H, W), bool or 0/1, true where the image is to be scored; `None` scores all of it.
         threshold: In [0, 1]; a pixel is predicted when its probability is at least this.
 
     Returns:
-        dict[str, float]: `dice`, `iou`, `precision`, `recall`, `cldice`, each NaN where it is undefined.
+        dict[str, float]: One score for each name in `METRICS`, NaN where it is undefined. `MASK_METRICS` see the
+        thresholded map, `PROBABILITY_METRICS` the probabilities.
 
     Raises:
         ValueError: If probabilities or threshold leave [0, 1] (NaN included), if target or valid_mask is no mask, or
@@ -37,14 +48,58 @@ def score_image(
         >>> score_image([[0.9, 0.6], [0.1, 0.0]], [[1, 0], [0, 0]])["precision"]
         0.5
     """
-    probability = np.asarray(probability)
     if not 0 <= threshold <= 1:
         raise ValueError(f"threshold must lie in [0, 1], got {threshold}")
-    # Logits handed over by mistake would still give plausible scores; NaN fails the comparison too.
-    if not ((probability >= 0) & (probability <= 1)).all():
-        raise ValueError(f"probability must lie in [0, 1], got {probability.min()} to {probability.max()}")
+    probability, target = as_probability(probability), as_mask(target, "target")
+    if probability.shape != target.shape:
+        raise ValueError(f"probability has shape {probability.shape}, target has shape {target.shape}")
+    if valid_mask is not None:
+        # No metric looks past the field of view: leaving its surroundings out saves their share of the time.
+        valid_mask = as_valid_mask(valid_mask, target.shape)
+        window = _bounding_box(valid_mask)
+        probability, target, valid_mask = probability[window], target[window], valid_mask[window]
     prediction = probability >= threshold
-    return {name: metric(prediction, target, valid_mask) for name, metric in METRICS.items()}
+    scores = {name: metric(prediction, target, valid_mask) for name, metric in MASK_METRICS.items()}
+    ranking = auroc_and_average_precision(probability, target, valid_mask)
+    return scores | {
+        "auroc": ranking[0],
+        "average_precision": ranking[1],
+        "ece": ece(probability, target, valid_mask),
+        "ece_foreground": ece_foreground(probability, target, valid_mask, threshold),
+    }
+
+
+def score_images(
+    samples: Iterable[Mapping[str, object]], threshold: float = 0.5, workers: int | None = None
+) -> list[dict[str, object]]:
+    """Score many images at once, in threads: nearly all of the work is done in compiled code outside Python's lock.
+
+    Samples are taken from the iterable only as they are needed, so they may come from a generator that reads or
+    predicts one after the other; it then runs while earlier images are scored.
+
+    Args:
+        samples: Each with `id`, `probability`, `mask` and, optionally, `valid_mask`, as for `score_image`.
+        threshold: A pixel is predicted when its probability is at least this.
+        workers: Number of threads; by default one a core, but no more than eight. At most twice as many samples are
+            held in memory.
+
+    Returns:
+        list[dict[str, object]]: `id` and the scores of each image, in the order of the samples.
+
+    Raises:
+        ValueError: If there is less than one worker, or as for `score_image`, naming the image.
+    """
+    workers = min(8, os.cpu_count() or 1) if workers is None else workers
+    if workers < 1:
+        raise ValueError(f"workers must be 1 or more, got {workers}")
+    rows, waiting = [], deque()
+    with ThreadPoolExecutor(workers) as pool:
+        for sample in samples:
+            waiting.append(pool.submit(_score_sample, sample, threshold))
+            if len(waiting) == 2 * workers:
+                rows.append(waiting.popleft().result())
+        rows.extend(future.result() for future in waiting)
+    return rows
 
 
 def score_set(rows: Sequence[Mapping[str, object]]) -> dict[str, float]:
@@ -65,13 +120,22 @@ def score_set(rows: Sequence[Mapping[str, object]]) -> dict[str, float]:
         >>> score_set([{"id": "a", "dice": 0.5}, {"id": "b", "dice": 1.0}, {"id": "c", "dice": float("nan")}])
         {'dice': 0.75, 'n': 3}
     """
+    return {**{name: _mean(values) for name, values in metric_columns(rows).items()}, "n": len(rows)}
+
+
+def metric_columns(rows: Sequence[Mapping[str, object]]) -> dict[str, list[float]]:
+    """The scores of every metric over the images where it is defined, out of rows as for `score_set`.
+
+    Raises:
+        ValueError: As for `score_set`.
+    """
     names = [name for name in _columns(rows) if name != "id"]
     ids = [row["id"] for row in rows if "id" in row]
     repeated = sorted({str(image_id) for image_id in ids if ids.count(image_id) > 1})
     if repeated:
         raise ValueError(f"{len(repeated)} images were scored more than once: {', '.join(repeated)}")
-    means = {name: _mean_where_defined([float(row[name]) for row in rows]) for name in names}
-    return {**means, "n": len(rows)}
+    scores = {name: [float(row[name]) for row in rows] for name in names}
+    return {name: [value for value in values if not math.isnan(value)] for name, values in scores.items()}
 
 
 def write_per_image_csv(path: str | os.PathLike, rows: Sequence[Mapping[str, object]]) -> None:
@@ -98,6 +162,23 @@ def write_per_image_csv(path: str | os.PathLike, rows: Sequence[Mapping[str, obj
     os.replace(unfinished, path)
 
 
+def _score_sample(sample: Mapping[str, object], threshold: float) -> dict[str, object]:
+    try:
+        scores = score_image(sample["probability"], sample["mask"], sample.get("valid_mask"), threshold)
+    except ValueError as error:
+        raise ValueError(f"image {sample['id']}: {error}") from error
+    return {"id": sample["id"], **scores}
+
+
+def _bounding_box(mask: np.ndarray) -> tuple[slice, slice]:
+    """The smallest window that holds all true pixels; an empty one where there are none."""
+    sides = []
+    for axis in (1, 0):
+        places = mask.any(axis).nonzero()[0]
+        sides.append(slice(places[0], places[-1] + 1) if places.size else slice(0, 0))
+    return tuple(sides)
+
+
 def _columns(rows: Sequence[Mapping[str, object]]) -> list[str]:
     """The columns that all rows share, in the order of the first row."""
     if not rows:
@@ -109,6 +190,5 @@ def _columns(rows: Sequence[Mapping[str, object]]) -> list[str]:
     return columns
 
 
-def _mean_where_defined(values: Sequence[float]) -> float:
-    defined = [value for value in values if not math.isnan(value)]
-    return math.fsum(defined) / len(defined) if defined else float("nan")
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values) if values else float("nan")

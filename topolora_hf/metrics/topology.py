@@ -1,9 +1,16 @@
-"""Scores of how well the course of thin structures is recovered, whatever their width."""
+"""Scores of shape rather than area: the course of thin structures, the numbers of pieces and of holes."""
 
+from collections.abc import Callable
+
+import numpy as np
 from numpy.typing import ArrayLike
+from scipy.ndimage import label
 from skimage.morphology import skeletonize
 
-from .masks import masks_inside_field_of_view
+from .masks import as_valid_mask, masks_inside_field_of_view
+
+_EIGHT_NEIGHBOURS = np.ones((3, 3), int)
+_FOUR_NEIGHBOURS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]])
 
 
 def cldice(prediction: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None = None) -> float:
@@ -42,3 +49,76 @@ def cldice(prediction: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | Non
     if topology_precision + topology_sensitivity == 0:
         return 0.0
     return 2 * topology_precision * topology_sensitivity / (topology_precision + topology_sensitivity)
+
+
+def betti0_error(prediction: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None = None) -> float:
+    """Difference in the number of connected pieces, |b0(P) - b0(T)|, pieces being 8-connected.
+
+    A count of the whole field of view: it says nothing of where the pieces lie, and specks of a single pixel count
+    like vessels, so it belongs beside an overlap, never in its place.
+
+    Args:
+        prediction: (H, W), bool or 0/1.
+        target: (H, W), bool or 0/1.
+        valid_mask: (H, W), bool or 0/1, true where the image is to be scored; `None` scores all of it. What lies
+            outside is background.
+
+    Returns:
+        float: 0 or more, a whole number; NaN when there is no pixel to score.
+
+    Raises:
+        ValueError: If an array is no mask or the shapes differ.
+
+    Example:
+        A line that is broken in the prediction:
+
+        >>> betti0_error([[1, 1, 0, 1]], [[1, 1, 1, 1]])
+        1.0
+    """
+    return _difference(_count_pieces, prediction, target, valid_mask)
+
+
+def betti1_error(prediction: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None = None) -> float:
+    """Difference in the number of holes, |b1(P) - b1(T)|.
+
+    A hole is a 4-connected piece of the background that does not reach the outside: the connectivity that goes with
+    8-connected foreground, as with any other pairing a diagonal line would both connect and be crossed.
+
+    Args:
+        prediction: (H, W), bool or 0/1.
+        target: (H, W), bool or 0/1.
+        valid_mask: (H, W), bool or 0/1, true where the image is to be scored; `None` scores all of it. What lies
+            outside is background, all of it one piece.
+
+    Returns:
+        float: 0 or more, a whole number; NaN when there is no pixel to score.
+
+    Raises:
+        ValueError: If an array is no mask or the shapes differ.
+
+    Example:
+        A closed loop, and one with a gap:
+
+        >>> betti1_error([[1, 1, 1], [1, 0, 0], [1, 1, 1]], [[1, 1, 1], [1, 0, 1], [1, 1, 1]])
+        1.0
+    """
+    return _difference(_count_holes, prediction, target, valid_mask)
+
+
+def _difference(
+    count: Callable[[np.ndarray], int], prediction: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None
+) -> float:
+    prediction, target = masks_inside_field_of_view(prediction, target, valid_mask)
+    if not as_valid_mask(valid_mask, target.shape).any():
+        return float("nan")
+    return float(abs(count(prediction) - count(target)))
+
+
+def _count_pieces(mask: np.ndarray) -> int:
+    return label(mask, _EIGHT_NEIGHBOURS)[1]
+
+
+def _count_holes(mask: np.ndarray) -> int:
+    # The frame joins everything that reaches the edge with the outside, which is the one piece that is no hole.
+    background = np.pad(~mask, 1, constant_values=True)
+    return label(background, _FOUR_NEIGHBOURS)[1] - 1

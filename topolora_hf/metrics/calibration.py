@@ -1,0 +1,154 @@
+"""Whether probabilities mean what they say: reliability data and the expected calibration error."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .masks import pixels_inside_field_of_view
+
+BINS = 15
+
+
+@dataclass(frozen=True, eq=False)
+class Reliability:
+    """Pixels gathered by their predicted probability into B bins of equal width; added up over images with `+`.
+
+    Attributes:
+        pixels: (B,) int, pixels with b / B <= probability < (b + 1) / B; probability 1 falls into the last bin.
+        probability_sum: (B,) float, the sum of their probabilities.
+        foreground: (B,) int, those of them that are foreground in the target.
+    """
+
+    pixels: np.ndarray
+    probability_sum: np.ndarray
+    foreground: np.ndarray
+
+    @property
+    def mean_probability(self) -> np.ndarray:
+        """(B,) what the pixels of each bin were predicted to be, NaN where there are none."""
+        return self._per_pixel(self.probability_sum)
+
+    @property
+    def foreground_fraction(self) -> np.ndarray:
+        """(B,) what they turned out to be, NaN where there are none."""
+        return self._per_pixel(self.foreground)
+
+    @property
+    def error(self) -> float:
+        """The expected calibration error: mean over pixels of |mean probability - foreground fraction| of their bin."""
+        total = int(self.pixels.sum())
+        return float(np.abs(self.probability_sum - self.foreground).sum()) / total if total else float("nan")
+
+    def __add__(self, other: "Reliability") -> "Reliability":
+        if len(self.pixels) != len(other.pixels):
+            raise ValueError(f"{len(self.pixels)} bins and {len(other.pixels)} bins cannot be added up")
+        return Reliability(
+            self.pixels + other.pixels, self.probability_sum + other.probability_sum, self.foreground + other.foreground
+        )
+
+    def _per_pixel(self, sums: np.ndarray) -> np.ndarray:
+        return np.divide(sums, self.pixels, out=np.full(self.pixels.shape, np.nan), where=self.pixels > 0)
+
+
+def reliability(
+    probability: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None = None, bins: int = BINS
+) -> Reliability:
+    """Gather the pixels of the field of view by predicted probability, for a reliability diagram.
+
+    Args:
+        probability: (H, W), numbers in [0, 1].
+        target: (H, W), bool or 0/1.
+        valid_mask: (H, W), bool or 0/1, true where the image is to be scored; `None` scores all of it.
+        bins: Number of bins of equal width.
+
+    Returns:
+        Reliability: Counts of each bin.
+
+    Raises:
+        ValueError: If there is less than one bin, the probabilities leave [0, 1], an array is no mask, or the shapes
+            differ.
+
+    Example:
+        >>> data = reliability([[0.1, 0.2], [0.7, 0.9]], [[0, 0], [0, 1]], bins=2)
+        >>> data.pixels.tolist(), data.foreground.tolist()
+        ([2, 2], [0, 1])
+    """
+    return _gather(*pixels_inside_field_of_view(probability, target, valid_mask), bins)
+
+
+def ece(probability: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None = None, bins: int = BINS) -> float:
+    """Expected calibration error over all pixels of the field of view (Naeini et al. 2015; Guo et al. 2017).
+
+    It compares the probability of foreground with how often foreground there is, bin by bin, rather than the winning
+    class's probability with its accuracy. Where structures are thin nearly all pixels are easy background, which keeps
+    it small whatever the structures' own probabilities are worth: see `ece_foreground`.
+
+    Args:
+        probability: (H, W), numbers in [0, 1].
+        target: (H, W), bool or 0/1.
+        valid_mask: (H, W), bool or 0/1, true where the image is to be scored; `None` scores all of it.
+        bins: Number of bins of equal width.
+
+    Returns:
+        float: In [0, 1]; NaN when there is no pixel to score.
+
+    Raises:
+        ValueError: If there is less than one bin, the probabilities leave [0, 1], an array is no mask, or the shapes
+            differ.
+
+    Example:
+        >>> ece([[0.25, 0.25], [0.25, 0.25]], [[1, 0], [0, 0]])
+        0.0
+        >>> ece([[1.0, 1.0], [0.0, 0.0]], [[1, 0], [0, 0]])
+        0.25
+    """
+    return reliability(probability, target, valid_mask, bins).error
+
+
+def ece_foreground(
+    probability: ArrayLike,
+    target: ArrayLike,
+    valid_mask: ArrayLike | None = None,
+    threshold: float = 0.5,
+    bins: int = BINS,
+) -> float:
+    """`ece` over the foreground alone: pixels that are foreground in the target or are predicted to be.
+
+    Such pixels are chosen by their label too, so a perfectly calibrated map does not score 0 here as soon as it misses
+    something: compare models by it, do not read it as a distance from perfection.
+
+    Args:
+        probability: (H, W), numbers in [0, 1].
+        target: (H, W), bool or 0/1.
+        valid_mask: (H, W), bool or 0/1, true where the image is to be scored; `None` scores all of it.
+        threshold: In [0, 1]; a pixel is predicted to be foreground when its probability is at least this.
+        bins: Number of bins of equal width.
+
+    Returns:
+        float: In [0, 1]; NaN when no pixel is foreground in either.
+
+    Raises:
+        ValueError: If there is less than one bin, threshold or probabilities leave [0, 1], an array is no mask, or the
+            shapes differ.
+
+    Example:
+        >>> ece_foreground([[1.0, 1.0], [0.0, 0.0]], [[1, 0], [0, 0]])
+        0.5
+    """
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"threshold must lie in [0, 1], got {threshold}")
+    values, labels = pixels_inside_field_of_view(probability, target, valid_mask)
+    foreground = labels | (values >= threshold)
+    return _gather(values[foreground], labels[foreground], bins).error
+
+
+def _gather(values: np.ndarray, labels: np.ndarray, bins: int) -> Reliability:
+    if bins < 1:
+        raise ValueError(f"bins must be 1 or more, got {bins}")
+    numbers = np.minimum((values * bins).astype(np.intp), bins - 1)
+    return Reliability(
+        pixels=np.bincount(numbers, minlength=bins),
+        probability_sum=np.bincount(numbers, weights=values, minlength=bins),
+        foreground=np.bincount(numbers[labels], minlength=bins),
+    )
