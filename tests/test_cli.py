@@ -95,7 +95,7 @@ def test_train_score_and_predict_from_a_folder(call, folder, capsys):
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_validation_images_scored_are_those_that_this_seed_left_out_of_training(call, folder, make_adapter, seed):
-    flags = ("--seed", seed, "--validation_fraction", "0.4", "--split", "validation")
+    flags = ("--seed", seed, "--validation_fraction", "0.4", "--part", "validation")
     call(cli.score_main, "--adapter", make_adapter()[1], "--dataset", folder, *flags)
     ids = [line.split(",")[0] for line in Path("scores/per_image.csv").read_text().splitlines()[1:]]
     splits = load_segmentation_data(str(folder), seed=seed, validation_fraction=0.4)
@@ -259,7 +259,7 @@ def test_an_adapter_that_is_none_is_named(fails, tmp_path):
 
 
 def test_a_split_that_is_not_there_is_named(fails, folder, make_adapter):
-    words = ("--adapter", make_adapter()[1], "--dataset", folder, "--validation_fraction", "0", "--split", "validation")
+    words = ("--adapter", make_adapter()[1], "--dataset", folder, "--validation_fraction", "0", "--part", "validation")
     assert "no split 'validation', but train, test" in fails(cli.score_main, *words)
 
 

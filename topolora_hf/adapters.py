@@ -11,6 +11,7 @@ from peft.utils import SAFETENSORS_WEIGHTS_NAME
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
+from .data import IntensityScaling
 from .network import TINY, AdapterMismatchError, TopoSamForSegmentation
 
 SETTINGS_FILE = "topolora_config.json"
@@ -88,6 +89,9 @@ class AdapterSettings:
     )
     image_std: tuple[float, ...] = field(default=(0.229, 0.224, 0.225), metadata={"help": "divides RGB after that"})
     labels: tuple[str, ...] = field(default=("foreground",), metadata={"help": "names of the K logit maps"})
+    intensity: IntensityScaling | None = field(
+        default=None, metadata={"help": "how images of more than 8 bits became 8 bits; None: there were none"}
+    )
     dataset: str | None = field(default=None, metadata={"help": "what it was trained on"})
 
     def network_settings(self) -> dict:
@@ -122,6 +126,11 @@ class AdapterSettings:
         if not isinstance(values, dict) or "base" not in values or not values.keys() <= known:
             raise ValueError(f"{file} must hold an object with `base` and fields among {', '.join(sorted(known))}")
         lists_as_tuples = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+        if values.get("intensity") is not None:
+            try:
+                lists_as_tuples["intensity"] = IntensityScaling(**values["intensity"])
+            except TypeError as error:
+                raise ValueError(f"{file}: intensity must hold low, high and transform: {error}") from error
         return cls(**lists_as_tuples)
 
 

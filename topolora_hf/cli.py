@@ -13,9 +13,9 @@ from tqdm import tqdm
 from transformers import HfArgumentParser
 
 from .adapters import AdapterSettings, load_adapter
-from .data import DataError, load_segmentation_data
-from .inference import Predictor, find_images, save_samples
-from .metrics import score_set, write_per_image_csv
+from .data import DataArguments, DataError
+from .data.describe import DescribeArguments, describe
+from .inference import Predictor, find_images
 from .network import TINY, AdapterMismatchError
 from .training import TrainArguments, score_rows, train
 from .training.run_directory import write_json
@@ -38,23 +38,17 @@ class PredictArguments:
     overlay: bool = field(default=True, metadata={"help": "write a picture of the mask over the image"})
 
 
-@dataclass
-class ScoreArguments:
-    """Score an adapter on a data set."""
+@dataclass(kw_only=True)
+class ScoreArguments(DataArguments):
+    """Score an adapter on a data set; the data's settings are those of its training run."""
 
     adapter: str = field(metadata={"help": "an adapter's directory, or its Hub id"})
-    dataset: str = field(metadata={"help": "a named data set (drive, kvasir, synthetic), or a folder"})
-    data_dir: str | None = field(default=None, metadata={"help": "where the files of a named data set lie"})
-    split: str = field(default="test", metadata={"help": "train, validation or test"})
-    seed: int = field(default=0, metadata={"help": "of the training run: decides its validation images"})
-    validation_fraction: float = field(default=0.1, metadata={"help": "of the training run, likewise"})
+    part: str = field(default="test", metadata={"help": "what is scored: train, validation or test"})
     output_dir: str = field(default="scores", metadata={"help": "where metrics.json and per_image.csv are written"})
     base: str | None = field(
         default=None, metadata={"help": "the base, where it is not the one that the adapter names"}
     )
     threshold: float | None = field(default=None, metadata={"help": "in place of the adapter's own"})
-    skip_bad: bool = field(default=False, metadata={"help": "leave out unusable images, and say which"})
-    allow_partial: bool = field(default=False, metadata={"help": "accept an archive with files missing"})
 
 
 def predict(args: PredictArguments) -> list[Path]:
@@ -77,39 +71,36 @@ def predict(args: PredictArguments) -> list[Path]:
 
 
 def score(args: ScoreArguments) -> dict:
-    """Writes metrics.json, per_image.csv and samples.png; returns what metrics.json holds."""
-    splits = load_segmentation_data(
-        args.dataset,
-        args.data_dir,
-        validation_fraction=args.validation_fraction,
-        seed=args.seed,
-        skip_bad=args.skip_bad,
-        allow_partial=args.allow_partial,
-    )
-    if args.split not in splits:
-        raise DataError(f"data set {args.dataset} has no split {args.split!r}, but {', '.join(splits)}")
+    """Writes metrics.json, per_image.csv and pictures; returns what metrics.json holds."""
     predictor = _predictor(args)
-    rows, samples = score_rows(predictor, splits[args.split], keep_samples=6)
+    splits = args.load(intensity=predictor.settings.intensity)
+    if args.part not in splits:
+        raise DataError(f"data set {args.dataset} has no split {args.part!r}, but {', '.join(splits)}")
+    scores = score_rows(predictor, splits[args.part])
     output = Path(args.output_dir)
     output.mkdir(parents=True, exist_ok=True)
     metrics = {
         "dataset": Path(args.dataset).name,
-        "split": args.split,
-        "protocol": "native",
+        "split": args.part,
+        "protocol": args.protocol,
         "threshold": predictor.settings.threshold,
-        **score_set(rows),
+        **scores.summary(),
     }
     write_json(output / "metrics.json", metrics)
-    write_per_image_csv(output / "per_image.csv", rows)
-    save_samples(output / "samples.png", samples, predictor.settings.threshold)
+    scores.save(output, predictor.settings.threshold)
     print_metrics(metrics)
     return metrics
 
 
 def print_metrics(metrics: dict) -> None:
-    """One line a value, numbers with four decimals."""
+    """One line a value, numbers with four decimals, a score with its interval."""
+    intervals = metrics.get("intervals", {})
     for name, value in metrics.items():
-        print(f"{name:22} {value:.4f}" if isinstance(value, float) else f"{name:22} {value}")
+        if isinstance(value, float):
+            low_high = "   [{:.4f}, {:.4f}]".format(*intervals[name]) if name in intervals else ""
+            print(f"{name:22} {value:.4f}{low_high}")
+        elif name != "intervals":
+            print(f"{name:22} {value}")
 
 
 def train_main() -> None:
@@ -122,14 +113,19 @@ def predict_main() -> None:
     _run(PredictArguments, predict)
 
 
+def describe_main() -> None:
+    """`recipes/describe.py`."""
+    _run(DescribeArguments, describe)
+
+
 def score_main() -> None:
     """`recipes/score.py`."""
     _run(ScoreArguments, score)
 
 
 def main() -> None:
-    """`topolora predict ...` and `topolora score ...`."""
-    commands = {"predict": predict_main, "score": score_main}
+    """`topolora predict ...`, `topolora score ...` and `topolora describe ...`."""
+    commands = {"predict": predict_main, "score": score_main, "describe": describe_main}
     usage = f"usage: topolora {{{','.join(commands)}}} ... (each with --help)"
     if sys.argv[1:2] in (["-h"], ["--help"]):
         print(usage)

@@ -204,7 +204,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(stock_sam):
         if checkpointing:
             network.gradient_checkpointing_enable()
         counted = []
-        network.sam.vision_encoder.layers[0].attn.qkv.register_forward_hook(lambda *_, seen=counted: seen.append(1))
+        network.sam.vision_encoder.layers[0].attn.proj.register_forward_hook(lambda *_, seen=counted: seen.append(1))
         network(tiles, labels=labels).loss.backward()
         calls.append(len(counted))
         gradients.append({name: p.grad for name, p in network.sam.named_parameters() if p.grad is not None})

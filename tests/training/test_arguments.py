@@ -6,18 +6,18 @@ from topolora_hf import TrainArguments
 
 
 def test_only_the_data_set_is_needed_and_the_run_is_named_after_it():
-    assert TrainArguments("drive").output_dir == "runs/drive-topolora-0"
-    assert TrainArguments("path/to/cracks/", seed=2, preset="paper").output_dir == "runs/cracks-paper-2"
+    assert TrainArguments(dataset="drive").output_dir == "runs/drive-topolora-0"
+    assert TrainArguments(dataset="path/to/cracks/", seed=2, preset="paper").output_dir == "runs/cracks-paper-2"
 
 
 def test_tiny_is_the_embedded_base():
-    assert TrainArguments("drive", base="tiny").base == "topolora_hf/tiny"
+    assert TrainArguments(dataset="drive", base="tiny").base == "topolora_hf/tiny"
 
 
 def test_the_papers_preset_takes_soft_target_skeletons():
-    assert TrainArguments("drive").target_skeleton == "hard"
-    assert TrainArguments("drive", preset="paper").target_skeleton == "soft"
-    assert TrainArguments("drive", preset="paper", target_skeleton="hard").target_skeleton == "hard"
+    assert TrainArguments(dataset="drive").target_skeleton == "hard"
+    assert TrainArguments(dataset="drive", preset="paper").target_skeleton == "soft"
+    assert TrainArguments(dataset="drive", preset="paper", target_skeleton="hard").target_skeleton == "hard"
 
 
 def test_every_setting_has_a_help_text():
@@ -39,4 +39,4 @@ def test_every_setting_has_a_help_text():
 )
 def test_a_setting_out_of_range_is_named_with_its_value(name, value):
     with pytest.raises(ValueError, match=rf"{name} must be .*{value}"):
-        TrainArguments("drive", **{name: value})
+        TrainArguments(dataset="drive", **{name: value})

@@ -28,37 +28,60 @@ class Process:
 
 def test_scores_are_those_of_the_prediction_inside_the_field_of_view(predictor, make_rows):
     (row,) = make_rows(1)
-    (scores,), samples = score_rows(predictor, [row], keep_samples=1)
+    scores = score_rows(predictor, [row])
     prediction, target = row["image"].mean(2) > 255 * 0.45, row["mask"] == 1
-    assert scores["dice"] == pytest.approx(
+    assert scores.rows[0]["dice"] == pytest.approx(
         2 * (prediction & target).sum() / (prediction.sum() + target.sum()), abs=0.02
     )
-    assert samples[0]["id"] == row["id"] and samples[0]["probability"].shape == row["mask"].shape
+    sample = scores.samples[0]
+    assert sample["id"] == row["id"] and sample["probability"].shape == row["mask"].shape
     nothing = {**row, "valid_mask": np.zeros_like(row["valid_mask"])}
-    assert np.isnan(score_rows(predictor, [nothing])[0][0]["dice"])
+    assert np.isnan(score_rows(predictor, [nothing]).rows[0]["dice"])
 
 
 @pytest.mark.parametrize("count", [2, 3, 7])
 def test_processes_share_the_images_and_all_see_all_scores_in_order(predictor, make_rows, monkeypatch, count):
-    rows = make_rows(5)
-    alone, pictures = score_rows(predictor, rows, keep_samples=3)
+    rows = make_rows(9)
+    alone = score_rows(predictor, rows)
     parts = []
     monkeypatch.setattr(scoring, "gather_object", lambda part: parts.append(part) or part)
     for index in range(count):
-        score_rows(predictor, rows, Process(index, count), keep_samples=3)
-    scored, kept = parts[0::2], parts[1::2]
+        score_rows(predictor, rows, Process(index, count))
+    scored, samples, extremes = parts[0::3], parts[1::3], parts[2::3]
     assert sum(map(len, scored)) == len(rows)
-    gathered = iter([sum(scored, []), sum(kept, [])])
+    gathered = iter([sum(scored, []), sum(samples, []), sum(extremes, [])])
     monkeypatch.setattr(scoring, "gather_object", lambda _: next(gathered))
-    everywhere, shown = score_rows(predictor, rows, Process(1, count), keep_samples=3)
-    assert everywhere == alone and [row["id"] for row in alone] == [row["id"] for row in rows]
-    assert [row["id"] for row in shown] == [row["id"] for row in pictures] == ["image0", "image1", "image2"]
+    everywhere = score_rows(predictor, rows, Process(1, count))
+    assert everywhere.rows == alone.rows and [row["id"] for row in alone.rows] == [row["id"] for row in rows]
+    first = [row["id"] for row in rows[:6]]
+    assert [row["id"] for row in everywhere.samples] == [row["id"] for row in alone.samples] == first
+    assert {row["id"] for row in alone.best_and_worst} <= {row["id"] for row in everywhere.best_and_worst}
+    assert sum(image.true for image in everywhere.counts) == sum(
+        (row["mask"] * row["valid_mask"]).sum() for row in rows
+    )
 
 
 def test_a_threshold_of_the_settings_is_the_one_that_scores(predictor, make_rows):
     rows = make_rows(1)
     predictor.settings.threshold = 1.0
-    strict = score_rows(predictor, rows)[0][0]["recall"]
+    strict = score_rows(predictor, rows).rows[0]["recall"]
     predictor.settings.threshold = 0.0
-    assert strict < score_rows(predictor, rows)[0][0]["recall"] == 1
+    assert strict < score_rows(predictor, rows).rows[0]["recall"] == 1
     assert torch.is_grad_enabled()
+
+
+def test_the_summary_has_an_interval_about_every_mean(predictor, make_rows):
+    summary = score_rows(predictor, make_rows(4)).summary()
+    low, high = summary["intervals"]["dice"]
+    assert summary["n"] == 4 and low <= summary["dice"] <= high
+
+
+def test_tables_and_pictures_are_saved_even_when_no_target_has_foreground(predictor, make_rows, tmp_path):
+    rows = make_rows(2)
+    score_rows(predictor, rows).save(tmp_path, 0.5)
+    pictures = {"samples", "score_distribution", "reliability", "precision_recall", "best_and_worst"}
+    assert {path.stem for path in tmp_path.glob("*.png")} == pictures
+    assert (tmp_path / "per_image.csv").read_text().startswith("id,dice,")
+    empty = [{**row, "mask": np.zeros_like(row["mask"])} for row in rows]
+    score_rows(predictor, empty).save(tmp_path / "empty", 0.5)
+    assert "precision_recall" not in {path.stem for path in (tmp_path / "empty").glob("*.png")}

@@ -23,6 +23,7 @@ METRIC_NAMES = {
     "betti0_error": "Betti-0 error",
     "betti1_error": "Betti-1 error",
     "ece": "Expected calibration error",
+    "ece_foreground": "Expected calibration error, foreground",
 }
 # Said elsewhere on the card.
 _NOT_IN_TRAINING_TABLE = {"base", "dataset", "threshold", "labels", "image_mean", "image_std", "thin_structures"}

@@ -44,8 +44,7 @@ def vision_attention(attention: nn.Module, tokens: torch.Tensor, window_size: in
     heads = attention.num_attention_heads
     window = (window_size, window_size) if window_size else (height, width)
     qkv = attention.qkv(tokens).view(batch, height, width, 3, heads, channels // heads)
-    bias = attention.qkv.bias
-    padding = qkv.new_zeros(qkv.shape[3:]) if bias is None else bias.to(qkv.dtype).view(qkv.shape[3:])
+    padding = attention.qkv(tokens.new_zeros(1, channels)).view(qkv.shape[3:])
     rel_h, rel_w = (
         attention.get_rel_pos(side, side, table).to(qkv.dtype)
         for side, table in zip(window, (attention.rel_pos_h, attention.rel_pos_w), strict=True)

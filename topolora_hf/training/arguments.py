@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from ..adapters import PRESETS
+from ..data import DataArguments
 from ..network import TINY
 from ..objective import CLDICE_SCHEDULES, TARGET_SKELETONS
 
@@ -11,17 +12,12 @@ def _option(default, text: str):
     return field(default=default, metadata={"help": text})
 
 
-@dataclass
-class TrainArguments:
+@dataclass(kw_only=True)
+class TrainArguments(DataArguments):
     """Settings of a run; only the data set is required."""
 
-    dataset: str = field(
-        metadata={"help": "a named data set (drive, kvasir, synthetic), or a folder of images and masks"}
-    )
-    data_dir: str | None = _option(None, "where the files of a named data set lie")
     base: str = _option("facebook/sam-vit-base", "a SAM on the Hub, a directory, or tiny (embedded, needs no download)")
     preset: str = _option("topolora", f"which parts are trained: {', '.join(PRESETS)}")
-    protocol: str = _option("native", "how images are cut and scored; native: at their own resolution")
     seed: int = _option(0, "decides initial values, order, crops, augmentation and the validation cut")
     output_dir: str | None = _option(None, "the run directory; by default runs/DATASET-PRESET-SEED")
 
@@ -29,6 +25,9 @@ class TrainArguments:
     tile_size: int | None = _option(None, "T: pixels a side of a tile of the image; by default the data set's")
     detail_channels: int | None = _option(None, "width of the detail branch, 0 for none; by default the preset's")
     rank: int | None = _option(None, "LoRA rank; by default the preset's")
+    lora_layers: int | None = _option(
+        None, "LoRA in this many of the encoder's last layers; those before need no backward pass. By default in all"
+    )
 
     max_steps: int = _option(2500, "optimizer steps")
     batch_size: int = _option(4, "tiles a step on each process")
@@ -47,13 +46,17 @@ class TrainArguments:
     augmentation: bool = _option(True, "flips, quarter turns, scale, brightness, contrast, gamma, noise")
     mixed_precision: str = _option("auto", "no, bf16, fp16; auto: bf16 where the hardware has it")
     gradient_checkpointing: bool = _option(False, "recompute the encoder in the backward pass: less memory, more time")
+    cache_features: bool = _option(
+        False,
+        "run the encoder's frozen layers once an image, and keep what they give in a file; needs whole images "
+        "without augmentation",
+    )
+    compile: bool = _option(False, "torch.compile the detail branch and the decoder's transformer; needs a compiler")
 
-    validation_fraction: float = _option(0.1, "of the training images, where the data set has no validation split")
     evaluate_every: int = _option(500, "steps between validations")
     threshold: float = _option(0.5, "probability from which a pixel is foreground")
+    choose_threshold: bool = _option(False, "after training, choose it by the mean Dice of the validation images")
     score_untrained: bool = _option(True, "score the untrained network too (dice_before)")
-    skip_bad: bool = _option(False, "leave out unusable images, and say which, rather than stop")
-    allow_partial: bool = _option(False, "accept an archive with files missing")
     num_workers: int = _option(2, "processes that load data")
     num_threads: int | None = _option(
         None, "CPU threads of each process, on a CPU; by default the cores shared out (accelerate launch would set one)"
@@ -63,6 +66,7 @@ class TrainArguments:
     resume: bool = _option(False, "go on from the run directory's last checkpoint")
 
     def __post_init__(self):
+        super().__post_init__()
         if self.base == "tiny":
             self.base = TINY
         if self.output_dir is None:

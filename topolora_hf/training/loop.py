@@ -20,16 +20,26 @@ from ..adapters import (
     parameter_table,
     save_adapter,
 )
+from ..data import TileDataset
 from ..hub.model_card import render_model_card
-from ..inference.pictures import save_curves, save_samples
+from ..inference.pictures import save_curves
 from ..inference.predictor import Predictor
-from ..metrics import score_set, write_per_image_csv
+from ..metrics import best_threshold, score_set
 from ..objective import TopoLoss
 from .arguments import TrainArguments
 from .checkpoints import load_checkpoint, read_note, save_checkpoint
 from .run_directory import write_history, write_json
-from .scoring import score_rows
-from .setup import build_accelerator, build_criterion, build_network, build_tiles, load_splits, parameter_groups
+from .scoring import SplitScores, score_rows
+from .setup import (
+    build_accelerator,
+    build_criterion,
+    build_feature_cache,
+    build_network,
+    build_tiles,
+    compile_regions,
+    load_splits,
+    parameter_groups,
+)
 
 _CHECKPOINT = "checkpoint"
 
@@ -56,12 +66,16 @@ def train(args: TrainArguments, data: dict[str, Sequence[dict]] | None = None) -
     run = Path(args.output_dir)
     if args.resume:
         _require_same_run(run, args, accelerator.num_processes)
-    spec, splits = load_splits(args, data)
+    with accelerator.main_process_first():  # it unpacks or downloads, the others find it done
+        spec, splits = load_splits(args, data)
     network, settings = build_network(args, spec)
+    settings.intensity = getattr(splits, "intensity", None)
     criterion = build_criterion(args, splits["train"], settings)
-    model = create_adapter(network, args.preset, rank=args.rank)
+    model = create_adapter(network, args.preset, rank=args.rank, lora_layers=args.lora_layers)
     if args.gradient_checkpointing:
         network.gradient_checkpointing_enable()
+    if args.compile:
+        compile_regions(network)
 
     if accelerator.is_main_process:
         run.mkdir(parents=True, exist_ok=True)
@@ -71,17 +85,19 @@ def train(args: TrainArguments, data: dict[str, Sequence[dict]] | None = None) -
         settings_given = {name: value for name, value in asdict(args).items() if value is not None}
         accelerator.init_trackers("topolora_hf", config=settings_given)
 
-    trainer = Trainer(args, accelerator, run, model, criterion, splits, settings)
+    tiles = build_tiles(args, splits["train"], settings, spec.augmentation, accelerator.num_processes)
+    trainer = Trainer(args, accelerator, run, model, criterion, tiles, splits, settings)
     scored_split = "test" if "test" in splits else "validation"
-    before = trainer.score(scored_split)[0] if args.score_untrained else None
+    before = trainer.score(scored_split).summary() if args.score_untrained else None
     trainer.run_steps()
-    scores, rows, samples = trainer.score(scored_split, keep_samples=6)
-    metrics = _metrics(args, settings, scored_split, scores, before, model, time.monotonic() - started)
+    if args.choose_threshold:
+        settings.threshold = best_threshold(trainer.score("validation").counts)
+    scores = trainer.score(scored_split)
+    metrics = _metrics(args, settings, scored_split, scores.summary(), before, model, time.monotonic() - started)
     if accelerator.is_main_process:
         save_adapter(accelerator.unwrap_model(trainer.model), settings, run / "adapter")
         write_json(run / "metrics.json", metrics)
-        write_per_image_csv(run / "per_image.csv", rows)
-        save_samples(run / "samples.png", samples, settings.threshold)
+        scores.save(run, settings.threshold)
         save_curves(run / "curves.png", trainer.history)
         _write_card(run, args, settings, metrics, parameter_table(model))
     # The wrapper that averages gradients has to go before the process group that it uses: freed after it, it can wait
@@ -102,15 +118,18 @@ class Trainer:
         run: Path,
         model: PeftModel,
         criterion: TopoLoss,
+        tiles: TileDataset,
         splits: dict[str, Sequence[dict]],
         settings: AdapterSettings,
     ):
-        self.args, self.accelerator, self.run, self.splits, self.settings = args, accelerator, run, splits, settings
+        self.args, self.accelerator, self.run, self.settings = args, accelerator, run, settings
+        self.tiles, self.splits = tiles, splits
         self.step, self.epoch, self.history = 0, 0, []
         self.batch_losses = []  # since the last optimizer step
-        self.tiles = build_tiles(args, splits["train"], settings, accelerator.num_processes)
+        features = run / f"features-{accelerator.process_index}.bin"
+        self.features = build_feature_cache(args, model.get_base_model(), tiles, features)
         loader = DataLoader(
-            self.tiles,
+            tiles,
             batch_size=args.batch_size,
             shuffle=True,
             drop_last=True,
@@ -118,7 +137,7 @@ class Trainer:
             persistent_workers=args.num_workers > 0,
             generator=torch.Generator().manual_seed(args.seed),
         )
-        optimizer = torch.optim.AdamW(parameter_groups(args, model, criterion))
+        optimizer = torch.optim.AdamW(parameter_groups(args, model, criterion), fused=True)
         warmup = round(args.warmup_fraction * args.max_steps)
         scheduler = get_cosine_schedule_with_warmup(optimizer, warmup, args.max_steps)
         self.model, self.optimizer, self.loader, self.scheduler = accelerator.prepare(
@@ -150,6 +169,8 @@ class Trainer:
             self.epoch += 1
             self._write_checkpoint()
         bar.close()
+        if self.features is not None:
+            self.features.close()
 
     def _step_batch(self, batch: dict) -> bool:
         """One batch forward and backward; True when it completed an optimizer step."""
@@ -157,7 +178,7 @@ class Trainer:
         self.criterion.progress = self.step / args.max_steps
         with self.accelerator.accumulate(self.model):
             pixel_values = batch["pixel_values"].contiguous(memory_format=torch.channels_last)
-            logits = self.model(pixel_values=pixel_values).logits
+            logits = self.model(pixel_values=pixel_values, frozen_features=self._frozen_features(batch)).logits
             losses = self.criterion(logits, batch["labels"], batch["valid_mask"], batch.get("skeleton"))
             if not torch.isfinite(losses.total):
                 raise FloatingPointError(
@@ -177,6 +198,12 @@ class Trainer:
         self.step += 1
         return True
 
+    def _frozen_features(self, batch: dict) -> torch.Tensor | None:
+        if self.features is None:
+            return None
+        with self.accelerator.autocast():
+            return self.features(batch["id"], batch["pixel_values"])
+
     def _share_criterion_gradients(self) -> None:
         """The objective's own weights lie outside the wrapper that averages the network's over the processes."""
         for parameter in self.criterion.parameters():
@@ -193,7 +220,7 @@ class Trainer:
             self._log(row)
             bar.set_postfix(loss=f"{row['loss']:.3f}")
         if "validation" in self.splits and (self.step % args.evaluate_every == 0 or last):
-            scores, *_ = self.score("validation")
+            scores = score_set(self.score("validation").rows)
             self._log({"step": self.step, "epoch": self.epoch, **{f"val_{key}": scores[key] for key in scores}})
             if self.accelerator.is_main_process:
                 bar.write(f"step {self.step}: validation dice {scores['dice']:.4f}, clDice {scores['cldice']:.4f}")
@@ -206,13 +233,11 @@ class Trainer:
         if self.accelerator.is_main_process:
             write_history(self.run / "history.csv", self.history)
 
-    def score(self, split: str, keep_samples: int = 0) -> tuple[dict, list[dict], list[dict]]:
-        """Mean scores of a split, its per-image scores, and the first images with their probabilities."""
+    def score(self, split: str) -> SplitScores:
         # The wrapper that Accelerate put around `forward` stays: it is what runs in mixed precision.
         model = self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=True)
         predictor = Predictor(model, self.settings, device=self.accelerator.device)
-        rows, samples = score_rows(predictor, self.splits[split], self.accelerator, keep_samples, f"scoring {split}")
-        return score_set(rows), rows, samples
+        return score_rows(predictor, self.splits[split], self.accelerator, f"scoring {split}")
 
     def _write_checkpoint(self) -> None:
         if not self.accelerator.is_main_process:

@@ -1,45 +1,109 @@
 """Scores of a split at full resolution, shared out over the processes and gathered by image."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from tqdm import tqdm
 
+from ..inference.pictures import BestAndWorst, save_best_and_worst, save_samples
 from ..inference.predictor import Predictor
-from ..metrics import score_image
+from ..inference.score_pictures import save_precision_recall, save_reliability, save_score_distribution
+from ..metrics import (
+    Reliability,
+    ThresholdCounts,
+    bootstrap_intervals,
+    reliability,
+    score_images,
+    score_set,
+    threshold_counts,
+    write_per_image_csv,
+)
+
+_SAMPLES = 6
+
+
+@dataclass
+class SplitScores:
+    """What was measured on a split, in the order of its images.
+
+    Attributes:
+        rows: one dict of scores an image.
+        counts: one precision-recall curve an image.
+        reliabilities: one reliability diagram an image.
+        samples: the first images with their `probability`.
+        best_and_worst: likewise the images with the highest and with the lowest Dice.
+    """
+
+    rows: list[dict]
+    counts: list[ThresholdCounts]
+    reliabilities: list[Reliability]
+    samples: list[dict]
+    best_and_worst: list[dict]
+
+    def summary(self) -> dict:
+        """Means over the images, `n`, and the means' 95 % bootstrap `intervals` [low, high]."""
+        intervals = {name: list(interval) for name, interval in bootstrap_intervals(self.rows).items()}
+        return {**score_set(self.rows), "intervals": intervals}
+
+    def save(self, directory: Path, threshold: float) -> None:
+        """per_image.csv, and the pictures: samples, best and worst, precision and recall, reliability, distribution."""
+        write_per_image_csv(directory / "per_image.csv", self.rows)
+        save_samples(directory / "samples.png", self.samples, threshold)
+        save_score_distribution(directory / "score_distribution.png", self.rows)
+        save_reliability(directory / "reliability.png", self.reliabilities)
+        if any(image.true for image in self.counts):  # an empty target has no such curve, nor a Dice
+            save_precision_recall(directory / "precision_recall.png", self.counts, threshold)
+        if self.best_and_worst:
+            save_best_and_worst(directory / "best_and_worst.png", self.best_and_worst, threshold)
 
 
 def score_rows(
     predictor: Predictor,
     rows: Sequence[dict],
     accelerator: Accelerator | None = None,
-    keep_samples: int = 0,
     description: str = "scoring",
-) -> tuple[list[dict], list[dict]]:
-    """Predicts and scores every image inside its field of view.
+) -> SplitScores:
+    """Predicts and scores every image inside its field of view; images are scored while the next are predicted.
 
     Args:
         predictor: with the threshold in its settings.
         rows: decoded rows (`id`, `image`, `mask`, `valid_mask`), for example a split of `load_segmentation_data`.
         accelerator: shares the images out; None scores them all here.
-        keep_samples: how many of the first images are returned with their `probability`, for pictures.
         description: of the progress bar.
 
     Returns:
-        One dict of scores an image, in the order of `rows` on every process; and the kept samples.
+        The same on every process.
     """
     index, count = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
-    scores, samples = [], []
     mine = range(index, len(rows), count)
-    for number in tqdm(mine, desc=description, leave=False, disable=index != 0):
-        row = rows[number]
-        probability = predictor.probability(row["image"])
-        values = score_image(probability, row["mask"] == 1, row["valid_mask"], predictor.settings.threshold)
-        scores.append((number, {"id": row["id"], **values}))
-        if number < keep_samples:
-            samples.append((number, {**row, "probability": probability}))
+    threshold = predictor.settings.threshold
+    extremes = BestAndWorst(threshold)
+    curves, samples = [], []
+
+    def predictions() -> Iterator[dict]:
+        for number in tqdm(mine, desc=description, leave=False, disable=index != 0):
+            sample = {**rows[number], "probability": predictor.probability(rows[number]["image"])}
+            sample["mask"] = sample["mask"] == 1
+            seen = sample["probability"], sample["mask"], sample["valid_mask"]
+            curves.append((threshold_counts(*seen), reliability(*seen)))
+            extremes.add(sample)
+            if number < _SAMPLES:
+                samples.append((number, sample))
+            yield sample
+
+    scores = score_images(predictions(), threshold)
+    of_images = [(number, row, *of_image) for number, row, of_image in zip(mine, scores, curves, strict=True)]
+    best_and_worst = [sample for _, sample in extremes.ranked]
     if accelerator is not None:
-        scores, samples = gather_object(scores), gather_object(samples)
-    by_number = sorted(scores, key=lambda pair: pair[0])
-    return [row for _, row in by_number], [row for _, row in sorted(samples, key=lambda pair: pair[0])]
+        of_images, samples, best_and_worst = map(gather_object, (of_images, samples, best_and_worst))
+    of_images, samples = (sorted(items, key=lambda item: item[0]) for items in (of_images, samples))
+    return SplitScores(
+        rows=[item[1] for item in of_images],
+        counts=[item[2] for item in of_images],
+        reliabilities=[item[3] for item in of_images],
+        samples=[sample for _, sample in samples],
+        best_and_worst=best_and_worst,
+    )

@@ -14,17 +14,19 @@ from peft import PeftModel
 from ..adapters import WHOLE_DECODER, AdapterSettings, get_preset, preset_network_settings, public_base_name
 from ..data import (
     CATALOG,
+    PAPER_SIZE,
     Augmentation,
     DataError,
     DatasetSpec,
     TileDataset,
     find_dataset,
     largest_half_width,
-    load_segmentation_data,
 )
 from ..network import TopoSamForSegmentation
+from ..network.encoder import count_frozen_layers
 from ..objective import TopoLoss
 from .arguments import TrainArguments
+from .features import FeatureCache
 
 _STEPS_AN_EPOCH = 100  # at least: an epoch is also the interval of checkpoints
 _MOST_ITERATIONS = 10  # of soft erosion: what is left inside a wider structure counts as its skeleton
@@ -65,21 +67,14 @@ def load_splits(
         spec = CATALOG.get(args.dataset) or replace(CATALOG["folder"], name=Path(args.dataset).name)
         return spec, _require_splits(args, data)
     spec, _ = find_dataset(args.dataset, args.data_dir)
-    splits = load_segmentation_data(
-        args.dataset,
-        args.data_dir,
-        args.protocol,
-        validation_fraction=args.validation_fraction,
-        seed=args.seed,
-        skip_bad=args.skip_bad,
-        allow_partial=args.allow_partial,
-    )
-    return spec, _require_splits(args, dict(splits))
+    return spec, _require_splits(args, args.load())
 
 
 def _require_splits(args: TrainArguments, splits: dict[str, Sequence[dict]]) -> dict[str, Sequence[dict]]:
     if "train" not in splits:
         raise DataError(f"data set {args.dataset} has no train split, but {', '.join(splits)}")
+    if args.choose_threshold and "validation" not in splits:
+        raise DataError(f"choose_threshold needs validation images, data set {args.dataset} has {', '.join(splits)}")
     if "test" not in splits and "validation" not in splits:
         raise DataError(
             f"data set {args.dataset} leaves nothing to score: it has no test split, and none of its "
@@ -101,7 +96,8 @@ def build_network(args: TrainArguments, spec: DatasetSpec) -> tuple[TopoSamForSe
         if form.get("detail_channels") == 0 and args.detail_channels:
             raise ValueError(f"preset {args.preset!r} has no detail branch, got detail_channels={args.detail_channels}")
         form["detail_channels"] = args.detail_channels
-    form["tile_size"] = spec.tile_size if args.tile_size is None else args.tile_size
+    by_default = PAPER_SIZE if args.protocol == "paper" else spec.tile_size
+    form["tile_size"] = by_default if args.tile_size is None else args.tile_size
     if args.image_size is not None:
         form["image_size"] = args.image_size
     try:
@@ -118,7 +114,7 @@ def build_network(args: TrainArguments, spec: DatasetSpec) -> tuple[TopoSamForSe
         detail_channels=network.config.detail_channels,
         spatial_adapter_form=network.config.spatial_adapter_form,
         use_sam=network.config.use_sam,
-        view=spec.view,
+        view="tiles" if args.protocol == "paper" else spec.view,
         threshold=args.threshold,
         dataset=spec.name,
     )
@@ -141,7 +137,33 @@ def build_criterion(args: TrainArguments, rows: Sequence[dict], settings: Adapte
     )
 
 
-def build_tiles(args: TrainArguments, rows: Sequence[dict], settings: AdapterSettings, processes: int) -> TileDataset:
+def build_feature_cache(
+    args: TrainArguments, network: TopoSamForSegmentation, tiles: TileDataset, path: Path
+) -> FeatureCache | None:
+    """A cache of what the frozen layers make of each image, where that was asked for.
+
+    Raises:
+        ValueError: when a tile never comes twice, or every layer is trained.
+    """
+    if not args.cache_features:
+        return None
+    if tiles.view != "whole" or args.augmentation:
+        raise ValueError(
+            f"cache_features needs tiles that come again: whole images (the view is {tiles.view!r}) and augmentation "
+            f"False (it is {args.augmentation})"
+        )
+    if not count_frozen_layers(network.sam.vision_encoder):
+        raise ValueError("cache_features needs frozen layers: give lora_layers, or a preset without LoRA")
+    return FeatureCache(network.encode_frozen, path, len(tiles.rows))
+
+
+def build_tiles(
+    args: TrainArguments,
+    rows: Sequence[dict],
+    settings: AdapterSettings,
+    augmentation: Augmentation,
+    processes: int,
+) -> TileDataset:
     """Tiles enough for an epoch of 100 steps, so that small data sets do not spend their time between epochs."""
     tiles_an_epoch = _STEPS_AN_EPOCH * args.batch_size * args.gradient_accumulation_steps * processes
     return TileDataset(
@@ -150,7 +172,7 @@ def build_tiles(args: TrainArguments, rows: Sequence[dict], settings: AdapterSet
         view=settings.view,
         tiles_per_image=math.ceil(tiles_an_epoch / len(rows)),
         seed=args.seed,
-        augmentation=Augmentation() if args.augmentation else None,
+        augmentation=augmentation if args.augmentation else None,
         image_mean=settings.image_mean,
         image_std=settings.image_std,
         with_skeleton=args.target_skeleton == "hard",
@@ -166,6 +188,13 @@ def parameter_groups(args: TrainArguments, model: PeftModel, criterion: TopoLoss
             decay = args.weight_decay if parameter.ndim > 1 else 0.0
             groups.setdefault((rate, decay), []).append(parameter)
     return [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()]
+
+
+def compile_regions(network: TopoSamForSegmentation) -> None:
+    """`torch.compile` where many small steps follow one another: the detail branch and the decoder's transformer."""
+    for region in (network.detail_branch, network.sam.mask_decoder.transformer):
+        if region is not None:
+            region.compile()
 
 
 def _precision(choice: str) -> str:
