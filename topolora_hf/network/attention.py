@@ -102,27 +102,26 @@ class _BlockedAttention(torch.autograd.Function):
         window = rel_h.shape[0], rel_w.shape[0]
         attended = torch.empty_like(qkv[:, :, :, 0])
         with torch.autocast(qkv.device.type, enabled=False):
-            for place in _windows(qkv.shape, window):
-                query, key, value = _cut(qkv, padding, place, window)
+            for region in _regions(qkv.shape, window):
+                query, key, value = _cut(qkv[region], padding, window)
                 out = torch.empty_like(query)
                 for groups, rows in _blocks(query, key):
                     probabilities = _probabilities(query[groups, rows], key[groups], rel_h[rows], rel_w)
                     out[groups, rows] = (probabilities @ value[groups]).view_as(out[groups, rows])
-                attended[place] = _to_map(out, len(attended[place]))
+                _put(out, attended[region], window)
         return attended
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
         qkv, padding, rel_h, rel_w = ctx.saved_tensors
-        window = rel_h.shape[0], rel_w.shape[0]
-        scale = qkv.shape[-1] ** -0.5
+        window, scale = (rel_h.shape[0], rel_w.shape[0]), qkv.shape[-1] ** -0.5
         grad_qkv = torch.empty_like(qkv)
         # What is summed over blocks is summed in float32.
         grad_padding, grad_rel_h, grad_rel_w = (_float_zeros_like(tensor) for tensor in (padding, rel_h, rel_w))
-        for place in _windows(qkv.shape, window):
-            query, key, value = _cut(qkv, padding, place, window)
-            grad_out = _to_groups(grad[place])
+        for region in _regions(qkv.shape, window):
+            query, key, value = _cut(qkv[region], padding, window)
+            grad_out = _to_groups(grad[region], window)
             grad_query, grad_key, grad_value = torch.empty_like(query), _float_zeros_like(key), _float_zeros_like(value)
             for groups, rows in _blocks(query, key):
                 block, block_grad = query[groups, rows], grad_out[groups, rows].flatten(1, 2)
@@ -141,26 +140,41 @@ class _BlockedAttention(torch.autograd.Function):
                     grad_rel_h[rows] += torch.einsum("grck,grcd->rkd", by_row, block)
                 if ctx.needs_input_grad[3]:
                     grad_rel_w[: block.shape[2]] += torch.einsum("grck,grcd->ckd", by_column, block)
-            images, (height, width) = len(grad[place]), query.shape[1:3]
-            grad_qkv[place][:, :, :, 0] = _to_map(grad_query, images)
+            _put(grad_query, grad_qkv[region][:, :, :, 0], window)
             for part, of_window in ((1, grad_key), (2, grad_value)):
-                on_map = _to_map(of_window.unflatten(1, window), images)
-                grad_qkv[place][:, :, :, part] = on_map[:, :height, :width]
-                grad_padding[part] += on_map.sum((0, 1, 2)) - on_map[:, :height, :width].sum((0, 1, 2))
+                inside = of_window.unflatten(1, window)[:, : query.shape[1], : query.shape[2]]
+                _put(inside, grad_qkv[region][:, :, :, part], window)
+                grad_padding[part] += (of_window.sum(1) - inside.sum((1, 2))).view(-1, *padding.shape[1:]).sum(0)
         return grad_qkv, grad_padding.to(padding.dtype), grad_rel_h.to(rel_h.dtype), grad_rel_w.to(rel_w.dtype)
 
 
-def _windows(shape: torch.Size, window: tuple[int, int]) -> Iterator[tuple[slice, slice, slice]]:
-    """Images, rows and columns of the map that are attended over together; as many images as the scores leave room."""
+def _regions(shape: torch.Size, window: tuple[int, int]) -> Iterator[tuple[slice, slice, slice]]:
+    """Images, rows and columns of the map that are worked on together.
+
+    They hold whole windows, as many as their scores leave room for; or what windows at the edge have of the map.
+    """
     batch, height, width, _, heads, _ = shape
-    tokens = window[0] * window[1]
-    images = min(batch, max(1, _SCORES_A_BLOCK // (heads * tokens**2)))
-    for image, row, column in product(range(0, batch, images), range(0, height, window[0]), range(0, width, window[1])):
-        yield (
-            slice(image, image + images),
-            slice(row, min(row + window[0], height)),
-            slice(column, min(column + window[1], width)),
-        )
+    room = max(1, _SCORES_A_BLOCK // (heads * (window[0] * window[1]) ** 2))
+    for columns in _spans(width, window[1], room):
+        across = _count(columns.stop - columns.start, window[1])
+        for rows in _spans(height, window[0], max(1, room // across)):
+            images = max(1, room // (across * _count(rows.stop - rows.start, window[0])))
+            for image in range(0, batch, images):
+                yield slice(image, image + images), rows, columns
+
+
+def _spans(length: int, side: int, most: int) -> Iterator[slice]:
+    """At most `most` whole windows at a time, then what is left at the edge."""
+    whole = length // side
+    for first in range(0, whole, most):
+        yield slice(first * side, min(first + most, whole) * side)
+    if length % side:
+        yield slice(whole * side, length)
+
+
+def _count(length: int, side: int) -> int:
+    """Windows along a span; what is left at the edge is one."""
+    return max(1, length // side)
 
 
 def _blocks(query: torch.Tensor, key: torch.Tensor) -> Iterator[tuple[slice, slice]]:
@@ -174,27 +188,33 @@ def _blocks(query: torch.Tensor, key: torch.Tensor) -> Iterator[tuple[slice, sli
 
 
 def _cut(
-    qkv: torch.Tensor, padding: torch.Tensor, place: tuple[slice, slice, slice], window: tuple[int, int]
+    qkv: torch.Tensor, padding: torch.Tensor, window: tuple[int, int]
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Queries (images * heads, rows, columns, d) of a place, keys and values (images * heads, N, d) of its window."""
-    query, key, value = (_to_groups(part) for part in qkv[place].unbind(3))
+    """A region's queries (groups, rows, columns, d), and the keys and values (groups, h * w, d) of whole windows."""
+    query, key, value = (_to_groups(part, window) for part in qkv.unbind(3))
     if key.shape[1:3] != window:
-        images = len(query) // padding.shape[1]
-        inside = key, value
-        key, value = (part.repeat(images, 1)[:, None, None].expand(-1, *window, -1).clone() for part in padding[1:])
+        inside, windows = (key, value), len(key) // padding.shape[1]
+        key, value = (part.repeat(windows, 1)[:, None, None].expand(-1, *window, -1).clone() for part in padding[1:])
         for whole, part in zip((key, value), inside, strict=True):
             whole[:, : part.shape[1], : part.shape[2]] = part
     return query, key.flatten(1, 2), value.flatten(1, 2)
 
 
-def _to_groups(on_map: torch.Tensor) -> torch.Tensor:
-    """(images, rows, columns, heads, d) -> (images * heads, rows, columns, d), contiguous"""
-    return on_map.permute(0, 3, 1, 2, 4).flatten(0, 1).contiguous()
+def _by_window(on_map: torch.Tensor, window: tuple[int, int]) -> torch.Tensor:
+    """(images, h, w, heads, d) -> (images, down, across, heads, rows, columns, d), a view."""
+    down, across = _count(on_map.shape[1], window[0]), _count(on_map.shape[2], window[1])
+    return on_map.unflatten(2, (across, -1)).unflatten(1, (down, -1)).permute(0, 1, 3, 5, 2, 4, 6)
 
 
-def _to_map(groups: torch.Tensor, images: int) -> torch.Tensor:
-    """The inverse of `_to_groups`, as a view."""
-    return groups.unflatten(0, (images, -1)).permute(0, 2, 3, 1, 4)
+def _to_groups(on_map: torch.Tensor, window: tuple[int, int]) -> torch.Tensor:
+    """(images, h, w, heads, d) -> (groups, rows, columns, d), contiguous"""
+    return _by_window(on_map, window).flatten(0, 3).contiguous()
+
+
+def _put(groups: torch.Tensor, on_map: torch.Tensor, window: tuple[int, int]) -> None:
+    """The inverse of `_to_groups`, written to `on_map`."""
+    by_window = _by_window(on_map, window)
+    by_window.copy_(groups.unflatten(0, by_window.shape[:4]))
 
 
 def _probabilities(query: torch.Tensor, key: torch.Tensor, rel_h: torch.Tensor, rel_w: torch.Tensor) -> torch.Tensor:
