@@ -281,3 +281,32 @@ def test_help_shows_every_setting_with_its_text(call, capsys):
     for name, field in TrainArguments.__dataclass_fields__.items():
         assert f"--{name}" in shown
         assert "".join(field.metadata["help"].split()) in shown, name
+
+
+def test_the_second_grader_is_scored_on_every_image_that_both_marked(call, tmp_path, capsys):
+    mask = np.zeros((40, 40), np.uint8)
+    mask[10:14] = 255
+    moved = np.roll(mask, 2, axis=0)
+    for number in range(28):
+        name = f"Image_{number // 2 + 1:02d}{'LR'[number % 2]}"
+        noise = np.random.default_rng(number).integers(0, 255, (40, 40, 3), dtype=np.uint8)
+        save(tmp_path / "chase" / f"{name}.png", noise)
+        (tmp_path / "chase" / f"{name}.png").rename(tmp_path / "chase" / f"{name}.jpg")
+        for grader, drawn in (("1st", mask), ("2nd", moved)):
+            save(tmp_path / "chase" / f"{name}_{grader}HO.png", drawn)
+    call(cli.graders_main, "--dataset", "chase_db1", "--data_dir", "chase", "--fov", "none")
+    metrics = json.loads((tmp_path / "graders" / "metrics.json").read_text())
+    assert metrics["n"] == 28 and metrics["dice"] == metrics["precision"] == metrics["recall"] == 0.5
+    assert len((tmp_path / "graders" / "per_image.csv").read_text().splitlines()) == 29
+    assert "[0.5000, 0.5000]" in capsys.readouterr().out
+
+
+def test_a_data_set_with_one_grader_says_so(fails, folder):
+    assert "masks of 1 grader(s), got grader 2" in fails(cli.graders_main, "--dataset", folder)
+
+
+def test_describe_says_what_was_understood(call, folder, tmp_path, capsys):
+    call(cli.describe_main, "--dataset", folder)
+    assert (tmp_path / "description" / "contact_sheet.png").exists()
+    assert "train: 6 images" in capsys.readouterr().out
+    assert json.loads((tmp_path / "description" / "description.json").read_text())

@@ -3,7 +3,7 @@
 import sys
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from .adapters import AdapterSettings, load_adapter
 from .data import DataArguments, DataError
 from .data.describe import DescribeArguments, describe
 from .inference import Predictor, find_images
+from .metrics import bootstrap_intervals, score_images, score_set, write_per_image_csv
 from .network import TINY, AdapterMismatchError
 from .training import TrainArguments, score_rows, train
 from .training.run_directory import write_json
@@ -49,6 +50,13 @@ class ScoreArguments(DataArguments):
         default=None, metadata={"help": "the base, where it is not the one that the adapter names"}
     )
     threshold: float | None = field(default=None, metadata={"help": "in place of the adapter's own"})
+
+
+@dataclass(kw_only=True)
+class GraderArguments(DataArguments):
+    """Score the second person's masks of a data set against the first's: how far two experts agree."""
+
+    output_dir: str = field(default="graders", metadata={"help": "where metrics.json and per_image.csv are written"})
 
 
 def predict(args: PredictArguments) -> list[Path]:
@@ -92,6 +100,26 @@ def score(args: ScoreArguments) -> dict:
     return metrics
 
 
+def score_graders(args: GraderArguments) -> dict:
+    """Writes metrics.json and per_image.csv over all images that two people marked, in whatever split they are."""
+    first, second = (
+        {row["id"]: row for rows in replace(args, grader=grader, validation_fraction=0).load().values() for row in rows}
+        for grader in (1, 2)
+    )
+    pairs = (
+        {**first[name], "mask": first[name]["mask"] == 1, "probability": row["mask"].astype(float)}
+        for name, row in second.items()
+    )
+    rows = score_images(tqdm(pairs, desc="scoring", total=len(second)))
+    output = Path(args.output_dir)
+    output.mkdir(parents=True, exist_ok=True)
+    metrics = {"dataset": Path(args.dataset).name, **score_set(rows), "intervals": bootstrap_intervals(rows)}
+    write_json(output / "metrics.json", metrics)
+    write_per_image_csv(output / "per_image.csv", rows)
+    print_metrics(metrics)
+    return metrics
+
+
 def print_metrics(metrics: dict) -> None:
     """One line a value, numbers with four decimals, a score with its interval."""
     intervals = metrics.get("intervals", {})
@@ -118,14 +146,19 @@ def describe_main() -> None:
     _run(DescribeArguments, describe)
 
 
+def graders_main() -> None:
+    """`recipes/graders.py`."""
+    _run(GraderArguments, score_graders)
+
+
 def score_main() -> None:
     """`recipes/score.py`."""
     _run(ScoreArguments, score)
 
 
 def main() -> None:
-    """`topolora predict ...`, `topolora score ...` and `topolora describe ...`."""
-    commands = {"predict": predict_main, "score": score_main, "describe": describe_main}
+    """`topolora predict ...`, and likewise the other commands."""
+    commands = {"predict": predict_main, "score": score_main, "describe": describe_main, "graders": graders_main}
     usage = f"usage: topolora {{{','.join(commands)}}} ... (each with --help)"
     if sys.argv[1:2] in (["-h"], ["--help"]):
         print(usage)
