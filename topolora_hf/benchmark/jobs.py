@@ -124,6 +124,7 @@ def _step_rows(args: BenchmarkArguments) -> Iterable[Row]:
     depth = args.shape.config().vision_config.num_hidden_layers
     last = {"lora_layers": max(1, depth // 3)}
     less_work = f"less work: LoRA on the last {last['lora_layers']} of {depth} layers"
+    cached = {**last, "cached": True}
     forms = [
         ("authors/float32", False, "as the paper's authors write it", {}),
         ("authors/bfloat16", False, "as the paper's authors write it, bf16", {}),
@@ -136,6 +137,8 @@ def _step_rows(args: BenchmarkArguments) -> Iterable[Row]:
         ("ours-checkpointing/bfloat16", True, "ours, bf16, gradient checkpointing", {"checkpointing": True}),
         ("ours-last/float32", True, f"ours, {less_work}", last),
         ("ours-last/bfloat16", True, f"ours, bf16, {less_work}", last),
+        ("ours-cached/float32", True, f"ours, {less_work}, frozen features cached", cached),
+        ("ours-cached/bfloat16", True, f"ours, bf16, {less_work}, frozen features cached", cached),
     ]
     for name, ours, text, settings in forms:
         form, dtype = name.split("/")

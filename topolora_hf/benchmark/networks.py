@@ -101,18 +101,15 @@ def transformers_network(shape: NetworkShape, attention: str) -> nn.Module:
     return get_peft_model(network, lora).train()
 
 
-def our_network(
-    shape: NetworkShape, checkpointing: bool = False, fast_encoder: bool = True, lora_layers: int | None = None
-) -> nn.Module:
+def our_network(shape: NetworkShape, checkpointing: bool = False, lora_layers: int | None = None) -> nn.Module:
     """The same by this package: preset `paper`, its loss included.
 
     Args:
         shape: of the network.
         checkpointing: whether the encoder's layers are computed again in the backward pass, and not kept.
-        fast_encoder: False leaves the encoder's layers to transformers.
         lora_layers: LoRA in this many of the last layers only, which is less work; None is all.
     """
-    network = TopoSamForSegmentation(shape.config(fast_encoder=fast_encoder))
+    network = TopoSamForSegmentation(shape.config())
     network.criterion = TopoLoss(ITERATIONS, cldice_weight=0.5, schedule="fixed", target_skeleton="soft")
     if checkpointing:
         network.gradient_checkpointing_enable()

@@ -122,7 +122,9 @@ def cldice(form: str, size: int, batch: int, iterations: int, device: str) -> Wo
     return Workload(run, draw, least_bytes=5 * 4 * batch * size**2)
 
 
-def training_step(shape: NetworkShape, form: str, dtype: str, batch: int, device: str, **settings) -> Workload:
+def training_step(
+    shape: NetworkShape, form: str, dtype: str, batch: int, device: str, cached: bool = False, **settings
+) -> Workload:
     """A training step of the paper's network: forward, the three losses, every gradient; without the optimizer's step.
 
     Args:
@@ -131,11 +133,16 @@ def training_step(shape: NetworkShape, form: str, dtype: str, batch: int, device
         dtype: `"float32"`, or `"bfloat16"` by autocast.
         batch: images.
         device: `"cpu"` or `"cuda"`.
+        cached: whether the frozen layers have been run before (`encode_frozen`), as for images that come again.
         **settings: further arguments of `our_network`; with `lora_layers`, which is less work, no limit.
     """
     network, step = build_step(shape, form, **settings)
     network.to(device)
     size = shape.config().image_size
+    if cached:
+        with _autocast(device, dtype):
+            features = network.get_base_model().encode_frozen(torch.randn(batch, 3, size, size, device=device))
+        step = partial(step, frozen_features=features)
 
     def run(pixel_values: torch.Tensor, target: torch.Tensor) -> None:
         network.zero_grad(set_to_none=True)
@@ -178,12 +185,11 @@ def prediction(shape: NetworkShape, form: str, dtype: str, size: int, device: st
     Args:
         shape: of the network.
         form: `"ours"`, or transformers' `"sdpa"` or `"eager"`.
-        dtype: `"float32"`, `"bfloat16"` by autocast, or `"int8"`: the encoder's linear layers quantised dynamically,
-            with transformers' own layers around them.
+        dtype: `"float32"`, `"bfloat16"` by autocast, or `"int8"`: the encoder's linear layers quantised dynamically.
         size: of the image, pixels a side.
         device: `"cpu"` or `"cuda"`; `"cpu"` for int8.
     """
-    adapter = our_network(shape, fast_encoder=dtype != "int8") if form == "ours" else transformers_network(shape, form)
+    adapter = our_network(shape) if form == "ours" else transformers_network(shape, form)
     network = fill_with_random_weights(adapter).merge_and_unload()
     if dtype == "int8":
         encoder = network.sam.vision_encoder
@@ -230,8 +236,10 @@ def draw_target(batch: int, size: int, device: str) -> torch.Tensor:
     return (F.interpolate(coarse, (size, size), mode="bilinear", align_corners=False) > 0.6).float()
 
 
-def _own_loss(network: nn.Module, pixel_values: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    return network(pixel_values=pixel_values, labels=target).loss
+def _own_loss(
+    network: nn.Module, pixel_values: torch.Tensor, target: torch.Tensor, frozen_features: torch.Tensor | None = None
+) -> torch.Tensor:
+    return network(pixel_values=pixel_values, labels=target, frozen_features=frozen_features).loss
 
 
 def _loss_by_baseline(network: nn.Module, pixel_values: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
