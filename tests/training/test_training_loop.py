@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -299,3 +300,11 @@ def test_two_processes_train_and_score_every_image_once(tmp_path, make_rows, sto
     assert json.loads((tmp_path / "run" / "checkpoint" / "checkpoint.json").read_text())["processes"] == 2
     printed = [line for line in done.stdout.splitlines() if line.startswith("dice ")]
     assert len(printed) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+def test_compiled_regions_train_the_same(make_arguments, splits):
+    plain = train(make_arguments("plain"), splits)
+    compiled = train(make_arguments("compiled", compile=True), splits)
+    assert compiled["auroc"] == pytest.approx(plain["auroc"], abs=1e-4)

@@ -7,7 +7,7 @@ from pathlib import Path
 from .archives import find_folder
 from .decode import is_image_file, without_suffix
 from .errors import DataError
-from .pairing import image_stems, looks_like_a_mask, pair_by_name
+from .pairing import image_stems, masks_among, pair_by_name
 from .records import UNSPLIT, Layout, ReadOptions, Record, Splits, describe_contents, list_images, name_rows
 from .table import TABLE_SUFFIXES, read_table
 
@@ -28,6 +28,7 @@ _IMAGE_FOLDERS = ("images", "image", "imgs", "img", "input", "inputs", "photos",
 _IMAGE_FOLDERS += ("sat", "rgb")
 # Where one of these lies beside `masks` or `mask`, as in HRF and IOSTAR, it holds the target, they the field of view.
 _TARGET_FOLDERS = ("1st_manual", "manual1", "manual", "gt", "gts", "ground_truth", "groundtruth", "ground-truth")
+_TARGET_FOLDERS += ("ground truth",)
 _TARGET_FOLDERS += ("labels", "label", "annotations", "annotation", "segmentations", "segmentation", "seg", "targets")
 _TARGET_FOLDERS += ("target", "vessel-segmentations", "vessel_segmentations", "vessels", "vessel", "map", "maps")
 _MASK_FOLDERS = ("masks", "mask")
@@ -83,6 +84,8 @@ def pair_folder(folder: Path, layout: Layout) -> list[Record]:
             raise DataError(f"{subfolder} holds no image file. Found: {describe_contents(subfolder)}")
     if masks_folder == images_folder:
         images, masks = _separate(images, images_folder, layout)
+    else:
+        images = _outside(images, images_folder, masks_folder, views_folder)
     by_stem = image_stems(images, images_folder, layout.image_pattern)
     if not by_stem:
         raise DataError(f"{images_folder} holds no image named like image_pattern {layout.image_pattern!r}")
@@ -157,11 +160,16 @@ def _separate(files: Sequence[Path], root: Path, layout: Layout) -> tuple[list[P
     if layout.image_pattern is not None:
         images = set(image_stems(files, root, layout.image_pattern).values())
         return sorted(images), [path for path in files if path not in images]
-    stems = {without_suffix(path).name for path in files}
-    masks = {path for path in files if looks_like_a_mask(path, stems)}
+    masks = masks_among(files)
     if layout.mask_pattern is not None:
         masks |= set(pair_by_name(image_stems(files, root), files, root, layout.mask_pattern)[0].values())
     return [path for path in files if path not in masks], sorted(masks)
+
+
+def _outside(images: Sequence[Path], images_folder: Path, *folders: Path | None) -> list[Path]:
+    """The images without those in folders of masks that lie within theirs, as in photos beside masks/."""
+    inner = [folder for folder in folders if folder and images_folder in folder.resolve().parents]
+    return [path for path in images if not any(folder in path.parents for folder in inner)]
 
 
 def _views(by_stem: dict[str, Path], folder: Path | None, layout: Layout) -> dict[str, Path]:

