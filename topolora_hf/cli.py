@@ -106,11 +106,14 @@ def score_graders(args: GraderArguments) -> dict:
         {row["id"]: row for rows in replace(args, grader=grader, validation_fraction=0).load().values() for row in rows}
         for grader in (1, 2)
     )
+    both = [name for name in first if name in second]
+    if not both:
+        raise DataError(f"data set {args.dataset} has no image that both people marked")
     pairs = (
-        {**first[name], "mask": first[name]["mask"] == 1, "probability": row["mask"].astype(float)}
-        for name, row in second.items()
+        {**first[name], "mask": first[name]["mask"] == 1, "probability": second[name]["mask"].astype(float)}
+        for name in both
     )
-    rows = score_images(tqdm(pairs, desc="scoring", total=len(second)))
+    rows = score_images(tqdm(pairs, desc="scoring", total=len(both)))
     output = Path(args.output_dir)
     output.mkdir(parents=True, exist_ok=True)
     metrics = {"dataset": Path(args.dataset).name, **score_set(rows), "intervals": bootstrap_intervals(rows)}

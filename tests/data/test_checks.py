@@ -151,3 +151,13 @@ def test_an_empty_field_of_view_is_a_problem(make_pairs, tmp_path):
     Image.new("L", (20, 24)).save(tmp_path / "fov/002.png")
     with pytest.raises(DataError, match="field of view shows nothing"):
         load_segmentation_data(str(tmp_path))
+
+
+def test_masks_that_are_mostly_bright_are_asked_about(tmp_path, save):
+    for number in range(4):
+        save(tmp_path / "images" / f"{number}.png", seed=number)
+        mask = np.full((24, 20), 255, np.uint8)
+        mask[number] = 0
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        Image.fromarray(mask).save(tmp_path / "masks" / f"{number}.png")
+    assert any("4 of 4 masks are more foreground" in remark for remark in load_segmentation_data(str(tmp_path)).remarks)

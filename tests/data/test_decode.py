@@ -113,6 +113,14 @@ def test_masks_of_every_mode_read_alike():
         assert (mask == SHAPE).all(), image.mode
 
 
+@pytest.mark.parametrize("number_type", [np.int8, np.uint32, np.int64, np.float32, np.float64])
+def test_masks_are_read_from_tiffs_of_every_number_type(tmp_path, number_type):
+    mask = np.zeros((20, 30), dtype=np.uint8)
+    mask[5:9] = 1
+    tifffile.imwrite(tmp_path / "mask.tif", mask.astype(number_type))
+    assert (decode_mask(tmp_path / "mask.tif") == mask).all()
+
+
 def test_coloured_palette_index_is_the_class():
     indexed = Image.fromarray(SHAPE, mode="P")
     indexed.putpalette([0, 0, 0, 128, 0, 0])

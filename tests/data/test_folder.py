@@ -22,6 +22,7 @@ def load(root, **layout):
         ("sat/{n:03d}.tiff", "map/{n:03d}.tif"),
         ("images/{n:03d}_sat.jpg", "masks/{n:03d}_mask.png"),
         ("JPEGImages/{n:03d}.jpg", "annotations/{n:03d}_gt.png"),
+        ("Original/{n:03d}_A.png", "Ground truth/{n:03d}_A.png"),  # FIVES
         ("{n:03d}.jpg", "{n:03d}_mask.png"),
         ("{n:03d}_sat.jpg", "{n:03d}_mask.png"),
         ("Image_{n:03d}.jpg", "Image_{n:03d}_1stHO.png"),
@@ -46,6 +47,8 @@ def test_usual_layouts_are_found_without_flags(make_pairs, tmp_path, image, mask
             },
         ),
         (("{n:03d}.jpg", "{n:03d}_membrane.png"), {"mask_pattern": "{stem}_membrane.png"}),
+        (("{n:03d}.jpg", "masks/{n:03d}.png"), {"image_dir": "."}),
+        (("images/{n:03d}.jpg", "images/drawn/{n:03d}.png"), {"mask_dir": "images/drawn"}),
         (
             ("{n:03d}_raw.png", "{n:03d}_out.png"),
             {"image_pattern": "{stem}_raw.png", "mask_pattern": "{stem}_out.png"},
@@ -87,6 +90,16 @@ def test_the_field_of_view_may_be_named_by_flags(make_pairs, tmp_path):
     assert not any(row["valid_mask"][0].any() for row in rows.values())
 
 
+def test_a_field_of_view_may_lie_beside_image_and_mask(make_pairs, tmp_path):
+    make_pairs(tmp_path / "flat", 4, "{n:03d}.png", "{n:03d}_mask.png", "{n:03d}_fov.png")
+    flags = {"mask_pattern": "{stem}_mask.png", "valid_mask_pattern": "{stem}_fov.png"}
+    _, rows = load(tmp_path / "flat", **flags)
+    assert len(rows) == 4 and not any(row["valid_mask"][0].any() for row in rows.values())
+    make_pairs(tmp_path / "apart", 4, mask="masks/{n:03d}_mask.png", view="disc/{n:03d}_fov.png")
+    with pytest.raises(DataError, match="valid_mask_dir.*Found: disc/, images/, masks/"):
+        load(tmp_path / "apart", **flags)
+
+
 def test_splits_above_or_below_the_two_folders(make_pairs, tmp_path):
     above, below = tmp_path / "above", tmp_path / "below"
     for split, first in (("training", 0), ("val", 10), ("test", 20)):
@@ -124,3 +137,11 @@ def test_masks_under_other_names_than_the_images_are_explained(make_pairs, tmp_p
 def test_patterns_need_the_stem_once(pattern):
     with pytest.raises(DataError, match="mask_pattern must contain"):
         Layout(mask_pattern=pattern)
+
+
+def test_images_beside_split_folders_are_not_divided_anew(tmp_path, save):
+    for part in ("train", "test", "later"):
+        save(tmp_path / "images" / part / f"{part}.png")
+        save(tmp_path / "masks" / part / f"{part}.png", "mask")
+    with pytest.raises(DataError, match=r"folders of splits and images beside them \(later\)"):
+        load_segmentation_data(str(tmp_path))

@@ -157,6 +157,19 @@ def test_sl_ssdd_reads_lists_of_names(tmp_path):
         load_segmentation_data("sl_ssdd", str(tmp_path))
 
 
+def test_sl_ssdd_never_takes_another_file_of_the_name_for_the_image(tmp_path):
+    save_bytes(tmp_path / "splits/train.txt", b"\xef\xbb\xbf0\n1\n2\n")
+    for number in range(3):
+        save_bytes(tmp_path / f"images/{number}.jpg", encoded(array("image", number), "JPEG"))
+        save_bytes(tmp_path / f"masks/{number}.png", encoded(array("first", number), "PNG"))
+        save_bytes(tmp_path / f"train/{number}.png", encoded(array("first", number), "PNG"))
+    rows = load_segmentation_data("sl_ssdd", str(tmp_path), allow_partial=True, validation_fraction=0)["train"]
+    assert len(rows) == 3 and all(row["image"].std() > 50 for row in rows)  # noise, not a line
+    (tmp_path / "images").rename(tmp_path / "pictures")
+    with pytest.raises(DataError, match="are the same row; keep one of them"):
+        load_segmentation_data("sl_ssdd", str(tmp_path))
+
+
 @pytest.mark.parametrize("name", ["chase_db1", "stare"])
 def test_lists_hold_every_row_once(name):
     spec = CATALOG[name]

@@ -34,6 +34,13 @@ def test_a_csv_file_gives_rows_ids_splits_and_fields_of_view(files, delimiter):
     assert row["id"] == "row4" and row["mask"].any(axis=1).argmax() == 6 and not row["valid_mask"][0].any()
 
 
+def test_column_names_are_read_in_any_letter_case(files):
+    path = write_csv(files, plain("id", "split", "image", "mask"))
+    path.write_text(path.read_text().replace("id,split,image,mask", "ID,Split,Image,MASK"))
+    data = load_segmentation_data(str(path), validation_fraction=0)
+    assert [row["id"] for row in data["test"]] == ["row4", "row5"] and len(data["train"]) == 4
+
+
 def test_images_of_one_name_in_several_folders_get_ids_of_their_own(files, make_pairs, tmp_path_factory):
     elsewhere = make_pairs(tmp_path_factory.mktemp("elsewhere"), 1, "0.png", "0_mask.png", first=7)
     (files / "two.csv").write_text(
@@ -71,6 +78,7 @@ def test_jsonl_and_columns_of_other_names(files):
         ("image,mask,split\na.png,b.png,train\nc.png,d.png,\n", "1 rows have no split"),
         ("image,mask,id\na.png,b.png,1\nc.png,d.png,1\n", "same id or image: 1"),
         ("image,mask\n,b.png\n", "row 1 has no image"),
+        ('image,mask\n"a.png,' + "b" * 200_000, "not a table of separated values: field larger"),
         ("image,mask\na.png,\n", r"(?s)unreadable image.*a.png: no such file.*no mask \(1\)"),
     ],
 )

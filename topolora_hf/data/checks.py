@@ -236,6 +236,12 @@ def _remark(report: CheckReport, splits: Splits, data_dir: Path, repeats: Sequen
         )
     if full:
         report.warnings.append(f"{len(full)} masks are foreground everywhere: {_some(full)}")
+    marked = [check.foreground for _, check in pairs if check.foreground]
+    inverted = sum(share > 0.5 for share in marked)
+    if inverted > len(marked) / 2:
+        report.notes.append(
+            f"{inverted} of {len(marked)} masks are more foreground (bright) than background: are they inverted?"
+        )
     if repeats:
         report.warnings.append(f"{len(repeats)} images are there twice in one split: {_some(repeats)}")
     if empty:

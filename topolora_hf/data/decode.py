@@ -22,8 +22,8 @@ IMAGE_SUFFIXES = frozenset(
 # A mask stored in one of these has values near, not at, its two levels: the number of levels says nothing.
 _LOSSY_FORMATS = frozenset({"JPEG", "MPO", "WEBP", "JPEG2000", "AVIF"})
 _WIDE_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
-# A lossless mask with three or more levels, none above this, holds class indices and not grey levels.
-_HIGHEST_CLASS_INDEX = 31
+# A lossless mask with three or more levels, none above this, holds numbers of classes or objects and not grey levels.
+_HIGHEST_CLASS_INDEX = 127
 _NPY_MAGIC = b"\x93NUMPY"
 _UNPACKED_LIMIT = 2**30
 
@@ -222,7 +222,7 @@ def _pixels(source: Source) -> np.ndarray:
 
 
 def _scientific_tiff(source: Source) -> np.ndarray:
-    """Reads TIFF kinds that Pillow does not know (16-bit or float colour), through tifffile."""
+    """Reads TIFF kinds that Pillow does not know (wide colour, 64-bit numbers), through tifffile."""
     try:
         pixels = tifffile.imread(io.BytesIO(source) if isinstance(source, bytes) else Path(source))
     except tifffile.TiffFileError as error:
@@ -250,7 +250,11 @@ def _mask_levels(source: Source) -> tuple[np.ndarray, bool]:
     array = _numpy_array(source)
     if array is not None:
         return _checked_levels(array), False
-    image = _open(source)
+    try:
+        image = _open(source)
+    except UnidentifiedImageError:
+        levels = _scientific_tiff(source)
+        return (levels.max(axis=2) if levels.ndim == 3 else levels), False
     if image.mode == "P":
         levels = _palette_levels(image)
     elif image.mode in ("1", "L", *_WIDE_MODES):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .archives import find_folder
-from .decode import is_image_file, without_suffix
+from .decode import is_image_file
 from .errors import DataError
 from .pairing import image_stems, masks_among, pair_by_name
 from .records import UNSPLIT, Layout, ReadOptions, Record, Splits, describe_contents, list_images, name_rows
@@ -78,6 +78,13 @@ def pair_folder(folder: Path, layout: Layout) -> list[Record]:
     if images_folder is None or masks_folder is None:
         absent = "images/" if images_folder is None else "masks/"
         raise DataError(f"{folder} has no {absent}. Expected:\n{LAYOUT}\nFound: {describe_contents(folder)}")
+    if views_folder is None and layout.valid_mask_pattern is not None:
+        if masks_folder != images_folder:
+            raise DataError(
+                f"{folder} has no folder of fields of view for valid_mask_pattern {layout.valid_mask_pattern!r}; "
+                f"valid_mask_dir (--valid_mask_dir) says which. Found: {describe_contents(folder)}"
+            )
+        views_folder = images_folder
     images, masks = list_images(images_folder), list_images(masks_folder)
     for files, subfolder in ((images, images_folder), (masks, masks_folder)):
         if not files:
@@ -168,7 +175,7 @@ def _separate(files: Sequence[Path], root: Path, layout: Layout) -> tuple[list[P
 
 def _outside(images: Sequence[Path], images_folder: Path, *folders: Path | None) -> list[Path]:
     """The images without those in folders of masks that lie within theirs, as in photos beside masks/."""
-    inner = [folder for folder in folders if folder and images_folder in folder.resolve().parents]
+    inner = [folder for folder in folders if folder and images_folder in folder.parents]
     return [path for path in images if not any(folder in path.parents for folder in inner)]
 
 
@@ -190,4 +197,7 @@ def _divide_by_subfolder(records: list[Record], data_dir: Path, layout: Layout) 
     for record in records:
         first = record.image.relative_to(root).parts[0].lower()
         splits.setdefault(split_of.get(first, UNSPLIT), []).append(record)
-    return splits if UNSPLIT not in splits else {UNSPLIT: records}
+    if UNSPLIT in splits and len(splits) > 1:
+        beside = ", ".join(sorted({record.image.relative_to(root).parts[0] for record in splits[UNSPLIT]})[:5])
+        raise DataError(f"{root} has folders of splits and images beside them ({beside}): which split are those in?")
+    return splits

@@ -14,7 +14,7 @@ class Record:
     """The files of one row.
 
     Attributes:
-        id: Unique within the data set.
+        id: Unique within its split.
         image: The picture.
         mask: The target; None where there is no such file, which `checks` reports.
         valid_mask: The field of view; `ESTIMATED` where it is found from the image, None where all of it is valid.
@@ -112,9 +112,10 @@ def read_names(path: Path) -> list[str]:
         DataError: The list is not text, or is empty.
     """
     try:
-        names = [without_suffix(Path(line.strip())).name for line in path.read_text().splitlines() if line.strip()]
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not a text file with one name a line: {error}") from error
+    names = [without_suffix(Path(line.strip())).name for line in lines if line.strip()]
     if not names:
         raise DataError(f"{path} names no image")
     return names

@@ -7,12 +7,13 @@ from .archives import find_folder
 from .decode import without_suffix
 from .errors import DataError
 from .folder import SPLIT_NAMES
+from .listed import by_unique_id
 from .records import ReadOptions, Record, Splits, describe_contents, list_images, read_names, refuse_incomplete
 
 LAYOUT = """\
 images/000001.jpg   masks/000001.png   splits/train.txt, val.txt and test.txt (one name a line),
 or as published: train/000002.png and test/000001.png are the masks (0 land, 255 sea), and the images, which are SSDD's,
-lie beside them or in any other folder under the same names: images/000001.jpg"""
+lie in images/ or else beside the masks or in any other folder, under the same names: images/000001.jpg"""
 
 _LISTS = {"train": ("train.txt",), "validation": ("val.txt", "validation.txt"), "test": ("test.txt",)}
 
@@ -28,7 +29,8 @@ def read_sl_ssdd(data_dir: Path, options: ReadOptions) -> tuple[Splits, list[str
         The splits, and what is missing.
 
     Raises:
-        DataError: The layout is another one, images are missing, or rows are missing and that is not allowed.
+        DataError: The layout is another one, images are missing or there twice, or rows are missing and that is not
+            allowed.
     """
     masks_folder, lists = find_folder(data_dir, "masks"), find_folder(data_dir, "splits")
     if masks_folder and lists:
@@ -44,7 +46,8 @@ def read_sl_ssdd(data_dir: Path, options: ReadOptions) -> tuple[Splits, list[str
         masks = list(mask_of.values())
         names = {split: list(masks) for split, masks in split_masks.items()}
     taken = set(masks)
-    image_of = {without_suffix(path).name: path for path in list_images(data_dir) if path not in taken}
+    images = list_images(find_folder(data_dir, "images") or data_dir)
+    image_of = by_unique_id([(without_suffix(path).name, path) for path in images if path not in taken])
     return _rows(data_dir, names, image_of, mask_of, options)
 
 

@@ -239,7 +239,7 @@ def _save_grid(
             axes.set_axis_off()
             if index == 0:
                 figure.text((left + panel / 2) / width, (height - 0.2) / height, title, ha="center", weight="bold")
-        figure.text(margin / width, (top + row_height + 0.07) / height, captions[index])
+        figure.text(margin / width, (top + row_height + 0.07) / height, captions[index], parse_math=False)
         top -= margin
     legend = [
         Patch(color=unit_rgb(colour), label=name) for colour, name in ((HIT, "hit"), (MISS, "missed"), (FALSE, "false"))

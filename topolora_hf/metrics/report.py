@@ -3,7 +3,7 @@
 import csv
 import math
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -130,8 +130,8 @@ def metric_columns(rows: Sequence[Mapping[str, object]]) -> dict[str, list[float
         ValueError: As for `score_set`.
     """
     names = [name for name in _columns(rows) if name != "id"]
-    ids = [row["id"] for row in rows if "id" in row]
-    repeated = sorted({str(image_id) for image_id in ids if ids.count(image_id) > 1})
+    ids = Counter(row["id"] for row in rows if "id" in row)
+    repeated = sorted(str(image_id) for image_id, times in ids.items() if times > 1)
     if repeated:
         raise ValueError(f"{len(repeated)} images were scored more than once: {', '.join(repeated)}")
     scores = {name: [float(row[name]) for row in rows] for name in names}

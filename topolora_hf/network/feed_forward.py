@@ -15,8 +15,8 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 from transformers.activations import GELUActivation
 
-# Tokens that are worked on at once on a CPU: their hidden features (3,072 wide in ViT-B) fit the cache. A GPU has all of
-# them at once to do: there few launches count.
+# Tokens that are worked on at once on a CPU: their hidden features (3,072 wide in ViT-B) fit the cache. A GPU takes all
+# of them at once: there few launches count.
 _TOKENS_A_BLOCK = 1024
 
 

@@ -89,7 +89,10 @@ def train(args: TrainArguments, data: dict[str, Sequence[dict]] | None = None) -
     trainer = Trainer(args, accelerator, run, model, criterion, tiles, splits, settings)
     scored_split = "test" if "test" in splits else "validation"
     before = trainer.score(scored_split).summary() if args.score_untrained else None
-    trainer.run_steps()
+    try:
+        trainer.run_steps()
+    finally:
+        trainer.close()
     if args.choose_threshold:
         settings.threshold = best_threshold(trainer.score("validation").counts)
     scores = trainer.score(scored_split)
@@ -169,6 +172,9 @@ class Trainer:
             self.epoch += 1
             self._write_checkpoint()
         bar.close()
+
+    def close(self) -> None:
+        """Removes what is only of use while steps are run."""
         if self.features is not None:
             self.features.close()
 
