@@ -53,7 +53,7 @@ class TrainArguments(DataArguments):
     )
     compile: bool = _option(
         False,
-        "torch.compile the detail branch and the decoder's transformer: 5 percent faster after a minute; needs a compiler",
+        "torch.compile the detail branch and the decoder's transformer: 5 percent faster, after a minute of compiling",
     )
 
     evaluate_every: int = _option(500, "steps between validations")
