@@ -10,19 +10,10 @@ from torch import nn
 from transformers import SamConfig, SamModel
 
 from topolora_hf import AdapterSettings, TopoSamForSegmentation, create_adapter, preset_network_settings, save_adapter
+from topolora_hf.benchmark.networks import SMALL_VISION
 
 SAM_SHAPES = {
-    # 4 x 4 tokens: a window of 3 needs padding, as 14 does in the real model.
-    "small": {
-        "hidden_size": 64,
-        "output_channels": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "image_size": 64,
-        "window_size": 3,
-        "global_attn_indexes": [1],
-        "num_pos_feats": 16,
-    },
+    "small": SMALL_VISION,
     # ViT-B but for depth and image size.
     "vit_b_shallow": {"num_hidden_layers": 3, "global_attn_indexes": [1], "image_size": 512},
     "vit_b": {},

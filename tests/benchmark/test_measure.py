@@ -8,6 +8,8 @@ import torch
 from topolora_hf.benchmark.measure import Measurement, Workload, count_flops, measure_in_fresh_process
 
 MEGABYTE = 2**20
+# What threads, allocators and libraries take differs from process to process by up to some 60 MB.
+TOLERANCE = 128 * MEGABYTE
 
 
 def allocating(megabytes: int) -> Workload:
@@ -36,22 +38,22 @@ def measure(build, repeats: int = 1) -> Measurement:
 
 
 def test_extra_memory_is_what_a_repeat_adds_and_peak_all_there_is():
-    small, large = measure(partial(allocating, 16)), measure(partial(allocating, 128))
-    assert abs(large.extra_bytes - 128 * MEGABYTE) < 16 * MEGABYTE
-    assert abs(large.peak_bytes - small.peak_bytes - 112 * MEGABYTE) < 32 * MEGABYTE
+    small, large = measure(partial(allocating, 16)), measure(partial(allocating, 528))
+    assert abs(large.extra_bytes - 528 * MEGABYTE) < TOLERANCE
+    assert abs(large.peak_bytes - small.peak_bytes - 512 * MEGABYTE) < TOLERANCE
 
 
 def test_what_is_held_between_repeats_is_no_extra_memory_but_part_of_the_peak():
-    small, large = measure(partial(holding, 16)), measure(partial(holding, 128))
-    assert large.extra_bytes < 16 * MEGABYTE
-    assert abs(large.peak_bytes - small.peak_bytes - 112 * MEGABYTE) < 32 * MEGABYTE
+    small, large = measure(partial(holding, 16)), measure(partial(holding, 528))
+    assert large.extra_bytes < TOLERANCE
+    assert abs(large.peak_bytes - small.peak_bytes - 512 * MEGABYTE) < TOLERANCE
 
 
 def test_every_row_has_a_process_of_its_own():
     before = measure(partial(allocating, 16))
-    measure(partial(allocating, 256))
+    measure(partial(allocating, 528))
     after = measure(partial(allocating, 16))
-    assert abs(after.peak_bytes - before.peak_bytes) < 32 * MEGABYTE
+    assert abs(after.peak_bytes - before.peak_bytes) < TOLERANCE
 
 
 def test_times_are_per_item_and_fresh_input_is_drawn_for_each():

@@ -19,7 +19,8 @@ MODELS = ("vit_b", "tiny", "small")
 ITERATIONS = 9
 
 _PAPER = PRESETS["paper"]
-_SMALL_VISION = {
+# 4 x 4 tokens: a window of 3 needs padding, as 14 does in the real model.
+SMALL_VISION = {
     "hidden_size": 64,
     "output_channels": 32,
     "num_hidden_layers": 2,
@@ -60,7 +61,7 @@ class NetworkShape:
             config = tiny_config(**settings)
         elif self.model == "small":
             prompt, decoder = {"hidden_size": 32}, {"hidden_size": 32, "mlp_dim": 64, "iou_head_hidden_dim": 32}
-            vision = _SMALL_VISION
+            vision = SMALL_VISION
             config = TopoSamConfig(
                 vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder, **settings
             )

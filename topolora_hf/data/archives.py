@@ -21,7 +21,7 @@ from .errors import DataError
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 
-_OTHER_ARCHIVES = (".rar", ".7z")
+UNREADABLE_ARCHIVE_SUFFIXES = (".rar", ".7z")
 _LEAST_LIMIT = 2**30  # bytes that any archive may unpack to
 _HIGHEST_RATIO = 100  # beyond that, bytes unpacked for a byte packed: images are compressed already
 _MOST_MEMBERS = 1_000_000
@@ -60,7 +60,7 @@ def unpack(archive: Path) -> Path:
         DataError: The file is no such archive, is broken or encrypted, holds a member that would land elsewhere or is
             not a plain file, or unpacks to more than a hundred times its size (and more than 1 GiB).
     """
-    if archive.suffix.lower() in _OTHER_ARCHIVES:
+    if archive.suffix.lower() in UNREADABLE_ARCHIVE_SUFFIXES:
         raise DataError(f"{archive} is a {archive.suffix} archive, which cannot be read here: unpack it, or use zip")
     state = archive.stat()
     key = hashlib.blake2b(repr((str(archive.resolve()), state.st_size, state.st_mtime_ns)).encode(), digest_size=8)

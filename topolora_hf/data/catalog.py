@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from . import chase_db1, drive, folder, kvasir, sl_ssdd, stare, table
-from .archives import archive_stem
+from .archives import UNREADABLE_ARCHIVE_SUFFIXES, archive_stem
 from .augmentation import Augmentation
 from .errors import DataError
 from .records import ReadOptions, Splits
@@ -197,7 +197,7 @@ def _existing(path: Path, spec: DatasetSpec) -> Path:
     is_table = spec.name == "folder" and path.suffix.lower() in table.TABLE_SUFFIXES
     if not path.exists():
         problem = "does not exist"
-    elif path.is_dir() or archive_stem(path) or is_table or path.suffix.lower() in (".rar", ".7z"):
+    elif path.is_dir() or archive_stem(path) or is_table or path.suffix.lower() in UNREADABLE_ARCHIVE_SUFFIXES:
         return path
     else:
         problem = "is neither a folder nor an archive"

@@ -8,7 +8,18 @@ from .archives import find_folder
 from .decode import is_image_file
 from .errors import DataError
 from .pairing import image_stems, masks_among, pair_by_name
-from .records import UNSPLIT, Layout, ReadOptions, Record, Splits, describe_contents, list_images, name_rows
+from .records import (
+    SPLIT_NAMES,
+    SPLIT_OF_NAME,
+    UNSPLIT,
+    Layout,
+    ReadOptions,
+    Record,
+    Splits,
+    describe_contents,
+    list_images,
+    name_rows,
+)
 from .table import TABLE_SUFFIXES, read_table
 
 logger = logging.getLogger(__name__)
@@ -19,11 +30,6 @@ train/, validation/ and test/ (validation/ and test/ may be absent), or NAME.jpg
 or a table of files (CSV or JSONL with the columns image, mask and, if you like, valid_mask, split, id).
 Other names: image_dir, mask_dir, mask_pattern (--image_dir photos --mask_dir gt --mask_pattern "{stem}_gt.png")"""
 
-SPLIT_NAMES = {
-    "train": ("train", "training"),
-    "validation": ("validation", "valid", "val"),
-    "test": ("test", "testing"),
-}
 _IMAGE_FOLDERS = ("images", "image", "imgs", "img", "input", "inputs", "photos", "jpegimages", "originals", "original")
 _IMAGE_FOLDERS += ("sat", "rgb")
 # Where one of these lies beside `masks` or `mask`, as in HRF and IOSTAR, it holds the target, they the field of view.
@@ -192,11 +198,10 @@ def _views(by_stem: dict[str, Path], folder: Path | None, layout: Layout) -> dic
 def _divide_by_subfolder(records: list[Record], data_dir: Path, layout: Layout) -> Splits:
     """`images/train/...` beside `masks/train/...` is divided, too."""
     root = _images_folder(data_dir, layout)
-    split_of = {name: split for split, names in SPLIT_NAMES.items() for name in names}
     splits: Splits = {}
     for record in records:
         first = record.image.relative_to(root).parts[0].lower()
-        splits.setdefault(split_of.get(first, UNSPLIT), []).append(record)
+        splits.setdefault(SPLIT_OF_NAME.get(first, UNSPLIT), []).append(record)
     if UNSPLIT in splits and len(splits) > 1:
         beside = ", ".join(sorted({record.image.relative_to(root).parts[0] for record in splits[UNSPLIT]})[:5])
         raise DataError(f"{root} has folders of splits and images beside them ({beside}): which split are those in?")

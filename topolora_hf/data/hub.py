@@ -18,8 +18,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, load_dataset, l
 from .archives import cache_folder, staging_folder
 from .decode import without_suffix
 from .errors import DataError
-from .folder import SPLIT_NAMES
-from .records import Layout
+from .records import SPLIT_OF_NAME, Layout
 from .table import IMAGE_COLUMNS, MASK_COLUMNS, VIEW_COLUMNS, find_column
 
 _KIND_FOLDERS = {"image": "images", "input": "images", "mask": "masks", "label": "masks", "view": "valid_masks"}
@@ -29,9 +28,7 @@ _SUFFIX_OF_MAGIC |= {b"GIF8": ".gif", b"BM": ".bmp", b"P6": ".ppm", b"P5": ".pgm
 
 def is_saved_dataset(folder: Path) -> bool:
     """Whether `save_to_disk` wrote the folder, or it holds Parquet files (as a download from the Hub does)."""
-    if any((folder / name).is_file() for name in ("dataset_dict.json", "state.json")):
-        return True
-    return any(folder.glob("*.parquet")) or any(folder.glob("*/*.parquet"))
+    return _is_saved_to_disk(folder) or any(folder.glob("*.parquet")) or any(folder.glob("*/*.parquet"))
 
 
 def export_dataset(source: str | Path, layout: Layout) -> Path:
@@ -57,9 +54,13 @@ def export_dataset(source: str | Path, layout: Layout) -> Path:
     return target
 
 
+def _is_saved_to_disk(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("dataset_dict.json", "state.json"))
+
+
 def _load(source: str | Path) -> DatasetDict:
     try:
-        if isinstance(source, Path) and any((source / name).is_file() for name in ("dataset_dict.json", "state.json")):
+        if isinstance(source, Path) and _is_saved_to_disk(source):
             loaded = load_from_disk(str(source))
         else:
             loaded = load_dataset(str(source))
@@ -78,13 +79,12 @@ def _undecoded(rows: Dataset) -> Dataset:
 
 
 def _export(source: str | Path, splits: dict[str, Dataset], layout: Layout, folder: Path) -> None:
-    names = {name: split for split, aliases in SPLIT_NAMES.items() for name in aliases}
-    unknown = [name for name in splits if name.lower() not in names]
+    unknown = [name for name in splits if name.lower() not in SPLIT_OF_NAME]
     if unknown and len(splits) > 1:
         raise DataError(f"data set {source} has the split {unknown[0]!r}; allowed: train, validation, test")
     for name, rows in splits.items():
         # A data set with one split is not divided, whatever that is called.
-        split_folder = folder / names[name.lower()] if len(splits) > 1 else folder
+        split_folder = folder / SPLIT_OF_NAME[name.lower()] if len(splits) > 1 else folder
         if not _write_split(source, rows, layout, split_folder):
             shutil.rmtree(split_folder)
     if not any(folder.rglob("masks/*")):

@@ -53,13 +53,11 @@ class Listing:
     """The files of a data set, before any is decoded.
 
     Attributes:
-        spec: What is known of the data set.
         root: The folder that names in reports are relative to.
         splits: The rows of each split, as the layout divides them.
         shortcomings: One sentence for each way in which the set is incomplete.
     """
 
-    spec: DatasetSpec
     root: Path
     splits: Splits
     shortcomings: list[str]
@@ -157,21 +155,21 @@ def list_rows(spec: DatasetSpec, location: Path | str, options: ReadOptions, spl
         DataError: The archive, folder, table or Hub data set has another layout, or is incomplete and may not be.
     """
     if isinstance(location, Path) and location.suffix.lower() in TABLE_SUFFIXES:
-        return Listing(spec, location.parent, *read_table(location, options))
+        return Listing(location.parent, *read_table(location, options))
     if isinstance(location, Path):
         root = location if location.is_dir() else unpack(location)
         named = options.layout.image_dir
         if named is None or not (root / named).is_dir():
             root = content_root(root)
         if not is_saved_dataset(root):
-            return Listing(spec, root, *spec.reader(root, options))
+            return Listing(root, *spec.reader(root, options))
         location = root
     root = _export(spec, location, options)
     splits, shortcomings = read_folder(root, replace(options, layout=Layout()))
     by_lists = divide_by_lists(splits, options.lists)
     if by_lists is None and split != "default":
         raise DataError(f"{location} names its images otherwise than the official archive: split {split!r} needs that")
-    return Listing(spec, root, by_lists or splits, shortcomings)
+    return Listing(root, by_lists or splits, shortcomings)
 
 
 def _export(spec: DatasetSpec, location: Path | str, options: ReadOptions) -> Path:

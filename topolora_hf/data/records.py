@@ -31,6 +31,15 @@ Splits = dict[str, list[Record]]
 UNSPLIT = "all"
 """The split name under which a reader returns rows that its layout does not divide."""
 
+SPLIT_NAMES = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val"),
+    "test": ("test", "testing"),
+}
+"""What folders and published splits are called, in lower case."""
+
+SPLIT_OF_NAME = {name: split for split, names in SPLIT_NAMES.items() for name in names}
+
 
 def _help(text: str, default=None):
     return field(default=default, metadata={"help": text})

@@ -6,9 +6,17 @@ from pathlib import Path
 from .archives import find_folder
 from .decode import without_suffix
 from .errors import DataError
-from .folder import SPLIT_NAMES
 from .listed import by_unique_id
-from .records import ReadOptions, Record, Splits, describe_contents, list_images, read_names, refuse_incomplete
+from .records import (
+    SPLIT_NAMES,
+    ReadOptions,
+    Record,
+    Splits,
+    describe_contents,
+    list_images,
+    read_names,
+    refuse_incomplete,
+)
 
 LAYOUT = """\
 images/000001.jpg   masks/000001.png   splits/train.txt, val.txt and test.txt (one name a line),

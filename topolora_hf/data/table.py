@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .decode import without_suffix
 from .errors import DataError
-from .records import UNSPLIT, ReadOptions, Record, Splits
+from .records import SPLIT_OF_NAME, UNSPLIT, ReadOptions, Record, Splits
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl")
 
@@ -18,8 +18,7 @@ MASK_COLUMNS = ("mask", "mask_path", "masks", "label", "labels", "annotation", "
 MASK_COLUMNS += ("segmentation_mask", "target", "seg_map", "mask_file_name")
 VIEW_COLUMNS = ("valid_mask", "field_of_view", "fov", "roi")
 
-_SPLITS = {"train": "train", "training": "train", "validation": "validation", "valid": "validation"}
-_SPLITS |= {"val": "validation", "dev": "validation", "test": "test", "testing": "test"}
+_SPLITS = {**SPLIT_OF_NAME, "dev": "validation"}
 
 
 def read_table(path: Path, options: ReadOptions) -> tuple[Splits, list[str]]:

@@ -18,6 +18,7 @@ from .augmentation import (
     tile_generator,
     turn,
 )
+from .intensity import evenly_spread
 from .windows import (
     IMAGE_MEAN,
     IMAGE_STD,
@@ -189,8 +190,8 @@ def largest_half_width(rows: Sequence[dict[str, Any]], *, limit: int = 50, whole
     if isinstance(rows, datasets.Dataset):
         rows = rows.select_columns(["mask"])  # the images need not be decoded for this
     largest = 0.0
-    for number in np.unique(np.linspace(0, len(rows) - 1, min(limit, len(rows))).round().astype(int)):
-        mask = torch.from_numpy(np.array(rows[int(number)]["mask"], dtype=bool))
+    for number in evenly_spread(range(len(rows)), limit):
+        mask = torch.from_numpy(np.array(rows[number]["mask"], dtype=bool))
         if whole_tile_size is not None:
             mask = resize_mask(mask, whole_tile_size)
         largest = max(largest, float(distance_transform_edt(np.pad(mask.numpy(), 1)).max()))

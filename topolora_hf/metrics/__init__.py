@@ -4,7 +4,7 @@ from importlib import import_module
 
 from .boundary import bfscore
 from .calibration import Reliability, ece, ece_foreground, reliability
-from .intervals import bootstrap_intervals
+from .intervals import bootstrap_intervals, summarise
 from .overlap import dice, iou, precision, recall
 from .ranking import auroc, average_precision
 from .report import (
@@ -58,6 +58,7 @@ __all__ = [
     "score_image",
     "score_images",
     "score_set",
+    "summarise",
     "threshold_counts",
     "write_per_image_csv",
     *_EVALUATE_MODULES,

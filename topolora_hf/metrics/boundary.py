@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .masks import masks_inside_field_of_view
+from .ratios import harmonic_mean
 
 
 def bfscore(
@@ -45,9 +46,7 @@ def bfscore(
     predicted, true = _boundary(prediction), _boundary(target)
     boundary_precision = float(_within(tolerance_px, true)[predicted].mean())
     boundary_recall = float(_within(tolerance_px, predicted)[true].mean())
-    if boundary_precision + boundary_recall == 0:
-        return 0.0
-    return 2 * boundary_precision * boundary_recall / (boundary_precision + boundary_recall)
+    return harmonic_mean(boundary_precision, boundary_recall)
 
 
 def _boundary(mask: np.ndarray) -> np.ndarray:

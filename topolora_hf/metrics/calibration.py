@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .masks import pixels_inside_field_of_view
+from .ratios import ratio, ratios
 
 BINS = 15
 
@@ -27,18 +28,17 @@ class Reliability:
     @property
     def mean_probability(self) -> np.ndarray:
         """(B,) what the pixels of each bin were predicted to be, NaN where there are none."""
-        return self._per_pixel(self.probability_sum)
+        return ratios(self.probability_sum, self.pixels)
 
     @property
     def foreground_fraction(self) -> np.ndarray:
         """(B,) what they turned out to be, NaN where there are none."""
-        return self._per_pixel(self.foreground)
+        return ratios(self.foreground, self.pixels)
 
     @property
     def error(self) -> float:
         """The expected calibration error: mean over pixels of |mean probability - foreground fraction| of their bin."""
-        total = int(self.pixels.sum())
-        return float(np.abs(self.probability_sum - self.foreground).sum()) / total if total else float("nan")
+        return ratio(float(np.abs(self.probability_sum - self.foreground).sum()), int(self.pixels.sum()))
 
     def __add__(self, other: "Reliability") -> "Reliability":
         if len(self.pixels) != len(other.pixels):
@@ -46,9 +46,6 @@ class Reliability:
         return Reliability(
             self.pixels + other.pixels, self.probability_sum + other.probability_sum, self.foreground + other.foreground
         )
-
-    def _per_pixel(self, sums: np.ndarray) -> np.ndarray:
-        return np.divide(sums, self.pixels, out=np.full(self.pixels.shape, np.nan), where=self.pixels > 0)
 
 
 def reliability(

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from .report import metric_columns
+from .report import metric_columns, score_set
 
 
 def bootstrap_intervals(
@@ -35,6 +35,16 @@ def bootstrap_intervals(
     if samples < 1:
         raise ValueError(f"samples must be 1 or more, got {samples}")
     return {name: _interval(np.array(values), samples, seed) for name, values in metric_columns(rows).items()}
+
+
+def summarise(rows: Sequence[Mapping[str, object]]) -> dict[str, object]:
+    """What metrics.json says of a set: the means of `score_set`, and under `intervals` those of `bootstrap_intervals`.
+
+    Raises:
+        ValueError: As for `score_set`.
+    """
+    intervals = {name: list(interval) for name, interval in bootstrap_intervals(rows).items()}
+    return {**score_set(rows), "intervals": intervals}
 
 
 def _interval(values: np.ndarray, samples: int, seed: int) -> tuple[float, float]:

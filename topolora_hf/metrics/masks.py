@@ -58,6 +58,18 @@ def as_probability(array: ArrayLike, name: str = "probability") -> np.ndarray:
     return array if array.dtype.kind == "f" else array.astype(np.float32)
 
 
+def as_probability_and_target(probability: ArrayLike, target: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Read a probability map and its target, (H, W) floating and (H, W) bool.
+
+    Raises:
+        ValueError: If the probabilities leave [0, 1], the target is no mask, or the shapes differ.
+    """
+    probability, target = as_probability(probability), as_mask(target, "target")
+    if probability.shape != target.shape:
+        raise ValueError(f"probability has shape {probability.shape}, target has shape {target.shape}")
+    return probability, target
+
+
 def as_valid_mask(valid_mask: ArrayLike | None, shape: tuple[int, int]) -> np.ndarray:
     """Read a field of view.
 
@@ -122,8 +134,6 @@ def pixels_inside_field_of_view(
     Raises:
         ValueError: If the probabilities leave [0, 1], an array is no mask, or the shapes differ.
     """
-    probability, target = as_probability(probability), as_mask(target, "target")
-    if probability.shape != target.shape:
-        raise ValueError(f"probability has shape {probability.shape}, target has shape {target.shape}")
+    probability, target = as_probability_and_target(probability, target)
     valid_mask = as_valid_mask(valid_mask, target.shape)
     return probability[valid_mask], target[valid_mask]

@@ -1,12 +1,10 @@
-"""Overlap of a predicted and a true mask of one image: Dice, IoU, precision, recall.
-
-Undefined is NaN, never a silent 0 or 1, so that a mean over images can leave it out.
-"""
+"""Overlap of a predicted and a true mask of one image: Dice, IoU, precision, recall."""
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .masks import masks_inside_field_of_view
+from .ratios import ratio
 
 
 def dice(prediction: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None = None) -> float:
@@ -30,7 +28,7 @@ def dice(prediction: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None 
         nan
     """
     hits, predicted, true = _areas(prediction, target, valid_mask)
-    return _ratio(2 * hits, predicted + true)
+    return ratio(2 * hits, predicted + true)
 
 
 def iou(prediction: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None = None) -> float:
@@ -52,7 +50,7 @@ def iou(prediction: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None =
         0.5
     """
     hits, predicted, true = _areas(prediction, target, valid_mask)
-    return _ratio(hits, predicted + true - hits)
+    return ratio(hits, predicted + true - hits)
 
 
 def precision(prediction: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None = None) -> float:
@@ -74,7 +72,7 @@ def precision(prediction: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | 
         0.5
     """
     hits, predicted, _ = _areas(prediction, target, valid_mask)
-    return _ratio(hits, predicted)
+    return ratio(hits, predicted)
 
 
 def recall(prediction: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None = None) -> float:
@@ -96,14 +94,10 @@ def recall(prediction: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | Non
         0.3333333333333333
     """
     hits, _, true = _areas(prediction, target, valid_mask)
-    return _ratio(hits, true)
+    return ratio(hits, true)
 
 
 def _areas(prediction: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None) -> tuple[int, int, int]:
     """Numbers of pixels: in both masks, in the prediction, in the target."""
     prediction, target = masks_inside_field_of_view(prediction, target, valid_mask)
     return tuple(int(np.count_nonzero(mask)) for mask in (prediction & target, prediction, target))
-
-
-def _ratio(part: int, whole: int) -> float:
-    return part / whole if whole else float("nan")

@@ -13,9 +13,10 @@ from numpy.typing import ArrayLike
 
 from .boundary import bfscore
 from .calibration import ece, ece_foreground
-from .masks import as_mask, as_probability, as_valid_mask
+from .masks import as_probability_and_target, as_valid_mask
 from .overlap import dice, iou, precision, recall
 from .ranking import auroc, auroc_and_average_precision, average_precision
+from .ratios import ratio
 from .topology import betti0_error, betti1_error, cldice
 
 MASK_METRICS = {
@@ -50,9 +51,7 @@ def score_image(
     """
     if not 0 <= threshold <= 1:
         raise ValueError(f"threshold must lie in [0, 1], got {threshold}")
-    probability, target = as_probability(probability), as_mask(target, "target")
-    if probability.shape != target.shape:
-        raise ValueError(f"probability has shape {probability.shape}, target has shape {target.shape}")
+    probability, target = as_probability_and_target(probability, target)
     if valid_mask is not None:
         # No metric looks past the field of view: leaving its surroundings out saves their share of the time.
         valid_mask = as_valid_mask(valid_mask, target.shape)
@@ -120,7 +119,8 @@ def score_set(rows: Sequence[Mapping[str, object]]) -> dict[str, float]:
         >>> score_set([{"id": "a", "dice": 0.5}, {"id": "b", "dice": 1.0}, {"id": "c", "dice": float("nan")}])
         {'dice': 0.75, 'n': 3}
     """
-    return {**{name: _mean(values) for name, values in metric_columns(rows).items()}, "n": len(rows)}
+    means = {name: ratio(math.fsum(values), len(values)) for name, values in metric_columns(rows).items()}
+    return {**means, "n": len(rows)}
 
 
 def metric_columns(rows: Sequence[Mapping[str, object]]) -> dict[str, list[float]]:
@@ -188,7 +188,3 @@ def _columns(rows: Sequence[Mapping[str, object]]) -> list[str]:
         if set(row) != set(columns):
             raise ValueError(f"row {row.get('id', row)} has the columns {sorted(row)}, the first has {sorted(columns)}")
     return columns
-
-
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values) if values else float("nan")

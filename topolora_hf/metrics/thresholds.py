@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .masks import pixels_inside_field_of_view
+from .ratios import ratios
 
 # Quotients, not multiples of a step: 0.42 is exactly the 0.42 that is written in a settings file.
 THRESHOLDS = np.arange(201) / 200
@@ -33,17 +34,17 @@ class ThresholdCounts:
     @property
     def precision(self) -> np.ndarray:
         """(T,) hits / predicted, NaN where nothing is predicted."""
-        return _ratio(self.hits, self.predicted)
+        return ratios(self.hits, self.predicted)
 
     @property
     def recall(self) -> np.ndarray:
         """(T,) hits / true, NaN where nothing is true."""
-        return _ratio(self.hits, np.full_like(self.hits, self.true))
+        return ratios(self.hits, np.full_like(self.hits, self.true))
 
     @property
     def dice(self) -> np.ndarray:
         """(T,) 2 hits / (predicted + true), NaN where both are empty."""
-        return _ratio(2 * self.hits, self.predicted + self.true)
+        return ratios(2 * self.hits, self.predicted + self.true)
 
     def __add__(self, other: "ThresholdCounts") -> "ThresholdCounts":
         if not np.array_equal(self.thresholds, other.thresholds):
@@ -117,10 +118,6 @@ def best_threshold(counts: Sequence[ThresholdCounts]) -> float:
     defined = ~np.isnan(dice)
     if not defined.any():
         raise ValueError(f"no threshold is best: Dice is undefined on all of {len(counts)} images")
-    means = _ratio(np.where(defined, dice, 0).sum(0), defined.sum(0))
+    means = ratios(np.where(defined, dice, 0).sum(0), defined.sum(0))
     best = thresholds[np.isclose(means, np.nanmax(means), rtol=0, atol=1e-12)]
     return float(best[np.abs(best - 0.5).argmin()])
-
-
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)

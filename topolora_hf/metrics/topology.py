@@ -8,6 +8,7 @@ from scipy.ndimage import label
 from skimage.morphology import skeletonize
 
 from .masks import as_valid_mask, masks_inside_field_of_view
+from .ratios import harmonic_mean
 
 _EIGHT_NEIGHBOURS = np.ones((3, 3), int)
 _FOUR_NEIGHBOURS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]])
@@ -46,9 +47,7 @@ def cldice(prediction: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | Non
         return 0.0 if prediction.any() or target.any() else float("nan")
     topology_precision = float(target[skeletonize(prediction)].mean())
     topology_sensitivity = float(prediction[skeletonize(target)].mean())
-    if topology_precision + topology_sensitivity == 0:
-        return 0.0
-    return 2 * topology_precision * topology_sensitivity / (topology_precision + topology_sensitivity)
+    return harmonic_mean(topology_precision, topology_sensitivity)
 
 
 def betti0_error(prediction: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None = None) -> float:

@@ -144,7 +144,8 @@ class _BlockedAttention(torch.autograd.Function):
             for part, of_window in ((1, grad_key), (2, grad_value)):
                 inside = of_window.unflatten(1, window)[:, : query.shape[1], : query.shape[2]]
                 _put(inside, grad_qkv[region][:, :, :, part], window)
-                grad_padding[part] += (of_window.sum(1) - inside.sum((1, 2))).view(-1, *padding.shape[1:]).sum(0)
+                if ctx.needs_input_grad[1]:
+                    grad_padding[part] += (of_window.sum(1) - inside.sum((1, 2))).view(-1, *padding.shape[1:]).sum(0)
         return grad_qkv, grad_padding.to(padding.dtype), grad_rel_h.to(rel_h.dtype), grad_rel_w.to(rel_w.dtype)
 
 

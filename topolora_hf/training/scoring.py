@@ -14,10 +14,9 @@ from ..inference.score_pictures import save_precision_recall, save_reliability, 
 from ..metrics import (
     Reliability,
     ThresholdCounts,
-    bootstrap_intervals,
     reliability,
     score_images,
-    score_set,
+    summarise,
     threshold_counts,
     write_per_image_csv,
 )
@@ -45,8 +44,7 @@ class SplitScores:
 
     def summary(self) -> dict:
         """Means over the images, `n`, and the means' 95 % bootstrap `intervals` [low, high]."""
-        intervals = {name: list(interval) for name, interval in bootstrap_intervals(self.rows).items()}
-        return {**score_set(self.rows), "intervals": intervals}
+        return summarise(self.rows)
 
     def save(self, directory: Path, threshold: float) -> None:
         """per_image.csv, and the pictures: samples, best and worst, precision and recall, reliability, distribution."""
@@ -85,8 +83,8 @@ def score_rows(
 
     def predictions() -> Iterator[dict]:
         for number in tqdm(mine, desc=description, leave=False, disable=index != 0):
-            sample = {**rows[number], "probability": predictor.probability(rows[number]["image"])}
-            sample["mask"] = sample["mask"] == 1
+            row = rows[number]
+            sample = {**row, "mask": row["mask"] == 1, "probability": predictor.probability(row["image"])}
             seen = sample["probability"], sample["mask"], sample["valid_mask"]
             curves.append((threshold_counts(*seen), reliability(*seen)))
             extremes.add(sample)
