@@ -20,6 +20,7 @@ from topolora_hf import (
 from topolora_hf.adapters import LORA_TARGETS, public_base_name
 
 TINY = "topolora_hf/tiny"
+ADAPTER_PRESETS = [name for name, preset in PRESETS.items() if not preset.whole]
 TILES = torch.randn(2, 3, 48, 48, generator=torch.Generator().manual_seed(0))
 
 
@@ -39,7 +40,7 @@ def trainable(model) -> dict[str, torch.nn.Parameter]:
 # Loading: every door, every preset
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", ADAPTER_PRESETS)
 def test_an_adapter_on_tiny_comes_back_by_every_door(make_adapter, preset):
     model, directory = make_adapter(preset)
     expected = logits_of(model)
@@ -66,7 +67,7 @@ def test_auto_peft_model_builds_the_base_itself(make_adapter, preset):
     assert torch.equal(logits_of(loaded), logits_of(model))
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", ADAPTER_PRESETS)
 def test_an_adapter_on_a_stock_sam_directory_comes_back(make_adapter, stock_sam, preset):
     model, directory = make_adapter(preset, base=stock_sam(), image_size=32)
     expected = logits_of(model)
@@ -86,7 +87,7 @@ def test_a_loaded_adapter_can_go_on_training(make_adapter):
     assert trainable(loaded).keys() == trainable(model).keys()
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", ADAPTER_PRESETS)
 def test_merging_keeps_the_logits_and_reads_back(make_adapter, tmp_path, preset):
     model, directory = make_adapter(preset)
     expected = logits_of(model)
@@ -289,10 +290,16 @@ def test_public_base_name_keeps_hub_ids_and_only_the_end_of_a_path(tmp_path):
 
 def test_settings_read_back_as_they_were_saved(tmp_path):
     settings = AdapterSettings(
-        base=TINY, preset="paper", tile_size=96, detail_channels=0, labels=("a", "b"), threshold=0.4
+        base=TINY, preset="paper", tile_size=96, detail_channels=0, labels=("a", "b"), threshold=0.4, temperature=1.25
     )
     settings.save(tmp_path)
     assert AdapterSettings.from_pretrained(tmp_path) == settings
+
+
+def test_settings_of_before_flips_and_temperature_are_read_as_without_them(tmp_path):
+    (tmp_path / "topolora_config.json").write_text(json.dumps({"base": TINY, "threshold": 0.4}))
+    settings = AdapterSettings.from_pretrained(tmp_path)
+    assert (settings.threshold, settings.temperature, settings.test_time_flips) == (0.4, 1.0, False)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from accelerate.state import AcceleratorState, GradientState
 from PIL import Image
 
-from topolora_hf import TrainArguments, cli, load_segmentation_data
+from topolora_hf import TopoSamForSegmentation, TrainArguments, cli, load_segmentation_data
 
 FEW_STEPS = "--image_size 64 --tile_size 48 --max_steps 1 --batch_size 1 --num_workers 0 --num_threads 1".split()
 FEW_STEPS += ["--mixed_precision", "no"]
@@ -137,6 +137,20 @@ def test_the_threshold_flag_wins_over_the_adapters(call, fails, make_adapter, tm
     assert "threshold must be in [0, 1], got 1.5" in message
 
 
+def test_the_flips_flag_wins_over_the_adapters_own(call, make_adapter, folder):
+    adapter = make_adapter()[1]
+    settings = json.loads((adapter / "topolora_config.json").read_text())
+    scores = {}
+    for own in (False, True):
+        (adapter / "topolora_config.json").write_text(json.dumps(settings | {"test_time_flips": own}))
+        for flag in ((), ("--test_time_flips", "True"), ("--test_time_flips", "False")):
+            call(cli.score_main, "--adapter", adapter, "--dataset", folder, *flag)
+            metrics = json.loads(Path("scores/metrics.json").read_text())
+            assert metrics["test_time_flips"] == (flag[1] == "True" if flag else own)
+            scores.setdefault(metrics["test_time_flips"], set()).add(metrics["auroc"])
+    assert len(scores[False]) == len(scores[True]) == 1 and scores[False] != scores[True]
+
+
 def test_an_adapter_of_a_local_base_predicts_when_told_where_the_base_is(
     call, fails, make_adapter, stock_sam, tmp_path
 ):
@@ -148,6 +162,18 @@ def test_an_adapter_of_a_local_base_predicts_when_told_where_the_base_is(
     assert "on the base stock-sam-small" in message and "--base" in message
     call(cli.predict_main, *words, "--base", base)
     assert mask_names("predictions") == {"a_mask.png"}
+
+
+def test_a_base_predicts_and_scores_as_it_comes(call, fails, folder, tmp_path):
+    TopoSamForSegmentation.from_pretrained("topolora_hf/tiny").save_pretrained(tmp_path / "base")
+    for name, output in (("tiny", "one"), ("base", "two")):
+        call(cli.predict_main, "--adapter", name, "--images", folder / "images" / "0.png", "--output_dir", output)
+        call(cli.score_main, "--adapter", name, "--dataset", folder, "--output_dir", f"{output}-scores")
+    assert Path("one/0_mask.png").read_bytes() == Path("two/0_mask.png").read_bytes()
+    dice = [json.loads(Path(f"{output}-scores/metrics.json").read_text())["dice"] for output in ("one", "two")]
+    assert dice[0] == dice[1] > 0
+    message = fails(cli.predict_main, "--adapter", "tiny", "--images", folder / "images", "--base", "tiny")
+    assert "is a whole network, which has no base" in message
 
 
 def test_a_base_that_cannot_be_downloaded_is_named_with_the_way_out(fails, folder):

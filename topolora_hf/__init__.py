@@ -17,12 +17,14 @@ from .data import Augmentation, DataError, TileDataset, load_segmentation_data
 from .inference import Prediction, Predictor
 from .network import AdapterMismatchError, DetailBranch, SpatialAdapter, TopoSamConfig, TopoSamForSegmentation
 from .objective import Losses, TopoLoss, soft_skeletonize
-from .training import TrainArguments, train
+from .specialists import SPECIALISTS, Specialist, build_specialist, load_specialist
+from .training import PretrainArguments, TrainArguments, pretrain, train
 
 __version__ = "0.1.0"
 
 __all__ = [
     "PRESETS",
+    "SPECIALISTS",
     "AdapterMismatchError",
     "AdapterSettings",
     "Augmentation",
@@ -31,18 +33,23 @@ __all__ = [
     "Losses",
     "Prediction",
     "Predictor",
+    "PretrainArguments",
     "SpatialAdapter",
+    "Specialist",
     "TileDataset",
     "TopoLoss",
     "TopoSamConfig",
     "TopoSamForSegmentation",
     "TrainArguments",
+    "build_specialist",
     "create_adapter",
     "format_parameter_table",
     "load_adapter",
     "load_segmentation_data",
+    "load_specialist",
     "parameter_table",
     "preset_network_settings",
+    "pretrain",
     "save_adapter",
     "soft_skeletonize",
     "train",

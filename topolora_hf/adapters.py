@@ -1,6 +1,7 @@
 """Adapters: from a preset to a PEFT model, and back from a directory or the Hub."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from .data import IntensityScaling
-from .network import TINY, AdapterMismatchError, TopoSamForSegmentation
+from .network import EMBEDDED, AdapterMismatchError, TopoSamForSegmentation
 
 SETTINGS_FILE = "topolora_config.json"
 LORA_TARGETS = r"sam\.vision_encoder\.layers\.\d+\.mlp\.lin[12]"
@@ -43,6 +44,7 @@ class Preset:
     spatial_adapter_form: str = "paper"
     detail_branch: bool = False
     use_sam: bool = True
+    whole: bool = False
 
 
 PRESETS = {
@@ -66,6 +68,7 @@ PRESETS = {
         detail_branch=True,
         use_sam=False,
     ),
+    "whole": Preset("every part: gives a base of one's own, no adapter", rank=0, detail_branch=True, whole=True),
 }
 
 
@@ -84,6 +87,12 @@ class AdapterSettings:
         default="tiles", metadata={"help": "tiles at native resolution, or the whole image resized to one"}
     )
     threshold: float = field(default=0.5, metadata={"help": "probability from which a pixel is foreground"})
+    temperature: float = field(
+        default=1.0, metadata={"help": "T: a probability p is given as sigmoid(logit(p) / T); above 1: less certain"}
+    )
+    test_time_flips: bool = field(
+        default=False, metadata={"help": "whether a probability is the mean over each tile's four mirrorings"}
+    )
     image_mean: tuple[float, ...] = field(
         default=(0.485, 0.456, 0.406), metadata={"help": "subtracted from RGB in [0, 1]"}
     )
@@ -91,6 +100,9 @@ class AdapterSettings:
     labels: tuple[str, ...] = field(default=("foreground",), metadata={"help": "names of the K logit maps"})
     intensity: IntensityScaling | None = field(
         default=None, metadata={"help": "how images of more than 8 bits became 8 bits; None: there were none"}
+    )
+    disc_diameter: float | None = field(
+        default=None, metadata={"help": "of the retinal disc in the training images, in pixels; None: no retinas"}
     )
     dataset: str | None = field(default=None, metadata={"help": "what it was trained on"})
 
@@ -125,13 +137,25 @@ class AdapterSettings:
         known = {f.name for f in fields(cls)}
         if not isinstance(values, dict) or "base" not in values or not values.keys() <= known:
             raise ValueError(f"{file} must hold an object with `base` and fields among {', '.join(sorted(known))}")
-        lists_as_tuples = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+        try:
+            return cls.from_dict(values)
+        except TypeError as error:
+            raise ValueError(f"{file}: intensity must hold low, high and transform: {error}") from error
+
+    @classmethod
+    def from_dict(cls, values: Mapping) -> "AdapterSettings":
+        """What a JSON object of all fields, or some, means; TypeError for a field that there is not."""
+        values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
         if values.get("intensity") is not None:
-            try:
-                lists_as_tuples["intensity"] = IntensityScaling(**values["intensity"])
-            except TypeError as error:
-                raise ValueError(f"{file}: intensity must hold low, high and transform: {error}") from error
-        return cls(**lists_as_tuples)
+            values["intensity"] = IntensityScaling(**values["intensity"])
+        return cls(**values)
+
+    @classmethod
+    def of_network(cls, network: TopoSamForSegmentation, **settings) -> "AdapterSettings":
+        """Those of a base in the form that it has; `settings` are what its configuration does not say."""
+        form = ("image_size", "tile_size", "detail_channels", "spatial_adapter_form", "use_sam")
+        own = {name: getattr(network.config, name) for name in form}
+        return cls(base=public_base_name(network.name_or_path), **own, **settings)
 
 
 def create_adapter(
@@ -156,6 +180,8 @@ def create_adapter(
             base of another form.
     """
     chosen = get_preset(preset)
+    if chosen.whole:
+        raise ValueError(f"preset {preset!r} trains the base itself: there is no adapter to create")
     if rank is not None and (rank < 1 or not chosen.rank):
         raise ValueError(
             f"rank={rank}: preset {preset!r} " + ("needs a rank of 1 or more" if chosen.rank else "has no LoRA")
@@ -182,6 +208,18 @@ def create_adapter(
     )
     _use_public_name(network)
     return get_peft_model(network, config)
+
+
+def unfreeze(network: TopoSamForSegmentation) -> TopoSamForSegmentation:
+    """Prepares a whole base for training: every part that reaches the logits learns, the rest is frozen."""
+    sam = network.sam
+    network.requires_grad_(False)
+    living = [network.get_submodule(f"sam.{name}") for name in LIVING_DECODER]
+    living += [sam.vision_encoder, sam.prompt_encoder.no_mask_embed, network.spatial_adapter, network.detail_branch]
+    for part in living:
+        if part is not None:
+            part.requires_grad_(True)
+    return network
 
 
 def _lora_targets(depth: int, last: int | None) -> str:
@@ -259,7 +297,7 @@ def load_adapter(
 
 def public_base_name(name_or_path: str) -> str:
     """A base's name as it may be published: a Hub id stays, of a local directory only the last part is kept."""
-    is_hub_id = name_or_path in ("", TINY) or (name_or_path.count("/") <= 1 and not Path(name_or_path).exists())
+    is_hub_id = name_or_path in ("", *EMBEDDED) or (name_or_path.count("/") <= 1 and not Path(name_or_path).exists())
     return name_or_path if is_hub_id else Path(name_or_path).resolve().name
 
 
@@ -301,10 +339,11 @@ _PARTS = {
 
 
 def _detail_modules(network: TopoSamForSegmentation, preset: Preset) -> list[str]:
-    """Without SAM the layer that takes in SAM's embedding is given zeros: frozen, never saved."""
+    """Without SAM the layers that take in what it saw are not run: frozen, never saved."""
     if preset.use_sam:
         return ["detail_branch"]
-    return [f"detail_branch.{name}" for name, _ in network.detail_branch.named_children() if name != "fuse"]
+    parts = [name for name, _ in network.detail_branch.named_children()]
+    return [f"detail_branch.{name}" for name in parts if not name.startswith("fuse")]
 
 
 def _use_public_name(network: TopoSamForSegmentation) -> None:

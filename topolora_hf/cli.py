@@ -9,18 +9,27 @@ from pathlib import Path
 
 import yaml
 from accelerate import PartialState
+from datasets import Dataset
+from torch import nn
+from torch.utils.data import ConcatDataset
 from tqdm import tqdm
 from transformers import HfArgumentParser
 
 from .adapters import AdapterSettings, load_adapter
-from .data import DataArguments, DataError
+from .data import DataArguments, DataError, SegmentationData
 from .data.describe import DescribeArguments, describe
 from .inference import Predictor, find_images
-from .metrics import bootstrap_intervals, score_images, score_set, write_per_image_csv
-from .network import TINY, AdapterMismatchError
-from .training import TrainArguments, score_rows, train
+from .metrics import score_images, summarise, write_per_image_csv
+from .network import EMBEDDED, AdapterMismatchError, TopoSamForSegmentation, full_base_name
+from .specialists import is_specialist, load_specialist
+from .training import PretrainArguments, TrainArguments, pretrain, score_rows, train
 from .training.run_directory import write_json
 
+_ADAPTER_HELP = "an adapter's directory or its Hub id; or the directory of a specialist or of a whole base, or tiny"
+_SCALE_HELP = (
+    "how much images are enlarged first, where theirs is another scale than the training images'; by default not, but "
+    "retinal photographs so that their disc is as large as those were"
+)
 _NO_VALUE = ("", "~", "null")  # how a settings file says that the default stands
 
 
@@ -28,13 +37,17 @@ _NO_VALUE = ("", "~", "null")  # how a settings file says that the default stand
 class PredictArguments:
     """Segment images with an adapter."""
 
-    adapter: str = field(metadata={"help": "an adapter's directory, or its Hub id"})
+    adapter: str = field(metadata={"help": _ADAPTER_HELP})
     images: list[str] = field(metadata={"help": "files, folders or globs of images of any size"})
     output_dir: str = field(default="predictions", metadata={"help": "where masks and overlays are written"})
     base: str | None = field(
         default=None, metadata={"help": "the base, where it is not the one that the adapter names"}
     )
     threshold: float | None = field(default=None, metadata={"help": "in place of the adapter's own"})
+    scale: float | None = field(default=None, metadata={"help": _SCALE_HELP})
+    test_time_flips: bool | None = field(
+        default=None, metadata={"help": "average each tile's four mirrorings, or not: in place of the adapter's own"}
+    )
     probability: bool = field(default=False, metadata={"help": "write the probability map too, as a 16-bit PNG"})
     overlay: bool = field(default=True, metadata={"help": "write a picture of the mask over the image"})
 
@@ -43,13 +56,17 @@ class PredictArguments:
 class ScoreArguments(DataArguments):
     """Score an adapter on a data set; the data's settings are those of its training run."""
 
-    adapter: str = field(metadata={"help": "an adapter's directory, or its Hub id"})
-    part: str = field(default="test", metadata={"help": "what is scored: train, validation or test"})
+    adapter: str = field(metadata={"help": _ADAPTER_HELP})
+    part: str = field(default="test", metadata={"help": "what is scored: train, validation, test, or all of them"})
     output_dir: str = field(default="scores", metadata={"help": "where metrics.json and per_image.csv are written"})
     base: str | None = field(
         default=None, metadata={"help": "the base, where it is not the one that the adapter names"}
     )
     threshold: float | None = field(default=None, metadata={"help": "in place of the adapter's own"})
+    scale: float | None = field(default=None, metadata={"help": _SCALE_HELP})
+    test_time_flips: bool | None = field(
+        default=None, metadata={"help": "average each tile's four mirrorings, or not: in place of the adapter's own"}
+    )
 
 
 @dataclass(kw_only=True)
@@ -82,9 +99,9 @@ def score(args: ScoreArguments) -> dict:
     """Writes metrics.json, per_image.csv and pictures; returns what metrics.json holds."""
     predictor = _predictor(args)
     splits = args.load(intensity=predictor.settings.intensity)
-    if args.part not in splits:
-        raise DataError(f"data set {args.dataset} has no split {args.part!r}, but {', '.join(splits)}")
-    scores = score_rows(predictor, splits[args.part])
+    if args.part not in (*splits, "all"):
+        raise DataError(f"data set {args.dataset} has no split {args.part!r}, but {', '.join(splits)}; or all of them")
+    scores = score_rows(predictor, ConcatDataset(splits.values()) if args.part == "all" else splits[args.part])
     output = Path(args.output_dir)
     output.mkdir(parents=True, exist_ok=True)
     metrics = {
@@ -92,6 +109,7 @@ def score(args: ScoreArguments) -> dict:
         "split": args.part,
         "protocol": args.protocol,
         "threshold": predictor.settings.threshold,
+        "test_time_flips": predictor.flips,
         **scores.summary(),
     }
     write_json(output / "metrics.json", metrics)
@@ -102,25 +120,30 @@ def score(args: ScoreArguments) -> dict:
 
 def score_graders(args: GraderArguments) -> dict:
     """Writes metrics.json and per_image.csv over all images that two people marked, in whatever split they are."""
-    first, second = (
-        {row["id"]: row for rows in replace(args, grader=grader, validation_fraction=0).load().values() for row in rows}
-        for grader in (1, 2)
-    )
+    first, second = (_places(replace(args, grader=grader, validation_fraction=0).load()) for grader in (1, 2))
     both = [name for name in first if name in second]
     if not both:
         raise DataError(f"data set {args.dataset} has no image that both people marked")
-    pairs = (
-        {**first[name], "mask": first[name]["mask"] == 1, "probability": second[name]["mask"].astype(float)}
-        for name in both
-    )
-    rows = score_images(tqdm(pairs, desc="scoring", total=len(both)))
+    rows = score_images(_agreement(first[name], second[name]) for name in tqdm(both, desc="scoring"))
     output = Path(args.output_dir)
     output.mkdir(parents=True, exist_ok=True)
-    metrics = {"dataset": Path(args.dataset).name, **score_set(rows), "intervals": bootstrap_intervals(rows)}
+    metrics = {"dataset": Path(args.dataset).name, **summarise(rows)}
     write_json(output / "metrics.json", metrics)
     write_per_image_csv(output / "per_image.csv", rows)
     print_metrics(metrics)
     return metrics
+
+
+def _places(data: SegmentationData) -> dict[str, tuple[Dataset, int]]:
+    """Where each image's row is, by id; nothing but ids is read."""
+    return {name: (rows, number) for rows in data.values() for number, name in enumerate(rows["id"])}
+
+
+def _agreement(first: tuple[Dataset, int], second: tuple[Dataset, int]) -> dict:
+    """A row of the first person's with the second's mask as the probability."""
+    (rows, number), (other_rows, other_number) = first, second
+    row, other = rows[number], other_rows.select_columns(["mask"])[other_number]
+    return {**row, "mask": row["mask"] == 1, "probability": other["mask"].astype(float)}
 
 
 def print_metrics(metrics: dict) -> None:
@@ -136,27 +159,32 @@ def print_metrics(metrics: dict) -> None:
 
 def train_main() -> None:
     """`recipes/train.py`."""
-    _run(TrainArguments, _train_and_print)
+    run_command(TrainArguments, _train_and_print)
+
+
+def pretrain_main() -> None:
+    """`recipes/pretrain_tiny.py`."""
+    run_command(PretrainArguments, _pretrain_and_print)
 
 
 def predict_main() -> None:
     """`recipes/predict.py`."""
-    _run(PredictArguments, predict)
+    run_command(PredictArguments, predict)
 
 
 def describe_main() -> None:
     """`recipes/describe.py`."""
-    _run(DescribeArguments, describe)
+    run_command(DescribeArguments, describe)
 
 
 def graders_main() -> None:
     """`recipes/graders.py`."""
-    _run(GraderArguments, score_graders)
+    run_command(GraderArguments, score_graders)
 
 
 def score_main() -> None:
     """`recipes/score.py`."""
-    _run(ScoreArguments, score)
+    run_command(ScoreArguments, score)
 
 
 def main() -> None:
@@ -175,7 +203,7 @@ def main() -> None:
     commands[command]()
 
 
-def _run(arguments: type, job: Callable) -> None:
+def run_command(arguments: type, job: Callable) -> None:
     """Parses flags and does the job; a foreseen error is a message, not a traceback."""
     try:
         (args,) = HfArgumentParser(arguments).parse_args_into_dataclasses(_expand_settings_file(sys.argv[1:]))
@@ -186,6 +214,12 @@ def _run(arguments: type, job: Callable) -> None:
 
 def _train_and_print(args: TrainArguments) -> None:
     metrics = train(args)
+    if PartialState().is_main_process:
+        print_metrics(metrics)
+
+
+def _pretrain_and_print(args: PretrainArguments) -> None:
+    metrics = pretrain(args)
     if PartialState().is_main_process:
         print_metrics(metrics)
 
@@ -210,17 +244,31 @@ def _expand_settings_file(flags: list[str]) -> list[str]:
 
 
 def _predictor(args: PredictArguments | ScoreArguments) -> Predictor:
-    settings = AdapterSettings.from_pretrained(args.adapter)
-    base = TINY if args.base == "tiny" else args.base or settings.base
-    try:
-        model = load_adapter(args.adapter, base=base)
-    except OSError as error:
-        raise OSError(f"cannot load {args.adapter} on the base {base}: {error}\n--base says where it is.") from error
+    model = _load(args.adapter, args.base)
     if args.threshold is not None:
         if not 0 <= args.threshold <= 1:
             raise ValueError(f"threshold must be in [0, 1], got {args.threshold}")
         model.adapter_settings.threshold = args.threshold
-    return Predictor(model)
+    return Predictor(model, scale=args.scale, flips=args.test_time_flips)
+
+
+def _load(adapter: str, base: str | None) -> nn.Module:
+    """An adapter on its base or on the one given, a base as it comes, or a specialist; with `adapter_settings`."""
+    is_base = full_base_name(adapter) in EMBEDDED or Path(adapter, "config.json").is_file()
+    if base is not None and (is_base or is_specialist(adapter)):
+        raise ValueError(f"{adapter} is a whole network, which has no base; got --base {base}")
+    if is_base:
+        network = TopoSamForSegmentation.from_pretrained(full_base_name(adapter)).eval()
+        network.adapter_settings = AdapterSettings.of_network(network)
+        return network
+    if is_specialist(adapter):
+        return load_specialist(adapter)
+    settings = AdapterSettings.from_pretrained(adapter)
+    base = full_base_name(base or settings.base)
+    try:
+        return load_adapter(adapter, base=base)
+    except OSError as error:
+        raise OSError(f"cannot load {adapter} on the base {base}: {error}\n--base says where it is.") from error
 
 
 def _output_names(files: list[Path]) -> list[str]:

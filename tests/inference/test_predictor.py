@@ -1,8 +1,12 @@
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from torch import nn
 
 from topolora_hf import AdapterSettings, DataError, Predictor, load_adapter
 from topolora_hf.data import normalise
@@ -80,6 +84,92 @@ def test_view_whole_resizes_the_image_to_a_tile_and_the_logits_back(adapter):
     np.testing.assert_allclose(Predictor(adapter, device="cpu").probability(tile), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("view", ["tiles", "whole"])
+def test_flips_give_the_mean_probability_of_the_four_mirrorings_of_a_tile(adapter, view):
+    adapter.adapter_settings.view = view
+    image = photograph(TILE, TILE)
+    mirrorings = [(1, 1), (1, -1), (-1, 1), (-1, -1)]
+    seen = [direct(adapter, image[::rows, ::columns].copy())[::rows, ::columns] for rows, columns in mirrorings]
+    assert np.abs(seen[0] - seen[3]).max() > 0.1
+    probability = Predictor(adapter, device="cpu", flips=True).probability(image)
+    np.testing.assert_allclose(probability, np.mean(seen, axis=0), atol=1e-5)
+
+
+def pixelwise(pixel_values: torch.Tensor) -> SimpleNamespace:
+    return SimpleNamespace(logits=3 * pixel_values.mean(1, keepdim=True))
+
+
+@pytest.mark.parametrize("view", ["tiles", "whole"])
+def test_flips_change_nothing_where_the_network_does_not_tell_them_apart(view):
+    network = nn.Module()
+    network.forward = pixelwise
+    settings = AdapterSettings(base="none", tile_size=TILE, view=view)
+    for size in ((TILE, TILE), (20, 31), (101, 70)):
+        plain, flipped = (Predictor(network, settings, device="cpu", flips=flips) for flips in (False, True))
+        image = photograph(*size)
+        if view == "tiles":
+            np.testing.assert_array_equal(flipped.probability(image), plain.probability(image))
+        else:  # where the resizing is symmetric but for rounding
+            np.testing.assert_allclose(flipped.probability(image), plain.probability(image), atol=1e-5)
+
+
+def test_flips_are_as_the_settings_say_and_never_make_batches_larger():
+    batches = []
+    network = nn.Module()
+    network.forward = lambda pixel_values: batches.append(len(pixel_values)) or pixelwise(pixel_values)
+    settings = AdapterSettings(base="none", tile_size=TILE)
+    for in_settings, argument, passes in ((False, None, 1), (True, None, 4), (True, False, 1), (False, True, 4)):
+        settings.test_time_flips = in_settings
+        batches.clear()
+        Predictor(network, settings, device="cpu", tile_batch=2, flips=argument).probability(photograph(60, 200))
+        assert max(batches) == 2
+        assert sum(batches) == passes * 16  # 2 rows of 8 tiles
+
+
+@pytest.mark.parametrize("view", ["tiles", "whole"])
+def test_the_temperature_scales_the_logits_of_what_comes_out_and_leaves_the_mask(adapter, view):
+    adapter.adapter_settings.view = view
+    image = photograph(60, 131)
+    plain = Predictor(adapter, device="cpu", flips=True)(image)
+    adapter.adapter_settings.temperature = 2.5
+    scaled = Predictor(adapter, device="cpu", flips=True)(image)
+    logits = torch.logit(torch.from_numpy(plain.probability).double())
+    np.testing.assert_allclose(scaled.probability, (logits / 2.5).sigmoid().numpy(), atol=1e-6)
+    np.testing.assert_array_equal(scaled.mask, plain.mask)
+    assert np.abs(scaled.probability - plain.probability).max() > 0.05
+
+
+def retina(side: int, diameter: int) -> np.ndarray:
+    """A textured bright disc on a dark ground."""
+    rows, columns = np.ogrid[:side, :side]
+    disc = np.hypot(rows - side / 2, columns - side / 2) < diameter / 2
+    return (photograph(side, side) // 4 + 120) * disc[..., None].astype(np.uint8)
+
+
+def test_a_retina_is_brought_to_the_scale_of_the_training_images_and_back(adapter):
+    image, settings = retina(120, 100), replace(adapter.adapter_settings, disc_diameter=50.0)
+    by_itself = Predictor(adapter, settings)
+    scale = by_itself.scale_of(image)
+    assert scale == pytest.approx(0.5, abs=0.02)
+    probability = by_itself.probability(image)
+    assert probability.shape == (120, 120)
+    np.testing.assert_array_equal(probability, Predictor(adapter, scale=scale).probability(image))
+    assert not np.allclose(probability, Predictor(adapter).probability(image), atol=1e-3)
+    smaller = F.interpolate(normalise(image)[None], (60, 60), mode="bilinear", antialias=True)
+    tiles = Predictor(adapter, scale=60 / 120).probability(image)
+    centre = adapter(pixel_values=smaller[..., 6:54, 6:54]).logits.sigmoid().detach()[0, 0, 24, 24]
+    assert abs(float(centre) - float(tiles[60:62, 60:62].mean())) < 0.2, "the middle is that of the smaller image"
+
+
+@pytest.mark.parametrize(
+    ("image", "reference"), [(retina(120, 100), 104.0), (retina(120, 100), None), (photograph(60, 60), 20.0)]
+)
+def test_a_scale_that_is_nearly_right_or_not_known_is_left_alone(adapter, image, reference):
+    settings = replace(adapter.adapter_settings, disc_diameter=reference)
+    assert Predictor(adapter, settings).scale_of(image) == 1
+    assert Predictor(adapter, settings, scale=2.0).scale_of(image) == 2
+
+
 def test_a_file_a_pil_image_and_an_array_are_the_same(adapter, tmp_path):
     image = photograph(50, 60)
     Image.fromarray(image).save(tmp_path / "photo.png")
@@ -153,6 +243,8 @@ def test_settings_must_be_there_and_in_range(adapter):
     with pytest.raises(ValueError, match="no adapter_settings"):
         Predictor(adapter.get_base_model(), device="cpu")
     settings = AdapterSettings(base="none")
+    with pytest.raises(ValueError, match="temperature must be positive, got 0"):
+        Predictor(adapter, replace(settings, temperature=0), device="cpu")
     for wrong in ({"overlap": 1.0}, {"overlap": -0.1}, {"tile_batch": 0}):
         with pytest.raises(ValueError, match=f"{next(iter(wrong))}|tile batch"):
             Predictor(adapter, settings, device="cpu", **wrong)

@@ -1,37 +1,70 @@
 import pytest
 import torch
 
-from topolora_hf import TopoSamForSegmentation
-from topolora_hf.network import TINY, tiny_config
+from topolora_hf import AdapterSettings, Predictor, TopoSamForSegmentation, load_segmentation_data
+from topolora_hf.metrics import dice
+from topolora_hf.network import EMBEDDED, TINY, TINY_RANDOM, tiny_config
 
 
-def test_tiny_is_small_and_of_the_form_that_it_says():
-    network = TopoSamForSegmentation.from_pretrained(TINY)
-    assert sum(parameter.numel() for parameter in network.sam.parameters()) < 8_000_000
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_an_embedded_base_is_small_and_of_the_form_that_it_says(name):
+    network = TopoSamForSegmentation.from_pretrained(name)
+    assert sum(parameter.numel() for parameter in network.parameters()) < 8_000_000
     assert network.config.vision_config.output_channels == network.config.mask_decoder_config.hidden_size == 128
     assert network.config.image_size == network.config.tile_size == 256
-    assert network.name_or_path == TINY and not network.training
+    assert network.name_or_path == name and not network.training and network.dtype == torch.float32
 
 
-def test_tiny_is_the_same_whatever_the_global_seed():
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_an_embedded_base_is_the_same_whatever_the_global_seed(name):
     torch.manual_seed(1)
-    first = TopoSamForSegmentation.from_pretrained(TINY).sam.state_dict()
+    first = TopoSamForSegmentation.from_pretrained(name).sam.state_dict()
     torch.manual_seed(2)
-    second = TopoSamForSegmentation.from_pretrained(TINY, image_size=64, detail_channels=0).sam.state_dict()
+    second = TopoSamForSegmentation.from_pretrained(name, image_size=64, detail_channels=0).sam.state_dict()
     assert first.keys() == second.keys()
-    for name, tensor in first.items():
-        assert torch.equal(second[name], tensor), name
+    for key, tensor in first.items():
+        assert torch.equal(second[key], tensor), key
 
 
-def test_tiny_weights_are_these():
-    """An adapter on tiny fits only the tiny it was trained on: a change of the weights must be noticed."""
-    sam = TopoSamForSegmentation.from_pretrained(TINY).sam
-    total = sum(parameter.double().abs().sum().item() for parameter in sam.parameters())
-    assert total == pytest.approx(287659.7217269926, rel=1e-9)
+def sum_of_sizes(network) -> float:
+    return sum(parameter.double().abs().sum().item() for parameter in network.parameters())
 
 
-def test_tiny_lets_features_through():
-    network = TopoSamForSegmentation.from_pretrained(TINY)
+def test_the_embedded_weights_are_these():
+    """An adapter fits only the base it was trained on: a change of the weights must be noticed."""
+    assert sum_of_sizes(TopoSamForSegmentation.from_pretrained(TINY_RANDOM).sam) == pytest.approx(
+        287659.7217269926, rel=1e-9
+    )
+    assert sum_of_sizes(TopoSamForSegmentation.from_pretrained(TINY)) == pytest.approx(312649.03758364916, rel=1e-9)
+
+
+def test_tiny_segments_thin_structures_as_it_comes():
+    rows = load_segmentation_data("synthetic")["test"]
+    settings = AdapterSettings(base=TINY, image_size=256, tile_size=256)
+    for name, least, most in ((TINY, 0.6, 1.0), (TINY_RANDOM, 0.0, 0.3)):
+        predictor = Predictor(TopoSamForSegmentation.from_pretrained(name), settings)
+        scores = [
+            dice(predictor.probability(row["image"]) >= 0.5, row["mask"] == 1, row["valid_mask"])
+            for row in (rows[number] for number in range(8))
+        ]
+        assert least <= sum(scores) / len(scores) <= most, name
+
+
+@pytest.mark.parametrize(
+    ("settings", "part"),
+    [({"detail_channels": 8}, "detail_branch"), ({"spatial_adapter_form": "seglab"}, "spatial_adapter")],
+)
+def test_a_part_of_another_form_than_tinys_starts_as_on_any_base(settings, part):
+    network, whole = (TopoSamForSegmentation.from_pretrained(TINY, **form) for form in (settings, {}))
+    last = {"detail_branch": "correction.weight", "spatial_adapter": "refine.4.weight"}[part]
+    assert not network.get_submodule(part).get_parameter(last).any()
+    for name, tensor in whole.state_dict().items():
+        if not name.startswith((part, "tile_scaling")):
+            assert torch.equal(network.state_dict()[name], tensor), name
+
+
+def test_the_random_base_lets_features_through():
+    network = TopoSamForSegmentation.from_pretrained(TINY_RANDOM)
     tiles = torch.randn(2, 3, 256, 256, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         embedding = network._encode(tiles)

@@ -1,8 +1,13 @@
 import dataclasses
+from pathlib import Path
 
 import pytest
+from transformers import HfArgumentParser
 
 from topolora_hf import TrainArguments
+from topolora_hf.cli import _expand_settings_file
+
+PAPER = Path(__file__).resolve().parents[2] / "recipes" / "configs" / "paper.yaml"
 
 
 def test_only_the_data_set_is_needed_and_the_run_is_named_after_it():
@@ -35,8 +40,44 @@ def test_every_setting_has_a_help_text():
         ("validation_fraction", -0.1),
         ("mixed_precision", "bf8"),
         ("learning_rate", 0.0),
+        ("epochs", 0.0),
+        ("ema_decay", 1.0),
+        ("decoder_init", "zeros"),
     ],
 )
 def test_a_setting_out_of_range_is_named_with_its_value(name, value):
     with pytest.raises(ValueError, match=rf"{name} must be .*{value}"):
         TrainArguments(dataset="drive", **{name: value})
+
+
+def test_a_run_is_as_long_as_its_steps_or_its_epochs_say():
+    assert TrainArguments(dataset="drive").max_steps == 2500
+    assert TrainArguments(dataset="drive", max_steps=7).max_steps == 7
+    assert TrainArguments(dataset="drive", epochs=0.5).max_steps is None
+    with pytest.raises(ValueError, match="give max_steps or epochs, not both; got 7 and 2.0"):
+        TrainArguments(dataset="drive", max_steps=7, epochs=2.0)
+
+
+def test_the_papers_settings_file_trains_as_the_paper_says():
+    flags = [*_expand_settings_file([str(PAPER)]), "--dataset", "drive"]
+    (args,) = HfArgumentParser(TrainArguments).parse_args_into_dataclasses(flags)
+    paper = {
+        "preset": "paper",
+        "protocol": "paper",
+        "decoder_init": "sam",
+        "epochs": 50,
+        "batch_size": 1,
+        "gradient_accumulation_steps": 4,
+        "learning_rate": 1e-4,
+        "weight_decay": 1e-4,
+        "warmup_fraction": 0,
+        "max_grad_norm": 1,
+        "mixed_precision": "fp16",
+        "cldice_weight": 0.5,
+        "cldice_schedule": "fixed",
+        "target_skeleton": "soft",
+        "skeleton_iterations": 9,
+    }
+    given = {flag.removeprefix("--") for flag in flags if flag.startswith("--")}
+    assert given == {"dataset", *paper} <= {field.name for field in dataclasses.fields(TrainArguments)}
+    assert {name: getattr(args, name) for name in paper} == paper

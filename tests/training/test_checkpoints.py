@@ -6,7 +6,8 @@ from accelerate import Accelerator
 from torch import nn
 
 from topolora_hf import TopoLoss
-from topolora_hf.training.checkpoints import load_checkpoint, read_note, save_checkpoint
+from topolora_hf.training.averaging import WeightAverage
+from topolora_hf.training.checkpoints import load_checkpoint, read_note, save_checkpoint, trained_tensors
 
 
 class Pieces:
@@ -44,6 +45,20 @@ def test_what_is_loaded_goes_on_as_what_was_saved(tmp_path):
     for one, other in zip(first.model.parameters(), second.model.parameters(), strict=True):
         assert torch.equal(one, other)
     assert first.scheduler.get_last_lr() == second.scheduler.get_last_lr()
+
+
+def test_weights_and_their_average_both_come_back(tmp_path):
+    first, second = Pieces(seed=0), Pieces(seed=1)
+    averages = [WeightAverage(trained_tensors(pieces.model), 0.9) for pieces in (first, second)]
+    first.step()
+    averages[0].update(0)
+    save_checkpoint(tmp_path / "checkpoint", *first.all(), {"step": 1}, averages[0])
+    load_checkpoint(tmp_path / "checkpoint", *second.all(), averages[1])
+    for name, tensor in trained_tensors(first.model).items():
+        assert torch.equal(trained_tensors(second.model)[name], tensor)
+        assert torch.equal(averages[1].tensors[name], averages[0].tensors[name])
+        assert not torch.equal(averages[0].tensors[name], tensor)
+    assert averages[1].tensors.keys() == {"trained.weight", "trained.bias"}
 
 
 def test_a_failed_write_leaves_the_last_checkpoint(tmp_path, monkeypatch):

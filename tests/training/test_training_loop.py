@@ -1,3 +1,4 @@
+import copy
 import csv
 import json
 import os
@@ -14,6 +15,7 @@ from safetensors.torch import load_file
 
 from topolora_hf import (
     PRESETS,
+    AdapterSettings,
     DataError,
     Predictor,
     TopoLoss,
@@ -22,8 +24,9 @@ from topolora_hf import (
     load_adapter,
     train,
 )
-from topolora_hf.metrics import score_image
-from topolora_hf.training import loop, setup
+from topolora_hf.adapters import LIVING_DECODER
+from topolora_hf.metrics import score_image, score_set
+from topolora_hf.training import averaging, loop, setup
 from topolora_hf.training.checkpoints import read_note
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -106,7 +109,20 @@ def test_every_preset_trains(make_arguments, splits, preset):
     channels = 4 if PRESETS[preset].detail_branch else None
     args = make_arguments(preset=preset, detail_channels=channels)
     assert np.isfinite(train(args, splits)["dice"])
-    load_adapter(Path(args.output_dir) / "adapter", base=args.base)
+    if PRESETS[preset].whole:
+        TopoSamForSegmentation.from_pretrained(Path(args.output_dir) / "network")
+    else:
+        load_adapter(Path(args.output_dir) / "adapter", base=args.base)
+
+
+@pytest.mark.parametrize(("dataset", "diameter"), [("drive", 61.0), ("kvasir", None), ("crosses", None)])
+def test_an_adapter_of_retinas_knows_how_large_they_were(make_arguments, splits, dataset, diameter):
+    view = np.hypot(*np.ogrid[-35:37, -40:40]) <= 30
+    rows = [{**row, "valid_mask": view} for row in splits["train"]]
+    args = make_arguments(dataset=dataset)
+    train(args, {**splits, "train": rows})
+    settings = AdapterSettings.from_pretrained(Path(args.output_dir) / "adapter")
+    assert settings.disc_diameter == diameter
 
 
 def test_without_a_test_split_validation_is_scored_and_named(make_arguments, splits):
@@ -159,8 +175,18 @@ def test_gradient_checkpointing_changes_nothing_but_memory(make_arguments, split
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"num_workers": 1}, {"gradient_accumulation_steps": 2, "cldice_schedule": "adaptive", "preset": "seglab"}],
-    ids=["plain", "worker", "accumulating, adaptive, BatchNorm"],
+    [
+        {},
+        {"num_workers": 1},
+        {
+            "gradient_accumulation_steps": 2,
+            "cldice_schedule": "adaptive",
+            "preset": "seglab",
+            "ema_decay": 0.9,
+            "decoder_init": "scratch",
+        },
+    ],
+    ids=["plain", "worker", "accumulating, adaptive, BatchNorm, averaging, from scratch"],
 )
 def test_a_resumed_run_ends_with_the_same_bytes(make_arguments, splits, monkeypatch, settings):
     settings = {"max_steps": 8, "evaluate_every": 3, **settings}
@@ -191,6 +217,123 @@ def test_a_resumed_run_ends_with_the_same_bytes(make_arguments, splits, monkeypa
     train(stopped, splits)
     assert adapter_bytes(stopped) == adapter_bytes(through)
     assert history_of(stopped) == history_of(through)
+
+
+def test_what_is_scored_and_saved_is_the_average_of_the_weights(make_arguments, splits, monkeypatch):
+    args = make_arguments(max_steps=4, evaluate_every=2, ema_decay=0.5)
+    seen, validated = [], []
+    update, score = averaging.WeightAverage.update, loop.Trainer.score
+
+    def watched_update(average, step):
+        if not seen:
+            seen.append({name: tensor.clone() for name, tensor in average.tensors.items()})
+        live = dict(zip(average.tensors, average._live, strict=True))
+        seen.append({name: tensor.clone() for name, tensor in live.items()})
+        return update(average, step)
+
+    def watched_score(trainer, split, **changes):
+        if split == "validation":
+            validated.append({name: tensor.clone() for name, tensor in loop.trained_tensors(trainer.network).items()})
+        return score(trainer, split, **changes)
+
+    monkeypatch.setattr(averaging.WeightAverage, "update", watched_update)
+    monkeypatch.setattr(loop.Trainer, "score", watched_score)
+    metrics = train(args, splits)
+
+    expected, after = seen[0], []
+    for step, live in enumerate(seen[1:]):
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = {name: decay * tensor + (1 - decay) * live[name] for name, tensor in expected.items()}
+        after.append(expected)
+    for averages, step in zip(validated, (2, 4), strict=True):
+        for name, tensor in after[step - 1].items():
+            torch.testing.assert_close(averages[name], tensor)
+    checkpoint = Path(args.output_dir) / "checkpoint"
+    stored, live = load_file(checkpoint / "averaged.safetensors"), load_file(checkpoint / "trained.safetensors")
+    saved = load_file(Path(args.output_dir) / "adapter" / "adapter_model.safetensors")
+    matched = 0
+    for name, tensor in after[-1].items():
+        torch.testing.assert_close(stored[name], tensor)
+        assert torch.equal(live[name], seen[-1][name])
+        in_file = name.replace(".default", "").replace(".modules_to_save", "")
+        matched += in_file in saved and torch.equal(saved[in_file], stored[name])
+    assert matched == len(after[-1])
+    predictor = Predictor(load_adapter(Path(args.output_dir) / "adapter", base=args.base))
+    auroc = [score_image(predictor.probability(row["image"]), row["mask"])["auroc"] for row in splits["test"]]
+    assert np.mean(auroc) == pytest.approx(metrics["auroc"], abs=1e-5)
+
+
+def test_epochs_are_passes_over_the_training_images(make_arguments, splits):
+    args = make_arguments(max_steps=None, epochs=2.5, batch_size=1, gradient_accumulation_steps=2)
+    metrics = train(args, splits)
+    assert metrics["steps"] == 4  # 7.5 tiles, two a step
+    assert column(args, "step")[-1] == 4 and column(args, "learning_rate")[-1] == 0
+    assert setup.count_steps(args, images=3, processes=2) == 2
+
+
+def test_the_temperature_is_fitted_on_validation_and_the_gain_is_shown(make_arguments, splits):
+    args = make_arguments(max_steps=8, calibrate=True, choose_threshold=True, test_time_flips=True)
+    metrics = train(args, splits)
+    model = load_adapter(Path(args.output_dir) / "adapter", base=args.base)
+    settings = model.adapter_settings
+    assert (settings.temperature, settings.threshold) == (metrics["temperature"], metrics["threshold"])
+    assert settings.test_time_flips and settings.temperature != 1
+
+    def scores(split: str) -> dict:
+        predictor = Predictor(model)
+        maps = [(predictor.probability(row["image"]), row["mask"]) for row in splits[split]]
+        return score_set([score_image(*each, threshold=settings.threshold) for each in maps])
+
+    calibrated, on_validation = scores("test"), scores("validation")
+    threshold, settings.temperature = settings.threshold, 1.0
+    settings.threshold = float(torch.tensor(threshold).double().logit().mul(metrics["temperature"]).sigmoid())
+    uncalibrated = scores("test")
+    for name in ("ece", "ece_foreground", "dice"):
+        assert metrics[name] == pytest.approx(calibrated[name], abs=1e-5)
+    assert metrics["ece_before"] == pytest.approx(uncalibrated["ece"], abs=1e-5)
+    assert metrics["ece_foreground_before"] == pytest.approx(uncalibrated["ece_foreground"], abs=1e-3)
+    assert uncalibrated["dice"] == pytest.approx(calibrated["dice"], abs=1e-3)
+    assert scores("validation")["ece"] > on_validation["ece"]
+
+
+@pytest.mark.parametrize("name", ["calibrate", "choose_threshold"])
+def test_what_validation_images_choose_needs_some(make_arguments, splits, name):
+    with pytest.raises(DataError, match=f"{name} needs validation images, data set crosses has train, test"):
+        train(make_arguments(**{name: True}), {"train": splits["train"], "test": splits["test"]})
+
+
+def test_a_decoder_from_scratch_is_drawn_from_the_seed_alone_and_nothing_else_changes(stock_sam):
+    network = TopoSamForSegmentation.from_pretrained(stock_sam("small"), detail_channels=0)
+
+    def restarted(seed: int) -> dict[str, torch.Tensor]:
+        setup.restart_decoder(network, seed)
+        return copy.deepcopy(network.state_dict())
+
+    before, state = copy.deepcopy(network.state_dict()), torch.get_rng_state()
+    first, other, again = restarted(1), restarted(2), restarted(1)
+    assert torch.equal(torch.get_rng_state(), state)
+    for name, tensor in first.items():
+        assert torch.equal(tensor, again[name])
+        living = any(part in name for part in LIVING_DECODER)
+        if not living:
+            assert torch.equal(tensor, before[name]), name
+        elif tensor.ndim > 1:  # transformers: normal numbers of deviation 0.02; biases are 0, norms 1
+            assert not torch.equal(tensor, before[name]) and not torch.equal(tensor, other[name]), name
+            assert tensor.std().item() == pytest.approx(0.02, rel=0.5), name
+        else:
+            constant = "norm" in name and name.endswith("weight")
+            assert torch.equal(tensor, torch.full_like(tensor, constant)), name
+
+
+def test_a_decoder_that_is_not_trained_cannot_start_from_scratch(make_arguments, splits):
+    with pytest.raises(ValueError, match="preset 'detail_only' does not train the decoder"):
+        train(make_arguments(preset="detail_only", decoder_init="scratch"), splits)
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="of machines without a GPU")
+def test_fp16_on_a_cpu_is_refused_with_the_way_out(make_arguments, splits):
+    with pytest.raises(ValueError, match="mixed_precision fp16 needs a GPU: on a CPU it is auto, bf16 or no"):
+        train(make_arguments(mixed_precision="fp16"), splits)
 
 
 def test_resuming_with_other_settings_is_refused_before_anything_is_written(make_arguments, splits):
@@ -289,11 +432,17 @@ def test_two_processes_train_and_score_every_image_once(tmp_path, make_rows, sto
         "1e-3",
     ]
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    command += ["--output_dir", str(tmp_path / "run")]
+    command += ["--mixed_precision", "no", "--ema_decay", "0.9", "--output_dir", str(tmp_path / "run")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     with (tmp_path / "run" / "per_image.csv").open() as file:
-        assert [row["id"] for row in csv.DictReader(file)] == ["image0", "image1", "image2"]
+        scored = list(csv.DictReader(file))
+    assert [row["id"] for row in scored] == ["image0", "image1", "image2"]
+    # Whichever process scored an image, it did so with the averages that were saved.
+    predictor = Predictor(load_adapter(tmp_path / "run" / "adapter", base=stock_sam("small")))
+    for row, sample in zip(scored, make_rows(3), strict=True):
+        auroc = score_image(predictor.probability(sample["image"]), sample["mask"])["auroc"]
+        assert float(row["auroc"]) == pytest.approx(auroc, abs=1e-5)
     with (tmp_path / "run" / "history.csv").open() as file:
         rates = [float(row["learning_rate"]) for row in csv.DictReader(file) if row["loss"]]
     assert rates == pytest.approx([7.5e-4, 2.5e-4, 0])  # a cosine over three steps, whatever the number of processes

@@ -50,6 +50,22 @@ def estimate_field_of_view(image: np.ndarray) -> np.ndarray:
     return view if is_disc else everywhere
 
 
+def disc_diameter(view: np.ndarray) -> float | None:
+    """The diameter in pixels of a retinal disc, whose field of view (bool (H, W)) may be cut straight at its sides.
+
+    Returns:
+        The larger of its height and width; None if the view is everything, or nothing: no disc is seen.
+
+    >>> view = np.zeros((8, 9), bool)
+    >>> view[2:6, 1:8] = True
+    >>> disc_diameter(view)
+    7.0
+    """
+    if view.all() or not view.any():
+        return None
+    return float(max(np.ptp(np.flatnonzero(view.any(axis=axis))) + 1 for axis in (0, 1)))
+
+
 def _corner_brightness(brightness: np.ndarray) -> float:
     height, width = (max(2, length // 40) for length in brightness.shape)
     corners = [brightness[rows, columns] for rows in (np.s_[:height], np.s_[-height:])

@@ -9,7 +9,7 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from ..data.catalog import CATALOG, DatasetSpec
-from ..network.tiny import TINY
+from ..network.tiny import EMBEDDED, TINY, full_base_name
 
 METRIC_NAMES = {
     "dice": "Dice",
@@ -135,7 +135,7 @@ def _describe_dataset(name_or_path: str) -> DatasetSpec:
 
 
 def _is_embedded(base: str) -> bool:
-    return base in (TINY, TINY.split("/")[-1])
+    return full_base_name(base) in EMBEDDED
 
 
 def _is_hub_id(name: str) -> bool:
@@ -144,7 +144,8 @@ def _is_hub_id(name: str) -> bool:
 
 def _base_text(base: str) -> str:
     if _is_embedded(base):
-        return f"`{TINY}`, a small network with seeded random weights that comes with the package (nothing to download)"
+        weights = "pretrained on synthetic images" if full_base_name(base) == TINY else "with seeded random weights"
+        return f"`{full_base_name(base)}`, a small network {weights} that comes with the package (nothing to download)"
     if _is_hub_id(base):
         return f"[{base}](https://huggingface.co/{base})"
     return f"`{_last_part(base)}`, a checkpoint that has not been published under a Hub id"

@@ -1,6 +1,6 @@
 """From an image of any size to a probability map of the same size."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from glob import glob
 from pathlib import Path
@@ -14,7 +14,14 @@ from torch import nn
 
 from ..adapters import AdapterSettings
 from ..data import IMAGE_SUFFIXES, DataError, IntensityScaling, decode_image, normalise
+from ..data.field_of_view import disc_diameter, estimate_field_of_view
+from ..metrics.temperature import apply_temperature
 from .pictures import overlay
+
+# Within a tenth the scales that training varied over suffice.
+_LEAST_CHANGE_OF_SCALE = 1.1
+# Each undoes itself, and doubles the number of mirrorings.
+_FLIPS = (lambda tiles: tiles.flip(-1), lambda tiles: tiles.flip(-2))
 
 
 @dataclass
@@ -53,7 +60,9 @@ class Predictor:
     """Segments images of any size, at the scale that the network was trained at.
 
     View `"tiles"`: overlapping tiles at the image's own resolution, blended with Gaussian weights (MONAI). View
-    `"whole"`: the image resized to one tile, the logits resized back.
+    `"whole"`: the image resized to one tile, the logits resized back. The settings' temperature scales what comes out
+    of it all, so that it is the probability that is given which is calibrated, and the mask at threshold 0.5 is the
+    same at every temperature.
 
     Args:
         model: what `load_adapter` returns, or any network or adapter of this package. It is moved to the device and put
@@ -63,9 +72,15 @@ class Predictor:
         overlap: of neighbouring tiles, as a fraction of a tile.
         tile_batch: tiles that run at once.
         dtype: bfloat16 or float16 to run in mixed precision; None runs in the model's own.
+        scale: how much images are enlarged before they are cut into tiles, for those at another scale than the training
+            images; None: not at all, but retinal photographs so that their disc has the diameter of the training
+            images' (vessels twice as wide in pixels are no vessels to a network that never saw them).
+        flips: whether each tile is seen as it is, mirrored left to right, top to bottom, and both, and the
+            probabilities averaged, in four times the time; None: as the settings say.
 
     Raises:
-        ValueError: when there are no settings, the overlap is not in [0, 1), or the tile batch is not positive.
+        ValueError: when there are no settings, the overlap is not in [0, 1), or the tile batch, the temperature or the
+            scale is not positive.
 
     Example:
         >>> import numpy as np
@@ -84,6 +99,8 @@ class Predictor:
         overlap: float = 0.5,
         tile_batch: int = 4,
         dtype: torch.dtype | None = None,
+        scale: float | None = None,
+        flips: bool | None = None,
     ):
         settings = settings or getattr(model, "adapter_settings", None)
         if settings is None:
@@ -92,12 +109,18 @@ class Predictor:
             raise ValueError(f"overlap must be in [0, 1), got {overlap}")
         if tile_batch < 1:
             raise ValueError(f"tile_batch must be positive, got {tile_batch}")
+        if not settings.temperature > 0:
+            raise ValueError(f"temperature must be positive, got {settings.temperature}")
+        if scale is not None and not scale > 0:
+            raise ValueError(f"scale must be positive, got {scale}")
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.model = model.to(self.device).eval()
         self.settings = settings
         self.overlap = overlap
         self.tile_batch = tile_batch
         self.dtype = dtype
+        self.scale = scale
+        self.flips = settings.test_time_flips if flips is None else flips
 
     def __call__(self, image: str | Path | Image.Image | np.ndarray) -> Prediction:
         """Segments a file, a PIL image (of any mode), or an RGB array, uint8 (H, W, 3).
@@ -116,23 +139,58 @@ class Predictor:
         size, tile = pixel_values.shape[-2:], self.settings.tile_size
         if self.settings.view == "whole":
             resized = F.interpolate(pixel_values, (tile, tile), mode="bilinear", align_corners=False, antialias=True)
-            logits = F.interpolate(self._logits(resized), size, mode="bilinear", align_corners=False)
-            probability = logits.sigmoid()
+            probability = self._tile_probability(resized, size)
         else:
+            scale = self.scale_of(image)
+            if scale != 1:
+                scaled = [max(1, round(side * scale)) for side in size]
+                pixel_values = F.interpolate(
+                    pixel_values, scaled, mode="bilinear", align_corners=False, antialias=scale < 1
+                )
             probability = sliding_window_inference(
                 pixel_values,
                 roi_size=(tile, tile),
                 sw_batch_size=self.tile_batch,
-                predictor=lambda tiles: self._logits(tiles).sigmoid(),
+                predictor=self._tile_probability,
                 overlap=self.overlap,
                 mode="gaussian",
             )
-        return probability[0, 0].clamp(0, 1).cpu().numpy()
+            if scale != 1:
+                probability = F.interpolate(probability, size, mode="bilinear", align_corners=False)
+        return apply_temperature(probability[0, 0].clamp(0, 1).cpu().numpy(), self.settings.temperature)
+
+    def scale_of(self, image: np.ndarray) -> float:
+        """How much an image (uint8 (H, W, 3)) is enlarged before it is cut into tiles."""
+        if self.scale is not None or self.settings.disc_diameter is None:
+            return self.scale or 1.0
+        diameter = disc_diameter(estimate_field_of_view(image))
+        if diameter is None:
+            return 1.0
+        ratio = self.settings.disc_diameter / diameter
+        return ratio if max(ratio, 1 / ratio) > _LEAST_CHANGE_OF_SCALE else 1.0
+
+    def _tile_probability(self, pixel_values: torch.Tensor, size: torch.Size | None = None) -> torch.Tensor:
+        """(B, 3, T, T) -> (B, 1, T, T), or of the size to which logits are resized; the mean over the mirrorings."""
+
+        def as_it_is(tiles: torch.Tensor) -> torch.Tensor:
+            logits = self._logits(tiles)
+            if size is not None:
+                logits = F.interpolate(logits, size, mode="bilinear", align_corners=False)
+            return logits.sigmoid()
+
+        predict = as_it_is
+        for flip in _FLIPS if self.flips else ():
+            predict = _mean_with_flipped(predict, flip)
+        return predict(pixel_values)
 
     def _logits(self, pixel_values: torch.Tensor) -> torch.Tensor:
         pixel_values = pixel_values.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
             return self.model(pixel_values=pixel_values).logits.float()
+
+
+def _mean_with_flipped(predict: Callable, flip: Callable) -> Callable:
+    return lambda tiles: (predict(tiles) + flip(predict(flip(tiles)))) / 2
 
 
 def find_images(patterns: Sequence[str | Path]) -> list[Path]:

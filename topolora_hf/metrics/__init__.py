@@ -16,6 +16,7 @@ from .report import (
     score_set,
     write_per_image_csv,
 )
+from .temperature import LogitCounts, apply_temperature, fit_temperature, logit_counts
 from .thresholds import ThresholdCounts, best_threshold, threshold_counts
 from .topology import betti0_error, betti1_error, cldice
 
@@ -35,11 +36,13 @@ _EVALUATE_MODULES = (
 )
 
 __all__ = [
+    "LogitCounts",
     "MASK_METRICS",
     "METRICS",
     "PROBABILITY_METRICS",
     "Reliability",
     "ThresholdCounts",
+    "apply_temperature",
     "auroc",
     "average_precision",
     "best_threshold",
@@ -51,7 +54,9 @@ __all__ = [
     "dice",
     "ece",
     "ece_foreground",
+    "fit_temperature",
     "iou",
+    "logit_counts",
     "precision",
     "recall",
     "reliability",

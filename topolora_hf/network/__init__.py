@@ -5,15 +5,18 @@ from .detail_branch import DetailBranch
 from .guards import AdapterMismatchError
 from .segmenter import TopoSamForSegmentation
 from .spatial_adapter import SpatialAdapter
-from .tiny import TINY, tiny_config
+from .tiny import EMBEDDED, TINY, TINY_RANDOM, full_base_name, tiny_config
 
 __all__ = [
+    "EMBEDDED",
     "SPATIAL_ADAPTER_FORMS",
     "TINY",
+    "TINY_RANDOM",
     "AdapterMismatchError",
     "DetailBranch",
     "SpatialAdapter",
     "TopoSamConfig",
     "TopoSamForSegmentation",
+    "full_base_name",
     "tiny_config",
 ]

@@ -1,5 +1,7 @@
 """A small convolutional branch that restores what SAM's quarter-resolution logits cannot show."""
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -33,19 +35,33 @@ class ResidualBlock(nn.Module):
         return features + self.conv_out(F.relu(self.norm(self.conv_in(features))))
 
 
+class SamFeatures(NamedTuple):
+    """What SAM makes of a batch of tiles.
+
+    Attributes:
+        coarse_logits: (B, 1, S/4, S/4), its first mask.
+        upscaled: (B, C/8, S/4, S/4), the decoder's embedding from which that mask is made.
+        embedding: (B, C, S/16, S/16), the image embedding, refined by the spatial adapter.
+    """
+
+    coarse_logits: torch.Tensor
+    upscaled: torch.Tensor
+    embedding: torch.Tensor
+
+
 class DetailBranch(nn.Module):
     """Corrects SAM's logits at the tile's own resolution.
 
-    Looks at the tile at strides 1, 2 and 4, takes in SAM's upscaled mask embedding and coarse logits at stride 4,
-    and adds a correction at stride 1. Its last layer starts at zero: a new network gives SAM's logits.
+    Looks at the tile at strides 1, 2 and 4, takes in what SAM saw at stride 4, and adds a correction at stride 1. Its
+    last layer starts at zero: a new network gives SAM's logits.
 
     Args:
         channels: Channels at stride 1; twice and four times as many at strides 2 and 4.
-        embedding_channels: Channels of the decoder's upscaled embedding (C / 8).
+        embedding_channels: C, channels of SAM's image embedding; the decoder's upscaled embedding has C / 8.
         num_labels: K, the number of logit maps.
 
     Shape:
-        pixel_values (B, 3, T, T), coarse_logits (B, 1, h, w), embedding (B, embedding_channels, h, w) -> (B, K, T, T)
+        pixel_values (B, 3, T, T), from_sam `SamFeatures` -> (B, K, T, T)
     """
 
     def __init__(self, channels: int, embedding_channels: int, num_labels: int):
@@ -56,7 +72,8 @@ class DetailBranch(nn.Module):
         self.down2 = nn.Conv2d(c1, c2, 2, stride=2)
         self.encode2 = ResidualBlock(c2)
         self.down4 = nn.Conv2d(c2, c4, 2, stride=2)
-        self.fuse = nn.Conv2d(embedding_channels + 1, c4, 1)
+        self.fuse = nn.Conv2d(embedding_channels // 8 + 1, c4, 1)
+        self.fuse_context = nn.Conv2d(embedding_channels, c4, 1, bias=False)
         self.encode4 = nn.Sequential(ResidualBlock(c4), ResidualBlock(c4))
         self.up2 = nn.ConvTranspose2d(c4, c2, 2, stride=2)
         self.decode2 = ResidualBlock(c2)
@@ -65,16 +82,21 @@ class DetailBranch(nn.Module):
         self.norm = ChannelNorm(c1, eps=1e-6)
         self.correction = ZeroConv2d(c1, num_labels, 3, padding=1)
 
-    def forward(self, pixel_values: torch.Tensor, coarse_logits: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
+    def forward(self, pixel_values: torch.Tensor, from_sam: SamFeatures | None) -> torch.Tensor:
         full = self.encode1(self.stem(pixel_values))
         half = self.encode2(self.down2(full))
         quarter = self.down4(half)
-        from_sam = self.fuse(torch.cat([coarse_logits, embedding], dim=1))
-        quarter = quarter + resize_bilinear(from_sam, quarter.shape[-2:])
+        if from_sam is not None:
+            quarter = quarter + self._fuse(from_sam, quarter.shape[-2:])
         quarter = self.encode4(quarter)
         half = self.decode2(half + self.up2(quarter))
         full = self.decode1(full + self.up1(half))
         return self.correction(F.relu(self.norm(full)))
+
+    def _fuse(self, from_sam: SamFeatures, size: torch.Size) -> torch.Tensor:
+        fine = self.fuse(torch.cat([from_sam.coarse_logits, from_sam.upscaled], dim=1))
+        context = self.fuse_context(from_sam.embedding)
+        return resize_bilinear(fine, size) + resize_bilinear(context, size)
 
 
 def resize_bilinear(features: torch.Tensor, size: torch.Size) -> torch.Tensor:

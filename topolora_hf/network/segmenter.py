@@ -11,12 +11,12 @@ from transformers.models.sam.modeling_sam import SamPreTrainedModel
 
 from ..objective import TopoLoss
 from .configuration import TopoSamConfig
-from .detail_branch import ChannelNorm, DetailBranch, resize_bilinear
+from .detail_branch import ChannelNorm, DetailBranch, SamFeatures, resize_bilinear
 from .encoder import count_frozen_layers, run_layers
 from .guards import check_adapter_keys, check_loaded_adapter
 from .spatial_adapter import SpatialAdapter, ZeroConv2d
 from .tile_scaling import TileScaling
-from .tiny import TINY, build_tiny
+from .tiny import EMBEDDED, build_tiny
 
 
 class TopoSamForSegmentation(SamPreTrainedModel):
@@ -56,8 +56,9 @@ class TopoSamForSegmentation(SamPreTrainedModel):
         self.spatial_adapter = SpatialAdapter(config.vision_config.output_channels, config.spatial_adapter_form)
         self.detail_branch = None
         if config.detail_channels:
-            decoder_width = config.mask_decoder_config.hidden_size
-            self.detail_branch = DetailBranch(config.detail_channels, decoder_width // 8, config.num_labels)
+            self.detail_branch = DetailBranch(
+                config.detail_channels, config.vision_config.output_channels, config.num_labels
+            )
         self.criterion = TopoLoss()
         self._position_cache = None
         self.register_load_state_dict_pre_hook(check_adapter_keys)
@@ -86,10 +87,13 @@ class TopoSamForSegmentation(SamPreTrainedModel):
         Raises:
             ValueError: when the tiles are not T x T or the labels are of another size.
         """
-        coarse_logits, embedding = self._run_sam(pixel_values, frozen_features)
-        logits = resize_bilinear(coarse_logits, pixel_values.shape[-2:])
+        encoder_pixels = self.tile_scaling(pixel_values)
+        from_sam, logits = None, 0
+        if self.tile_scaling.use_sam:
+            from_sam = self._run_sam(encoder_pixels, frozen_features)
+            logits = resize_bilinear(from_sam.coarse_logits, pixel_values.shape[-2:])
         if self.detail_branch is not None:
-            logits = logits + self.detail_branch(pixel_values, coarse_logits, embedding)
+            logits = logits + self.detail_branch(pixel_values, from_sam)
         loss = None
         if labels is not None:
             loss = self.criterion(logits, labels, valid_mask=valid_mask, skeleton=skeleton).total
@@ -104,17 +108,9 @@ class TopoSamForSegmentation(SamPreTrainedModel):
         frozen = slice(count_frozen_layers(self.sam.vision_encoder))
         return self._run_layers(self._embed_patches(self.tile_scaling(pixel_values)), frozen)
 
-    def _run_sam(
-        self, pixel_values: torch.Tensor, frozen_features: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, 3, T, T) -> coarse logits (B, 1, S/4, S/4) and upscaled embedding (B, C/8, S/4, S/4)."""
-        encoder_pixels = self.tile_scaling(pixel_values)
-        if not self.tile_scaling.use_sam:
-            batch, quarter = len(pixel_values), pixel_values.shape[-1] // 4
-            channels = self.config.mask_decoder_config.hidden_size // 8
-            nothing = pixel_values.new_zeros(batch, channels + 1, quarter, quarter)
-            return nothing[:, :1], nothing[:, 1:]
-        return self._decode(self.spatial_adapter(self._encode(encoder_pixels, frozen_features)))
+    def _run_sam(self, encoder_pixels: torch.Tensor, frozen_features: torch.Tensor | None) -> SamFeatures:
+        embedding = self.spatial_adapter(self._encode(encoder_pixels, frozen_features))
+        return SamFeatures(*self._decode(embedding), embedding)
 
     def _encode(self, encoder_pixels: torch.Tensor, frozen_features: torch.Tensor | None = None) -> torch.Tensor:
         """(B, 3, S, S) -> image embedding (B, C, S/16, S/16); from `encode_frozen`'s features on, where given."""
@@ -215,21 +211,24 @@ class TopoSamForSegmentation(SamPreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs) -> "TopoSamForSegmentation":
-        """Reads a base: a Hub id or directory of stock SAM, a directory this class saved, or `"topolora_hf/tiny"`.
+        """Reads a base: a Hub id or directory of stock SAM, a directory this class saved, or an embedded base
+        (`"topolora_hf/tiny"`, pretrained on synthetic images; `"topolora_hf/tiny-random"`).
 
         As with any transformers class, a directory of an adapter loads its base, in the form that the adapter needs,
         and then the adapter. `TopoSamConfig`'s fields are keyword arguments; `image_size` and `tile_size` win over what
         a base's directory holds, never over an adapter's. `attn_implementation` asks for transformers' own encoder.
+        Weights become float32, however a base is stored, unless `dtype` says otherwise ("auto": as stored).
         """
         if "attn_implementation" in kwargs:
             kwargs.setdefault("fast_encoder", False)
-        if pretrained_model_name_or_path == TINY:
-            return build_tiny(cls, **kwargs)
+        kwargs.setdefault("dtype", torch.float32)
+        if pretrained_model_name_or_path in EMBEDDED:
+            return build_tiny(cls, pretrained_model_name_or_path, **kwargs)
         settings = _settings_of_adapter(pretrained_model_name_or_path)
         if settings is not None:
             kwargs = {**settings.network_settings(), **kwargs}
-            if settings.base == TINY:
-                network = build_tiny(cls, **kwargs)
+            if settings.base in EMBEDDED:
+                network = build_tiny(cls, settings.base, **kwargs)
                 network.load_adapter(pretrained_model_name_or_path)
                 return network
         return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)

@@ -1,18 +1,30 @@
-"""The embedded base `topolora_hf/tiny`: a small SAM that needs no download.
+"""The embedded bases: a small SAM that needs no download.
 
-Its weights are seeded random numbers, not trained ones. They are drawn from exact integers of torch's generator (scaled
-uniform numbers, no transcendental functions), so every machine builds the same base and an adapter fits it anywhere.
+`topolora_hf/tiny` was pretrained on synthetic images alone (`recipes/pretrain_tiny.py`; see `bases/tiny/README.md`): it
+is a whole network that segments thin structures as it comes. `topolora_hf/tiny-random` is what that training started
+from: seeded random numbers, drawn from exact integers of torch's generator (scaled uniform numbers, no transcendental
+functions), so that every machine builds the same base and an adapter fits it anywhere.
 """
 
 import math
+from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from .configuration import TopoSamConfig
 
 TINY = "topolora_hf/tiny"
+TINY_RANDOM = "topolora_hf/tiny-random"
+EMBEDDED = (TINY, TINY_RANDOM)
 _SEED = 0
+_WEIGHTS = Path(__file__).parents[1] / "bases" / "tiny" / "model.safetensors"  # float16
+
+
+def full_base_name(name: str) -> str:
+    """`"tiny"` and `"tiny-random"` stand for the embedded bases; every other name stays."""
+    return f"topolora_hf/{name}" if f"topolora_hf/{name}" in EMBEDDED else name
 
 
 def tiny_config(**settings) -> TopoSamConfig:
@@ -36,8 +48,11 @@ def tiny_config(**settings) -> TopoSamConfig:
     return TopoSamConfig(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder, **settings)
 
 
-def build_tiny(network_class: type, **settings) -> nn.Module:
-    """The embedded base with seeded random weights in `sam`; what this package adds starts as everywhere else.
+def build_tiny(network_class: type, name: str = TINY, **settings) -> nn.Module:
+    """The embedded base of that name.
+
+    Of the pretrained one, a spatial adapter or detail branch of another form than it has starts as it does on any base;
+    in the random one both do.
 
     Raises:
         TypeError: for a keyword that is neither a `TopoSamConfig` field nor `dtype`, `attn_implementation`.
@@ -47,20 +62,37 @@ def build_tiny(network_class: type, **settings) -> nn.Module:
     settings = {key: value for key, value in settings.items() if key not in _LOADING_KEYWORDS}
     unknown = [key for key in settings if not hasattr(TopoSamConfig(), key)]
     if unknown:
-        raise TypeError(f"{TINY} takes no {', '.join(unknown)}")
+        raise TypeError(f"{name} takes no {', '.join(unknown)}")
     config = tiny_config(**settings)
     if attention is not None:
         config._attn_implementation = attention
     network = network_class(config)
-    _draw_weights(network.sam)
-    network.name_or_path = config._name_or_path = TINY
-    if dtype is not None:
+    if name == TINY:
+        _load_weights(network)
+    else:
+        _draw_weights(network.sam)
+    network.name_or_path = config._name_or_path = name
+    if dtype not in (None, "auto"):
         network.to(dtype)
     return network.eval()
 
 
 # What AutoPeftModel and transformers pass on to any base; there is no file here for them to act on.
 _LOADING_KEYWORDS = {"revision", "token", "cache_dir", "local_files_only", "force_download", "device_map"}
+
+
+def _load_weights(network: nn.Module) -> None:
+    stored = load_file(_WEIGHTS)
+    for alias, source in network.sam._tied_weights_keys.items():  # a tensor of two names is stored under one
+        stored[f"sam.{alias}"] = stored[f"sam.{source}"]
+    for part, module in network.named_children():
+        weights = {key.removeprefix(f"{part}."): tensor for key, tensor in stored.items() if key.startswith(f"{part}.")}
+        if part == "sam" or _shapes(weights) == _shapes(module.state_dict()):
+            module.load_state_dict(weights)
+
+
+def _shapes(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in tensors.items()}
 
 
 @torch.no_grad()

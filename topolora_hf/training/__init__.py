@@ -2,6 +2,7 @@
 
 from .arguments import TrainArguments
 from .loop import train
+from .pretraining import PretrainArguments, pretrain
 from .scoring import score_rows
 
-__all__ = ["TrainArguments", "score_rows", "train"]
+__all__ = ["PretrainArguments", "TrainArguments", "pretrain", "score_rows", "train"]

@@ -4,8 +4,26 @@ from dataclasses import dataclass, field
 
 from ..adapters import PRESETS
 from ..data import DataArguments
-from ..network import TINY
+from ..network import full_base_name
 from ..objective import CLDICE_SCHEDULES, TARGET_SKELETONS
+from ..specialists import SPECIALISTS
+
+_MAX_STEPS = 2500
+_DECODER_INITS = ("sam", "scratch")
+_OURS = "topolora"
+OURS_ALONE = (  # settings of our network's parts, which a specialist does not have
+    "base",
+    "preset",
+    "image_size",
+    "detail_channels",
+    "rank",
+    "lora_layers",
+    "decoder_init",
+    "detail_learning_rate",
+    "gradient_checkpointing",
+    "cache_features",
+    "compile",
+)
 
 
 def _option(default, text: str):
@@ -18,8 +36,13 @@ class TrainArguments(DataArguments):
 
     base: str = _option("facebook/sam-vit-base", "a SAM on the Hub, a directory, or tiny (embedded, needs no download)")
     preset: str = _option("topolora", f"which parts are trained: {', '.join(PRESETS)}")
+    network: str = _option(
+        _OURS, f"{_OURS}; or, to compare with, a specialist trained whole and from scratch: {', '.join(SPECIALISTS)}"
+    )
     seed: int = _option(0, "decides initial values, order, crops, augmentation and the validation cut")
-    output_dir: str | None = _option(None, "the run directory; by default runs/DATASET-PRESET-SEED")
+    output_dir: str | None = _option(
+        None, "the run directory; by default runs/DATASET-PRESET-SEED, of a specialist runs/DATASET-NETWORK-SEED"
+    )
 
     image_size: int | None = _option(None, "S: pixels a side that SAM's encoder sees; by default the base's own")
     tile_size: int | None = _option(None, "T: pixels a side of a tile of the image; by default the data set's")
@@ -29,7 +52,17 @@ class TrainArguments(DataArguments):
         None, "LoRA in this many of the encoder's last layers; those before need no backward pass. By default in all"
     )
 
-    max_steps: int = _option(2500, "optimizer steps")
+    train_images: int | None = _option(
+        None, "train on this many images only, drawn by the seed (more of them add to fewer); by default on all"
+    )
+    decoder_init: str = _option(
+        "sam", "what the decoder starts from; sam: the base's own weights; scratch: random ones, drawn from the seed"
+    )
+
+    max_steps: int | None = _option(None, f"optimizer steps; by default {_MAX_STEPS}")
+    epochs: float | None = _option(
+        None, "in place of max_steps: passes over the training images, an image a pass (of tiles: one of its tiles)"
+    )
     batch_size: int = _option(4, "tiles a step on each process")
     gradient_accumulation_steps: int = _option(1, "batches summed into one optimizer step")
     learning_rate: float = _option(5e-4, "peak of AdamW's learning rate: warm-up, then cosine to zero")
@@ -37,6 +70,9 @@ class TrainArguments(DataArguments):
     weight_decay: float = _option(1e-4, "of weights; norms and biases have none")
     warmup_fraction: float = _option(0.05, "part of the steps over which the learning rate rises")
     max_grad_norm: float = _option(1.0, "gradients are clipped to this norm")
+    ema_decay: float = _option(
+        0.0, "of a moving average of the weights, which is then what is scored and saved; 0: the last step's weights"
+    )
     cldice_weight: float = _option(0.5, "weight of the clDice term")
     cldice_schedule: str = _option("ramp", f"of that weight: {', '.join(CLDICE_SCHEDULES)}")
     target_skeleton: str | None = _option(
@@ -59,6 +95,12 @@ class TrainArguments(DataArguments):
     evaluate_every: int = _option(500, "steps between validations")
     threshold: float = _option(0.5, "probability from which a pixel is foreground")
     choose_threshold: bool = _option(False, "after training, choose it by the mean Dice of the validation images")
+    calibrate: bool = _option(
+        False, "after training, fit the temperature of the probabilities on the validation images"
+    )
+    test_time_flips: bool = _option(
+        False, "average the probabilities of each tile's four mirrorings: four times the time; not while training"
+    )
     score_untrained: bool = _option(True, "score the untrained network too (dice_before)")
     num_workers: int = _option(2, "processes that load data")
     num_threads: int | None = _option(
@@ -70,21 +112,44 @@ class TrainArguments(DataArguments):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.base == "tiny":
-            self.base = TINY
+        self._check_network()
+        self.base = full_base_name(self.base)
         if self.output_dir is None:
             name = self.dataset.rstrip("/").split("/")[-1]
-            self.output_dir = f"runs/{name}-{self.preset}-{self.seed}"
+            self.output_dir = f"runs/{name}-{self.network if self.is_specialist else self.preset}-{self.seed}"
         if self.target_skeleton is None:
             self.target_skeleton = "soft" if self.preset == "paper" else "hard"
+        if self.epochs is None:
+            self.max_steps = _MAX_STEPS if self.max_steps is None else self.max_steps
+        elif self.max_steps is not None:
+            raise ValueError(f"give max_steps or epochs, not both; got {self.max_steps} and {self.epochs}")
+        elif not self.epochs > 0:
+            raise ValueError(f"epochs must be positive, got {self.epochs}")
         for name in ("max_steps", "batch_size", "gradient_accumulation_steps", "evaluate_every", "log_every"):
-            if getattr(self, name) < 1:
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("threshold", "warmup_fraction", "validation_fraction"):
+        if self.train_images is not None and self.train_images < 1:
+            raise ValueError(f"train_images must be at least 1, got {self.train_images}")
+        for name in ("threshold", "warmup_fraction", "validation_fraction", "ema_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+        if self.decoder_init not in _DECODER_INITS:
+            raise ValueError(f"decoder_init must be {' or '.join(_DECODER_INITS)}, got {self.decoder_init!r}")
         if self.mixed_precision not in ("auto", "no", "bf16", "fp16"):
             raise ValueError(f"mixed_precision must be auto, no, bf16 or fp16; got {self.mixed_precision!r}")
         for name in ("learning_rate", "detail_learning_rate"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+
+    @property
+    def is_specialist(self) -> bool:
+        """Whether a network to compare with is trained, in place of ours."""
+        return self.network != _OURS
+
+    def _check_network(self) -> None:
+        if self.network not in (_OURS, *SPECIALISTS):
+            raise ValueError(f"unknown network {self.network!r}: {_OURS}, or one of {', '.join(SPECIALISTS)}")
+        given = [name for name in OURS_ALONE if getattr(self, name) != getattr(TrainArguments, name)]
+        if self.is_specialist and given:
+            values = ", ".join(f"{name}={getattr(self, name)!r}" for name in given)
+            raise ValueError(f"network {self.network!r} is trained whole and from scratch: it has no use for {values}")

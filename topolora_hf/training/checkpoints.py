@@ -8,12 +8,21 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from .averaging import WeightAverage
 from .run_directory import read_json, write_json
 
-_TENSORS, _STATE, _NOTE = "trained.safetensors", "state.pt", "checkpoint.json"
+_TENSORS, _AVERAGE, _STATE, _NOTE = "trained.safetensors", "averaged.safetensors", "state.pt", "checkpoint.json"
 
 
-def save_checkpoint(directory: Path, model: nn.Module, criterion: nn.Module, optimizer, scheduler, note: dict) -> None:
+def save_checkpoint(
+    directory: Path,
+    model: nn.Module,
+    criterion: nn.Module,
+    optimizer,
+    scheduler,
+    note: dict,
+    average: WeightAverage | None = None,
+) -> None:
     """Writes a checkpoint under a temporary name and renames it in place of the last one.
 
     Only what is trained is written (and the running statistics beside it), not the frozen base.
@@ -24,11 +33,14 @@ def save_checkpoint(directory: Path, model: nn.Module, criterion: nn.Module, opt
         criterion: the objective; its learned weights are kept.
         optimizer, scheduler: as Accelerate prepared them.
         note: JSON values: step, epoch, history, and the arguments of the run.
+        average: of the weights, where the run keeps one.
     """
     temporary = directory.with_name(f".{directory.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    save_file({key: tensor.contiguous() for key, tensor in _trained(model).items()}, temporary / _TENSORS)
+    save_file({key: tensor.contiguous() for key, tensor in trained_tensors(model).items()}, temporary / _TENSORS)
+    if average is not None:
+        save_file(average.tensors, temporary / _AVERAGE)
     state = {
         "optimizer": optimizer.state_dict(),
         "scheduler": scheduler.state_dict(),
@@ -47,7 +59,14 @@ def save_checkpoint(directory: Path, model: nn.Module, criterion: nn.Module, opt
     shutil.rmtree(previous, ignore_errors=True)
 
 
-def load_checkpoint(directory: Path, model: nn.Module, criterion: nn.Module, optimizer, scheduler) -> dict:
+def load_checkpoint(
+    directory: Path,
+    model: nn.Module,
+    criterion: nn.Module,
+    optimizer,
+    scheduler,
+    average: WeightAverage | None = None,
+) -> dict:
     """Restores what `save_checkpoint` wrote and returns its note.
 
     Raises:
@@ -56,16 +75,9 @@ def load_checkpoint(directory: Path, model: nn.Module, criterion: nn.Module, opt
     """
     note = read_note(directory)
     directory = _latest(directory)
-    tensors = load_file(directory / _TENSORS)
-    trained = _trained(model)
-    if tensors.keys() != trained.keys():
-        difference = sorted(tensors.keys() ^ trained.keys())
-        raise ValueError(
-            f"{directory} is a checkpoint of another network; tensors that differ: {', '.join(difference)}"
-        )
-    with torch.no_grad():
-        for key, tensor in tensors.items():
-            trained[key].copy_(tensor)
+    _restore(trained_tensors(model), directory / _TENSORS)
+    if average is not None:
+        _restore(average.tensors, directory / _AVERAGE)
     state = torch.load(directory / _STATE, weights_only=True)
     optimizer.load_state_dict(state["optimizer"])
     scheduler.load_state_dict(state["scheduler"])
@@ -83,6 +95,18 @@ def read_note(directory: Path) -> dict:
     return read_json(_latest(directory) / _NOTE)
 
 
+def _restore(tensors: dict[str, torch.Tensor], file: Path) -> None:
+    stored = load_file(file)
+    if stored.keys() != tensors.keys():
+        difference = sorted(stored.keys() ^ tensors.keys())
+        raise ValueError(
+            f"{file.parent} is a checkpoint of another network; tensors that differ: {', '.join(difference)}"
+        )
+    with torch.no_grad():
+        for key, tensor in stored.items():
+            tensors[key].copy_(tensor)
+
+
 def _latest(directory: Path) -> Path:
     """Where the last checkpoint is: a run that ended between the two renames left it under its second name."""
     return directory if directory.exists() else _previous(directory)
@@ -92,8 +116,13 @@ def _previous(directory: Path) -> Path:
     return directory.with_name(f".{directory.name}.old")
 
 
-def _trained(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Trainable parameters and the buffers of trained modules, by name."""
+def trained_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Trainable parameters, and the buffers beside them or of modules that PEFT saves, by name."""
     tensors = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    tensors |= {name: buffer for name, buffer in model.named_buffers() if ".modules_to_save." in name}
+    owners = {name.rpartition(".")[0] for name in tensors}
+    tensors |= {
+        name: buffer
+        for name, buffer in model.named_buffers()
+        if ".modules_to_save." in name or name.rpartition(".")[0] in owners
+    }
     return {name: tensor.detach() for name, tensor in tensors.items()}

@@ -2,13 +2,15 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate.utils import gather_object, set_seed
 from peft import PeftModel
+from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 from transformers import get_cosine_schedule_with_warmup
@@ -17,17 +19,19 @@ from ..adapters import (
     AdapterSettings,
     create_adapter,
     format_parameter_table,
+    get_preset,
     parameter_table,
-    save_adapter,
+    unfreeze,
 )
 from ..data import TileDataset
-from ..hub.model_card import render_model_card
-from ..inference.pictures import save_curves
 from ..inference.predictor import Predictor
-from ..metrics import best_threshold, score_set
+from ..metrics import score_set
+from ..metrics.temperature import fit_temperature, logit_counts
 from ..objective import TopoLoss
 from .arguments import TrainArguments
-from .checkpoints import load_checkpoint, read_note, save_checkpoint
+from .averaging import WeightAverage
+from .checkpoints import load_checkpoint, read_note, save_checkpoint, trained_tensors
+from .results import score_and_save
 from .run_directory import write_history, write_json
 from .scoring import SplitScores, score_rows
 from .setup import (
@@ -37,8 +41,10 @@ from .setup import (
     build_network,
     build_tiles,
     compile_regions,
+    count_steps,
     load_splits,
     parameter_groups,
+    typical_disc_diameter,
 )
 
 _CHECKPOINT = "checkpoint"
@@ -70,8 +76,14 @@ def train(args: TrainArguments, data: dict[str, Sequence[dict]] | None = None) -
         spec, splits = load_splits(args, data)
     network, settings = build_network(args, spec)
     settings.intensity = getattr(splits, "intensity", None)
+    settings.disc_diameter = typical_disc_diameter(args, spec, splits["train"])
     criterion = build_criterion(args, splits["train"], settings)
-    model = create_adapter(network, args.preset, rank=args.rank, lora_layers=args.lora_layers)
+    if args.is_specialist:
+        model = network
+    elif get_preset(args.preset).whole:
+        model = unfreeze(network)
+    else:
+        model = create_adapter(network, args.preset, rank=args.rank, lora_layers=args.lora_layers)
     if args.gradient_checkpointing:
         network.gradient_checkpointing_enable()
     if args.compile:
@@ -88,21 +100,13 @@ def train(args: TrainArguments, data: dict[str, Sequence[dict]] | None = None) -
     tiles = build_tiles(args, splits["train"], settings, spec.augmentation, accelerator.num_processes)
     trainer = Trainer(args, accelerator, run, model, criterion, tiles, splits, settings)
     scored_split = "test" if "test" in splits else "validation"
-    before = trainer.score(scored_split).summary() if args.score_untrained else None
+    before = score_set(trainer.score(scored_split).rows) if args.score_untrained else None
     try:
         trainer.run_steps()
     finally:
         trainer.close()
-    if args.choose_threshold:
-        settings.threshold = best_threshold(trainer.score("validation").counts)
-    scores = trainer.score(scored_split)
-    metrics = _metrics(args, settings, scored_split, scores.summary(), before, model, time.monotonic() - started)
-    if accelerator.is_main_process:
-        save_adapter(accelerator.unwrap_model(trainer.model), settings, run / "adapter")
-        write_json(run / "metrics.json", metrics)
-        scores.save(run, settings.threshold)
-        save_curves(run / "curves.png", trainer.history)
-        _write_card(run, args, settings, metrics, parameter_table(model))
+    with trainer.averaged():
+        metrics = score_and_save(trainer, scored_split, before, started)
     # The wrapper that averages gradients has to go before the process group that it uses: freed after it, it can wait
     # for ever for a thread of the group (seen with torch 2.13 on CPUs).
     del trainer
@@ -119,7 +123,7 @@ class Trainer:
         args: TrainArguments,
         accelerator: Accelerator,
         run: Path,
-        model: PeftModel,
+        model: nn.Module,
         criterion: TopoLoss,
         tiles: TileDataset,
         splits: dict[str, Sequence[dict]],
@@ -128,9 +132,11 @@ class Trainer:
         self.args, self.accelerator, self.run, self.settings = args, accelerator, run, settings
         self.tiles, self.splits = tiles, splits
         self.step, self.epoch, self.history = 0, 0, []
+        self.max_steps = count_steps(args, len(tiles.rows), accelerator.num_processes)
         self.batch_losses = []  # since the last optimizer step
         features = run / f"features-{accelerator.process_index}.bin"
-        self.features = build_feature_cache(args, model.get_base_model(), tiles, features)
+        base = model.get_base_model() if isinstance(model, PeftModel) else model
+        self.features = build_feature_cache(args, base, tiles, features)
         loader = DataLoader(
             tiles,
             batch_size=args.batch_size,
@@ -141,12 +147,18 @@ class Trainer:
             generator=torch.Generator().manual_seed(args.seed),
         )
         optimizer = torch.optim.AdamW(parameter_groups(args, model, criterion), fused=True)
-        warmup = round(args.warmup_fraction * args.max_steps)
-        scheduler = get_cosine_schedule_with_warmup(optimizer, warmup, args.max_steps)
+        warmup = round(args.warmup_fraction * self.max_steps)
+        scheduler = get_cosine_schedule_with_warmup(optimizer, warmup, self.max_steps)
         self.model, self.optimizer, self.loader, self.scheduler = accelerator.prepare(
             model, optimizer, loader, scheduler
         )
         self.criterion = criterion.to(accelerator.device)
+        self.average = WeightAverage(trained_tensors(self.network), args.ema_decay) if args.ema_decay else None
+
+    @property
+    def network(self) -> nn.Module:
+        """The model without what averages its gradients; in mixed precision, as Accelerate made it run."""
+        return self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=True)
 
     @property
     def checkpoint(self) -> Path:
@@ -157,9 +169,9 @@ class Trainer:
         if self.args.resume:
             self._resume()
         bar = tqdm(
-            initial=self.step, total=self.args.max_steps, desc="training", disable=not self.accelerator.is_main_process
+            initial=self.step, total=self.max_steps, desc="training", disable=not self.accelerator.is_main_process
         )
-        while self.step < self.args.max_steps:
+        while self.step < self.max_steps:
             self.tiles.set_epoch(self.epoch)
             self.loader.set_epoch(self.epoch)
             self.model.train()
@@ -167,7 +179,7 @@ class Trainer:
                 if self._step_batch(batch):
                     bar.update()
                     self._after_step(bar)
-                    if self.step == self.args.max_steps:
+                    if self.step == self.max_steps:
                         break
             self.epoch += 1
             self._write_checkpoint()
@@ -180,11 +192,10 @@ class Trainer:
 
     def _step_batch(self, batch: dict) -> bool:
         """One batch forward and backward; True when it completed an optimizer step."""
-        args = self.args
-        self.criterion.progress = self.step / args.max_steps
+        self.criterion.progress = self.step / self.max_steps
         with self.accelerator.accumulate(self.model):
             pixel_values = batch["pixel_values"].contiguous(memory_format=torch.channels_last)
-            logits = self.model(pixel_values=pixel_values, frozen_features=self._frozen_features(batch)).logits
+            logits = self.model(pixel_values=pixel_values, **self._frozen_features(batch)).logits
             losses = self.criterion(logits, batch["labels"], batch["valid_mask"], batch.get("skeleton"))
             if not torch.isfinite(losses.total):
                 raise FloatingPointError(
@@ -195,20 +206,23 @@ class Trainer:
             if not self.accelerator.sync_gradients:
                 return False
             self._share_criterion_gradients()
-            self.accelerator.clip_grad_norm_(self.model.parameters(), args.max_grad_norm)
+            self.accelerator.clip_grad_norm_(self.model.parameters(), self.args.max_grad_norm)
             self.optimizer.step()
             self.scheduler.step()
             self.optimizer.zero_grad()
         self.losses = torch.stack(self.batch_losses).mean(0)
         self.batch_losses = []
+        if self.average is not None:
+            self.average.update(self.step)
         self.step += 1
         return True
 
-    def _frozen_features(self, batch: dict) -> torch.Tensor | None:
+    def _frozen_features(self, batch: dict) -> dict[str, torch.Tensor]:
+        """The keyword argument by which our network goes on from cached features, where they are cached."""
         if self.features is None:
-            return None
+            return {}
         with self.accelerator.autocast():
-            return self.features(batch["id"], batch["pixel_values"])
+            return {"frozen_features": self.features(batch["id"], batch["pixel_values"])}
 
     def _share_criterion_gradients(self) -> None:
         """The objective's own weights lie outside the wrapper that averages the network's over the processes."""
@@ -217,7 +231,7 @@ class Trainer:
 
     def _after_step(self, bar: tqdm) -> None:
         args = self.args
-        last = self.step == args.max_steps
+        last = self.step == self.max_steps
         if self.step % args.log_every == 0 or last:
             names = ("loss", "bce", "dice_loss", "cldice_loss")
             values = self.accelerator.gather(self.losses[None]).mean(0).tolist()
@@ -226,7 +240,8 @@ class Trainer:
             self._log(row)
             bar.set_postfix(loss=f"{row['loss']:.3f}")
         if "validation" in self.splits and (self.step % args.evaluate_every == 0 or last):
-            scores = score_set(self.score("validation").rows)
+            with self.averaged():
+                scores = score_set(self.score("validation", test_time_flips=False).rows)
             self._log({"step": self.step, "epoch": self.epoch, **{f"val_{key}": scores[key] for key in scores}})
             if self.accelerator.is_main_process:
                 bar.write(f"step {self.step}: validation dice {scores['dice']:.4f}, clDice {scores['cldice']:.4f}")
@@ -239,11 +254,25 @@ class Trainer:
         if self.accelerator.is_main_process:
             write_history(self.run / "history.csv", self.history)
 
-    def score(self, split: str) -> SplitScores:
-        # The wrapper that Accelerate put around `forward` stays: it is what runs in mixed precision.
-        model = self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=True)
-        predictor = Predictor(model, self.settings, device=self.accelerator.device)
-        return score_rows(predictor, self.splits[split], self.accelerator, f"scoring {split}")
+    def averaged(self) -> AbstractContextManager:
+        """Within it the network has the average of its weights, where the run keeps one."""
+        return nullcontext() if self.average is None else self.average.applied()
+
+    def score(self, split: str, **changes) -> SplitScores:
+        """Scores of a split; `changes` are of the settings, for this once."""
+        return score_rows(self._predictor(**changes), self.splits[split], self.accelerator, f"scoring {split}")
+
+    def fit_temperature(self) -> float:
+        """The temperature that suits the validation images best, the same on every process."""
+        predictor, rows = self._predictor(temperature=1.0), self.splits["validation"]
+        counts = []
+        for number in range(self.accelerator.process_index, len(rows), self.accelerator.num_processes):
+            row = rows[number]
+            counts.append(logit_counts(predictor.probability(row["image"]), row["mask"] == 1, row["valid_mask"]))
+        return fit_temperature(gather_object(counts))
+
+    def _predictor(self, **changes) -> Predictor:
+        return Predictor(self.network, replace(self.settings, **changes), device=self.accelerator.device)
 
     def _write_checkpoint(self) -> None:
         if not self.accelerator.is_main_process:
@@ -255,12 +284,12 @@ class Trainer:
             "arguments": asdict(self.args),
             "processes": self.accelerator.num_processes,
         }
-        model = self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=True)
-        save_checkpoint(self.checkpoint, model, self.criterion, self.optimizer, self.scheduler, note)
+        state = (self.network, self.criterion, self.optimizer, self.scheduler)
+        save_checkpoint(self.checkpoint, *state, note, self.average)
 
     def _resume(self) -> None:
-        model = self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=True)
-        note = load_checkpoint(self.checkpoint, model, self.criterion, self.optimizer, self.scheduler)
+        state = (self.network, self.criterion, self.optimizer, self.scheduler)
+        note = load_checkpoint(self.checkpoint, *state, self.average)
         self.step, self.epoch, self.history = note["step"], note["epoch"], note["history"]
 
 
@@ -286,47 +315,10 @@ def _changed_settings(before: dict, now: dict) -> list[str]:
 def _announce(accelerator, args, splits, settings, criterion, model) -> None:
     counts = ", ".join(f"{len(rows)} {split}" for split, rows in splits.items())
     print(f"data      {args.dataset}: {counts} images, view {settings.view}, tiles of {settings.tile_size} pixels")
-    print(
-        f"base      {settings.base}, encoder at {settings.image_size} pixels, {accelerator.mixed_precision} precision"
-    )
+    ours = f"base      {settings.base}, encoder at {settings.image_size} pixels"
+    from_scratch = f"network   {args.network}, from scratch"
+    print(f"{from_scratch if args.is_specialist else ours}, {accelerator.mixed_precision} precision")
     print(
         f"objective BCE + Dice + {args.cldice_weight} clDice ({args.cldice_schedule}), {criterion.iterations} erosions"
     )
     print(format_parameter_table(parameter_table(model)))
-
-
-def _metrics(
-    args: TrainArguments,
-    settings: AdapterSettings,
-    split: str,
-    scores: dict,
-    before: dict | None,
-    model: PeftModel,
-    seconds: float,
-) -> dict:
-    everything = parameter_table(model)[-1]
-    metrics = {
-        "dataset": settings.dataset,
-        "split": split,
-        "protocol": args.protocol,
-        "preset": args.preset,
-        "base": settings.base,
-        "threshold": settings.threshold,
-        "seed": args.seed,
-        **scores,
-    }
-    if before is not None:
-        metrics |= {"dice_before": before["dice"], "cldice_before": before["cldice"]}
-    return metrics | {
-        "steps": args.max_steps,
-        "seconds": round(seconds, 1),
-        "trainable_parameters": everything["trainable"],
-        "total_parameters": everything["total"],
-    }
-
-
-def _write_card(run: Path, args: TrainArguments, settings: AdapterSettings, metrics: dict, table: list[dict]) -> None:
-    """The model card; PEFT's own README.md in the adapter's directory gives way to it."""
-    described = {**asdict(args), **asdict(settings), "thin_structures": settings.view == "tiles"}
-    card = render_model_card(described, metrics, parameters=table)
-    card.save(run / "adapter" / "README.md")

@@ -6,12 +6,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration, DistributedDataParallelKwargs
-from peft import PeftModel
+from datasets import Dataset
 
-from ..adapters import WHOLE_DECODER, AdapterSettings, get_preset, preset_network_settings, public_base_name
+from ..adapters import (
+    LIVING_DECODER,
+    WHOLE_DECODER,
+    AdapterSettings,
+    get_preset,
+    preset_network_settings,
+)
 from ..data import (
     CATALOG,
     PAPER_SIZE,
@@ -22,18 +29,22 @@ from ..data import (
     find_dataset,
     largest_half_width,
 )
+from ..data.field_of_view import disc_diameter
+from ..data.intensity import evenly_spread
 from ..network import TopoSamForSegmentation
 from ..network.encoder import count_frozen_layers
 from ..objective import TopoLoss
+from ..specialists import Specialist, build_specialist, specialist_settings
 from .arguments import TrainArguments
 from .features import FeatureCache
 
 _STEPS_AN_EPOCH = 100  # at least: an epoch is also the interval of checkpoints
+_DISCS_MEASURED = 20
 _MOST_ITERATIONS = 10  # of soft erosion: what is left inside a wider structure counts as its skeleton
 
 
 def build_accelerator(args: TrainArguments) -> Accelerator:
-    """The accelerator of a run; ValueError when its tracker is not installed."""
+    """The accelerator of a run; ValueError when its tracker is not installed, or a CPU lacks the precision."""
     accelerator = Accelerator(
         mixed_precision=_precision(args.mixed_precision),
         gradient_accumulation_steps=args.gradient_accumulation_steps,
@@ -50,6 +61,8 @@ def build_accelerator(args: TrainArguments) -> Accelerator:
     if args.log_with and not accelerator.log_with:
         raise ValueError(f"log_with={args.log_with}: that tracker is not installed")
     if accelerator.device.type == "cpu":
+        if args.mixed_precision == "fp16":  # Accelerate would train in float32, and not say so
+            raise ValueError("mixed_precision fp16 needs a GPU: on a CPU it is auto, bf16 or no")
         processes_here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
         torch.set_num_threads(args.num_threads or max(1, len(os.sched_getaffinity(0)) // processes_here))
     return accelerator
@@ -65,16 +78,36 @@ def load_splits(
     """
     if data is not None:
         spec = CATALOG.get(args.dataset) or replace(CATALOG["folder"], name=Path(args.dataset).name)
-        return spec, _require_splits(args, data)
-    spec, _ = find_dataset(args.dataset, args.data_dir)
-    return spec, _require_splits(args, args.load())
+    else:
+        spec, _ = find_dataset(args.dataset, args.data_dir)
+        data = args.load()
+    splits = _require_splits(args, data)
+    return spec, splits if args.train_images is None else _with_fewer_train_images(args, splits)
+
+
+def _with_fewer_train_images(args: TrainArguments, splits: dict[str, Sequence[dict]]) -> dict[str, Sequence[dict]]:
+    """`train_images` of the training rows: the first of one permutation, so that more images hold the fewer."""
+    rows = splits["train"]
+    if args.train_images > len(rows):
+        raise DataError(
+            f"train_images is {args.train_images}, data set {args.dataset} has {len(rows)} training images "
+            f"(validation_fraction is {args.validation_fraction})"
+        )
+    if getattr(splits, "intensity", None) is not None:
+        raise DataError(
+            f"train_images is for images of 8 bits: those of {args.dataset} have more, and their scaling was fitted on "
+            "all training images"
+        )
+    drawn = sorted(np.random.default_rng(args.seed).permutation(len(rows))[: args.train_images].tolist())
+    return {**splits, "train": rows.select(drawn) if isinstance(rows, Dataset) else [rows[number] for number in drawn]}
 
 
 def _require_splits(args: TrainArguments, splits: dict[str, Sequence[dict]]) -> dict[str, Sequence[dict]]:
     if "train" not in splits:
         raise DataError(f"data set {args.dataset} has no train split, but {', '.join(splits)}")
-    if args.choose_threshold and "validation" not in splits:
-        raise DataError(f"choose_threshold needs validation images, data set {args.dataset} has {', '.join(splits)}")
+    for name in ("choose_threshold", "calibrate"):
+        if getattr(args, name) and "validation" not in splits:
+            raise DataError(f"{name} needs validation images, data set {args.dataset} has {', '.join(splits)}")
     if "test" not in splits and "validation" not in splits:
         raise DataError(
             f"data set {args.dataset} leaves nothing to score: it has no test split, and none of its "
@@ -84,20 +117,30 @@ def _require_splits(args: TrainArguments, splits: dict[str, Sequence[dict]]) -> 
     return splits
 
 
-def build_network(args: TrainArguments, spec: DatasetSpec) -> tuple[TopoSamForSegmentation, AdapterSettings]:
-    """The base in the form that the preset needs, and the settings that its adapter will carry.
+def build_network(
+    args: TrainArguments, spec: DatasetSpec
+) -> tuple[TopoSamForSegmentation | Specialist, AdapterSettings]:
+    """The base in the form that the preset needs, or a specialist; and the settings that will be saved with it.
 
     Raises:
         ValueError: settings that no network has.
         OSError: the base cannot be loaded.
     """
-    form = preset_network_settings(args.preset)
+    by_default = PAPER_SIZE if args.protocol == "paper" else spec.tile_size
+    tile_size = by_default if args.tile_size is None else args.tile_size
+    of_every_network = {
+        "view": "tiles" if args.protocol == "paper" else spec.view,
+        "threshold": args.threshold,
+        "test_time_flips": args.test_time_flips,
+        "dataset": spec.name,
+    }
+    if args.is_specialist:
+        return build_specialist(args.network), specialist_settings(tile_size=tile_size, **of_every_network)
+    form = {**preset_network_settings(args.preset), "tile_size": tile_size}
     if args.detail_channels is not None:
         if form.get("detail_channels") == 0 and args.detail_channels:
             raise ValueError(f"preset {args.preset!r} has no detail branch, got detail_channels={args.detail_channels}")
         form["detail_channels"] = args.detail_channels
-    by_default = PAPER_SIZE if args.protocol == "paper" else spec.tile_size
-    form["tile_size"] = by_default if args.tile_size is None else args.tile_size
     if args.image_size is not None:
         form["image_size"] = args.image_size
     try:
@@ -106,19 +149,39 @@ def build_network(args: TrainArguments, spec: DatasetSpec) -> tuple[TopoSamForSe
         raise OSError(f"cannot load the base {args.base}: {error}\n--base tiny needs no download.") from error
     if hasattr(network, "peft_config"):
         raise ValueError(f"{args.base} is an adapter: a base is a SAM, or a whole network that save_pretrained wrote")
-    settings = AdapterSettings(
-        base=public_base_name(network.name_or_path),
-        preset=args.preset,
-        image_size=network.config.image_size,
-        tile_size=network.config.tile_size,
-        detail_channels=network.config.detail_channels,
-        spatial_adapter_form=network.config.spatial_adapter_form,
-        use_sam=network.config.use_sam,
-        view="tiles" if args.protocol == "paper" else spec.view,
-        threshold=args.threshold,
-        dataset=spec.name,
-    )
-    return network, settings
+    if args.decoder_init == "scratch":
+        if not get_preset(args.preset).decoder:
+            raise ValueError(f"decoder_init='scratch': preset {args.preset!r} does not train the decoder")
+        restart_decoder(network, args.seed)
+    return network, AdapterSettings.of_network(network, preset=args.preset, **of_every_network)
+
+
+def restart_decoder(network: TopoSamForSegmentation, seed: int) -> None:
+    """The decoder's living parts as transformers initialises them, drawn from the seed; all else stays, and so does
+    the state of torch's generator."""
+    decoder = network.sam.mask_decoder
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        fresh = type(decoder)(decoder.config).apply(network.sam._init_weights)
+    for name in LIVING_DECODER:
+        part = name.removeprefix("mask_decoder.")
+        decoder.get_submodule(part).load_state_dict(fresh.get_submodule(part).state_dict())
+
+
+def count_steps(args: TrainArguments, images: int, processes: int) -> int:
+    """Optimizer steps of the run: those asked for, or as many as the epochs take, a last one begun counted whole."""
+    if args.epochs is None:
+        return args.max_steps
+    return math.ceil(args.epochs * images / (args.batch_size * args.gradient_accumulation_steps * processes))
+
+
+def typical_disc_diameter(args: TrainArguments, spec: DatasetSpec, rows: Sequence[dict]) -> float | None:
+    """The median diameter of the training images' retinal discs; None where there is no looking for discs."""
+    if args.protocol != "native" or spec.view != "tiles" or (args.fov or spec.fov) != "auto":
+        return None
+    views = (np.asarray(rows[number]["valid_mask"]) for number in evenly_spread(range(len(rows)), _DISCS_MEASURED))
+    diameters = [diameter for view in views if (diameter := disc_diameter(view)) is not None]
+    return float(np.median(diameters)) if diameters else None
 
 
 def build_criterion(args: TrainArguments, rows: Sequence[dict], settings: AdapterSettings) -> TopoLoss:
@@ -179,7 +242,7 @@ def build_tiles(
     )
 
 
-def parameter_groups(args: TrainArguments, model: PeftModel, criterion: TopoLoss) -> list[dict]:
+def parameter_groups(args: TrainArguments, model: torch.nn.Module, criterion: TopoLoss) -> list[dict]:
     """AdamW's groups: the detail branch has its own rate; norms, biases and the objective's weights never decay."""
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
     for name, parameter in (*model.named_parameters(), *criterion.named_parameters()):

@@ -1,0 +1,92 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from topolora_hf import PretrainArguments, TopoSamForSegmentation, create_adapter, load_adapter, pretrain
+from topolora_hf.adapters import LIVING_DECODER, unfreeze
+from topolora_hf.training import pretraining
+from topolora_hf.training.pretraining import join_bases
+
+TILES = torch.randn(2, 3, 48, 48, generator=torch.Generator().manual_seed(0))
+
+
+def logits_of(network) -> torch.Tensor:
+    with torch.no_grad():
+        return network.eval()(TILES).logits
+
+
+@pytest.fixture
+def make_base(stock_sam, fill_with_random_weights, tmp_path):
+    """`make_base(seed)`: the directory of a whole base with random weights in every part."""
+
+    def make(seed: int) -> str:
+        network = TopoSamForSegmentation.from_pretrained(stock_sam(), tile_size=48)
+        fill_with_random_weights(network, seed=seed)
+        network.save_pretrained(tmp_path / f"base{seed}")
+        return str(tmp_path / f"base{seed}")
+
+    return make
+
+
+def test_joined_bases_start_with_the_detail_branchs_logits_and_sam_can_learn_to_add(make_base):
+    sam, detail = make_base(1), make_base(2)
+    network = join_bases(sam, detail)
+    alone = TopoSamForSegmentation.from_pretrained(detail, use_sam=False)
+    assert torch.equal(logits_of(network), logits_of(alone))
+    assert torch.equal(
+        network.sam.vision_encoder.layers[0].mlp.lin1.weight,
+        TopoSamForSegmentation.from_pretrained(sam).sam.vision_encoder.layers[0].mlp.lin1.weight,
+    )
+    unfreeze(network.train())(TILES).logits.square().mean().backward()
+    silenced = (network.sam.mask_decoder.output_hypernetworks_mlps[0].proj_out, network.detail_branch.fuse_context)
+    assert all(layer.weight.grad.any() for layer in silenced)
+
+
+def test_a_whole_base_learns_in_every_part_that_reaches_the_logits(make_base):
+    network = unfreeze(TopoSamForSegmentation.from_pretrained(make_base(1)).train())
+    network(TILES).logits.square().mean().backward()
+    trained = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
+    assert all(parameter.grad is not None for parameter in trained.values())
+    parts = (
+        "sam.vision_encoder.patch_embed",
+        "spatial_adapter",
+        "detail_branch.fuse_context",
+        f"sam.{LIVING_DECODER[0]}",
+    )
+    for part in parts:
+        assert any(name.startswith(part) for name in trained), part
+    frozen = {name for name, parameter in network.named_parameters() if not parameter.requires_grad}
+    assert any(name.startswith("sam.mask_decoder.iou_prediction_head") for name in frozen)
+
+
+def test_preset_whole_makes_no_adapter(make_base):
+    with pytest.raises(ValueError, match="preset 'whole' trains the base itself"):
+        create_adapter(TopoSamForSegmentation.from_pretrained(make_base(1)), "whole")
+
+
+@pytest.mark.parametrize("preset", ["whole", "detail_only"])
+def test_pretraining_gives_a_base_in_half_precision_that_adapters_start_from(
+    make_arguments, splits, monkeypatch, preset
+):
+    monkeypatch.setattr(pretraining, "load_segmentation_data", lambda spec: splits)
+    few = {**vars(make_arguments()), "dataset": "synthetic", "preset": preset, "detail_channels": None}
+    metrics = pretrain(PretrainArguments(**few))
+    network = Path(few["output_dir"]) / "network"
+    trained = TopoSamForSegmentation.from_pretrained(network, dtype="auto")
+    assert trained.dtype == torch.float16 and metrics["n"] == len(splits["test"])
+    assert trained.config.use_sam == (preset == "whole")
+    base = TopoSamForSegmentation.from_pretrained(network, dtype=torch.float32)
+    if preset == "whole":
+        assert torch.equal(logits_of(create_adapter(base)), logits_of(base))
+    else:
+        adapter = load_adapter(Path(few["output_dir"]) / "adapter", base=few["base"])
+        torch.testing.assert_close(logits_of(base), logits_of(adapter), atol=1e-2, rtol=1e-2)
+
+
+def test_pretraining_on_anything_but_synthetic_images_is_refused():
+    with pytest.raises(ValueError, match="synthetic images only, got dataset 'drive'"):
+        PretrainArguments(dataset="drive")
+    with pytest.raises(ValueError, match="detail_base goes with preset whole"):
+        replace(PretrainArguments(), preset="detail_only", detail_base="runs/detail/network")

@@ -1,0 +1,76 @@
+"""Pretraining of the embedded base on synthetic images: weights free of any data set's terms."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from ..adapters import get_preset, load_adapter
+from ..data import CATALOG, load_segmentation_data
+from ..network import TINY_RANDOM, TopoSamForSegmentation
+from .arguments import TrainArguments, _option
+from .loop import train
+
+
+@dataclass(kw_only=True)
+class PretrainArguments(TrainArguments):
+    """Settings of a pretraining; those of a training run, with defaults of their own."""
+
+    dataset: str = _option("synthetic", "synthetic images: nothing else is free of others' terms")
+    base: str = _option(TINY_RANDOM, "what the training starts from")
+    detail_base: str | None = _option(
+        None, "take the detail branch from this base instead; SAM's part then has no say at the start"
+    )
+    preset: str = _option("whole", "whole: every part; detail_only: the detail branch alone")
+    output_dir: str | None = _option("runs/pretrain", "the run directory; the base is its folder network/")
+    images: int = _option(4000, "different pictures drawn for training")
+    picture_size: int = _option(320, "their side in pixels")
+    max_steps: int = _option(3000, "optimizer steps")
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.dataset != "synthetic":
+            raise ValueError(f"a base is pretrained on synthetic images only, got dataset {self.dataset!r}")
+        if self.images < 1:
+            raise ValueError(f"images must be at least 1, got {self.images}")
+        if self.detail_base is not None and not get_preset(self.preset).whole:
+            raise ValueError(f"detail_base goes with preset whole, got preset {self.preset!r}")
+
+
+def pretrain(args: PretrainArguments) -> dict:
+    """Trains a base from nothing and writes `network/` in float16, a directory for `--base`; returns the metrics."""
+    run = Path(args.output_dir)
+    if args.detail_base is not None and not args.resume:
+        join_bases(args.base, args.detail_base).save_pretrained(run / "start")
+    counts = {"train": args.images, "validation": 40, "test": 100}
+    spec = replace(CATALOG["synthetic"], counts=counts, image_size=args.picture_size)
+    start = str(run / "start") if args.detail_base is not None else args.base
+    metrics = train(replace(args, base=start), load_segmentation_data(spec))
+    if get_preset(args.preset).whole:
+        network = TopoSamForSegmentation.from_pretrained(run / "network")
+    else:
+        network = load_adapter(run / "adapter", base=start).merge_and_unload()
+    network.half().save_pretrained(run / "network")
+    return metrics
+
+
+@torch.no_grad()
+def join_bases(base: str, detail_base: str) -> TopoSamForSegmentation:
+    """SAM's part of one base and the detail branch of another, whose logits it gives at the start.
+
+    A detail branch trained together with SAM from nothing learns more slowly than one alone, for SAM's first logits are
+    noise to it (README, *Results*). So each learns alone first; then SAM's mask and what the detail branch takes from
+    SAM start at zero, and grow where they help.
+    """
+    network = TopoSamForSegmentation.from_pretrained(base)
+    detail = TopoSamForSegmentation.from_pretrained(detail_base, use_sam=False).detail_branch
+    network.detail_branch.load_state_dict(detail.state_dict())
+    silent = (
+        network.sam.mask_decoder.output_hypernetworks_mlps[0].proj_out,
+        network.detail_branch.fuse,
+        network.detail_branch.fuse_context,
+    )
+    for layer in silent:
+        for parameter in layer.parameters():
+            parameter.zero_()
+    return network

@@ -1,0 +1,86 @@
+"""What a run ends with: choices made on the validation images, scores, and the files that hold them."""
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from peft import PeftModel
+from torch import nn
+
+from ..adapters import AdapterSettings, parameter_table, save_adapter
+from ..hub.model_card import render_model_card
+from ..inference.pictures import save_curves
+from ..metrics import best_threshold, score_set
+from ..metrics.temperature import apply_temperature
+from ..specialists import Specialist, save_specialist
+from .arguments import TrainArguments
+from .run_directory import write_json
+
+if TYPE_CHECKING:
+    from .loop import Trainer
+
+
+def score_and_save(trainer: "Trainer", split: str, before: dict | None, started: float) -> dict:
+    """Chooses what validation images choose, scores, and writes results and network; returns the metrics."""
+    args, settings, run = trainer.args, trainer.settings, trainer.run
+    if args.calibrate:
+        settings.temperature = trainer.fit_temperature()
+    if args.choose_threshold:
+        settings.threshold = best_threshold(trainer.score("validation").counts)
+    scores = trainer.score(split)
+    summary = scores.summary()
+    if args.calibrate:
+        summary |= {"temperature": settings.temperature, **_calibration_before(trainer, split)}
+    metrics = _metrics(trainer, split, summary, before, time.monotonic() - started)
+    if trainer.accelerator.is_main_process:
+        _save_trained(trainer.accelerator.unwrap_model(trainer.model), args, settings, metrics, run)
+        write_json(run / "metrics.json", metrics)
+        scores.save(run, settings.threshold)
+        save_curves(run / "curves.png", trainer.history)
+    return metrics
+
+
+def _calibration_before(trainer: "Trainer", split: str) -> dict[str, float]:
+    """Calibration errors at temperature 1, by the threshold that gives the same masks there."""
+    same_masks = float(apply_temperature(trainer.settings.threshold, 1 / trainer.settings.temperature))
+    scores = score_set(trainer.score(split, temperature=1.0, threshold=same_masks).rows)
+    return {f"{name}_before": scores[name] for name in ("ece", "ece_foreground")}
+
+
+def _metrics(trainer: "Trainer", split: str, scores: dict, before: dict | None, seconds: float) -> dict:
+    args, settings = trainer.args, trainer.settings
+    everything = parameter_table(trainer.network)[-1]
+    metrics = {
+        "dataset": settings.dataset,
+        "split": split,
+        "protocol": args.protocol,
+        "preset": None if args.is_specialist else args.preset,
+        "base": settings.base or None,
+        "threshold": settings.threshold,
+        "seed": args.seed,
+        **scores,
+    }
+    if before is not None:
+        metrics |= {"dice_before": before["dice"], "cldice_before": before["cldice"]}
+    return metrics | {
+        "network": args.network,
+        "steps": trainer.max_steps,
+        "seconds": round(seconds, 1),
+        "trainable_parameters": everything["trainable"],
+        "total_parameters": everything["total"],
+    }
+
+
+def _save_trained(model: nn.Module, args: TrainArguments, settings: AdapterSettings, metrics: dict, run: Path) -> None:
+    """`adapter/`, with its model card in place of PEFT's own README.md; `network/` where the whole base was trained."""
+    if isinstance(model, Specialist):
+        save_specialist(model, settings, run / "network")
+        return
+    if not isinstance(model, PeftModel):
+        model.save_pretrained(run / "network")
+        return
+    save_adapter(model, settings, run / "adapter")
+    described = {**asdict(args), **asdict(settings), "thin_structures": settings.view == "tiles"}
+    card = render_model_card(described, metrics, parameters=parameter_table(model))
+    card.save(run / "adapter" / "README.md")
