@@ -1,0 +1,70 @@
+"""Jobs done in the tests' own process, on a data set of a few small images."""
+
+import json
+from dataclasses import asdict
+
+import pytest
+from accelerate.state import AcceleratorState, GradientState
+
+from topolora_hf import TrainArguments
+from topolora_hf.cli import ScoreArguments
+from topolora_hf.experiments import worker
+from topolora_hf.training.run_directory import write_json
+
+FEW = {"base": "tiny-random", "tile_size": 64, "image_size": 64, "max_steps": 2, "batch_size": 1, "num_workers": 0}
+FEW |= {"num_threads": 1, "mixed_precision": "no", "score_untrained": False}
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerate_state():
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
+
+
+@pytest.fixture
+def work(tmp_path):
+    """`work(command, arguments)` -> metrics.json and resources.json."""
+
+    def do(command: str, arguments) -> tuple[dict, dict]:
+        directory = tmp_path / arguments.output_dir
+        directory.mkdir(parents=True, exist_ok=True)
+        write_json(directory / "job.json", {**asdict(arguments), "output_dir": str(directory)})
+        worker.run_worker(command, directory / "job.json")
+        return tuple(json.loads((directory / f"{name}.json").read_text()) for name in ("metrics", "resources"))
+
+    return do
+
+
+def test_a_trained_run_is_scored_on_all_images_of_another_set(crosses, work, tmp_path):
+    metrics, resources = work("train", TrainArguments(dataset=str(crosses), output_dir="run", **FEW))
+    assert metrics["n"] == 1 and resources["seconds_per_step"] > 0
+    arguments = ScoreArguments(dataset=str(crosses), adapter=str(tmp_path / "run/adapter"), part="all", output_dir="on")
+    scores, resources = work("score", arguments)
+    assert (scores["n"], scores["split"]) == (7, "all")
+    assert resources["seconds_per_step"] is None
+
+
+def test_a_base_is_scored_as_it_comes(crosses, work):
+    settings = {**FEW, "score_untrained": True}
+    before, _ = work("train", TrainArguments(dataset=str(crosses), output_dir="run", **settings))
+    scores, _ = work("score_base", TrainArguments(dataset=str(crosses), output_dir="base", **FEW))
+    assert (scores["dice"], scores["cldice"]) == (before["dice_before"], before["cldice_before"])
+    assert scores["steps"] == 0
+
+
+@pytest.mark.parametrize("folder", ["checkpoint", ".checkpoint.old"])
+def test_training_goes_on_where_there_is_a_checkpoint(folder, work, tmp_path, monkeypatch):
+    resumed = []
+
+    def train(args: TrainArguments) -> None:
+        resumed.append(args.resume)
+        write_json(tmp_path / "run" / "metrics.json", {})
+
+    monkeypatch.setattr(worker, "train", train)
+    arguments = TrainArguments(dataset="synthetic", output_dir="run")
+    work("train", arguments)
+    (tmp_path / "run" / folder).mkdir()
+    write_json(tmp_path / "run" / folder / "checkpoint.json", {"step": 1})
+    work("train", arguments)
+    assert resumed == [False, True]

@@ -1,0 +1,105 @@
+"""What a job's process does: `python -m topolora_hf.experiments.worker COMMAND DIRECTORY/job.json`.
+
+Beside the command's own files it writes resources.json: time, memory and machine.
+"""
+
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from ..benchmark.arguments import BenchmarkArguments
+from ..benchmark.report import describe_machine
+from ..cli import ScoreArguments, score
+from ..inference import Predictor
+from ..training import TrainArguments, score_rows, train
+from ..training.checkpoints import read_note
+from ..training.run_directory import read_json, write_json
+from ..training.setup import build_network, load_splits
+
+
+@contextmanager
+def step_times() -> Iterator[list[float]]:
+    """Collects the seconds at which steps of any optimizer end.
+
+    >>> parameter = torch.nn.Parameter(torch.zeros(1))
+    >>> with step_times() as times:
+    ...     for _ in range(3):
+    ...         torch.optim.SGD([parameter]).step()
+    >>> len(times)
+    3
+    """
+    times: list[float] = []
+    hook = register_optimizer_step_post_hook(lambda *_: times.append(time.perf_counter()))
+    try:
+        yield times
+    finally:
+        hook.remove()
+
+
+def train_or_resume(args: TrainArguments) -> None:
+    """Trains, from the last checkpoint where there is one."""
+    try:
+        read_note(Path(args.output_dir) / "checkpoint")
+    except FileNotFoundError:
+        train(args)
+    else:
+        train(replace(args, resume=True))
+
+
+def score_base(args: TrainArguments) -> None:
+    """Scores the network that a run of these settings would start from: no image of the set was trained on."""
+    spec, splits = load_splits(args, None)
+    network, settings = build_network(args, spec)
+    settings.intensity = getattr(splits, "intensity", None)
+    split = "test" if "test" in splits else "validation"
+    scores = score_rows(Predictor(network, settings), splits[split])
+    run = Path(args.output_dir)
+    named = {"dataset": settings.dataset, "split": split, "protocol": args.protocol, "preset": args.preset}
+    named |= {"base": settings.base, "threshold": settings.threshold, "steps": 0}
+    scores.save(run, settings.threshold)
+    write_json(run / "metrics.json", {**named, **scores.summary()})
+
+
+COMMANDS: dict[str, tuple[type, Callable]] = {
+    "train": (TrainArguments, train_or_resume),
+    "score": (ScoreArguments, score),
+    "score_base": (TrainArguments, score_base),
+}
+
+
+def run_worker(command: str, settings: Path) -> None:
+    """Does one job and writes what it took."""
+    arguments, work = COMMANDS[command]
+    started = time.monotonic()
+    with step_times() as times:
+        work(arguments(**read_json(settings)))
+    between = [later - earlier for earlier, later in pairwise(times)]
+    resources = {
+        "seconds": round(time.monotonic() - started, 1),
+        # Validations and checkpoints, which come between two steps, do not touch the median.
+        "seconds_per_step": statistics.median(between) if between else None,
+        "peak_memory_bytes": _peak_memory_bytes(),
+        "machine": describe_machine(BenchmarkArguments(threads=torch.get_num_threads())),
+    }
+    write_json(settings.with_name("resources.json"), resources)
+
+
+def _peak_memory_bytes() -> int:
+    """Of the graphics card where there is one, else of this process, without those that load its data."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+if __name__ == "__main__":
+    run_worker(sys.argv[1], Path(sys.argv[2]))
