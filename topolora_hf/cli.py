@@ -109,11 +109,13 @@ def score(args: ScoreArguments) -> dict:
         "split": args.part,
         "protocol": args.protocol,
         "threshold": predictor.settings.threshold,
+        "temperature": predictor.settings.temperature,
         "test_time_flips": predictor.flips,
+        "scale": args.scale,
         **scores.summary(),
     }
-    write_json(output / "metrics.json", metrics)
     scores.save(output, predictor.settings.threshold)
+    write_json(output / "metrics.json", metrics)  # last: it says that all is there
     print_metrics(metrics)
     return metrics
 

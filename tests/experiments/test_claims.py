@@ -4,6 +4,7 @@ import socket
 
 import pytest
 
+from topolora_hf.experiments import claims
 from topolora_hf.experiments.claims import holder, take_claim
 from topolora_hf.training.run_directory import write_json
 
@@ -32,6 +33,21 @@ def test_a_claim_of_dead_processes_is_taken_over(tmp_path, dead_process):
 def test_a_claim_stands_while_the_process_that_it_was_shared_with_lives(tmp_path, dead_process):
     write_lock(tmp_path / "run", socket.gethostname(), dead_process, os.getpid())
     assert take_claim(tmp_path / "run") is None
+
+
+def test_a_lock_made_while_another_is_looked_for_stands(tmp_path, monkeypatch):
+    """Somebody claims the directory between the look at it and the claim."""
+    exists = claims.Path.exists
+
+    def late(path):
+        seen = exists(path)
+        if path.name == "lock.json" and not seen:
+            write_json(path, {"host": socket.gethostname(), "pids": [os.getppid()]})
+        return seen
+
+    monkeypatch.setattr(claims.Path, "exists", late)
+    assert take_claim(tmp_path / "run") is None
+    assert f"process {os.getppid()} on" in holder(tmp_path / "run")
 
 
 def test_a_claim_of_another_host_stands(tmp_path, dead_process):

@@ -40,6 +40,14 @@ def test_a_job_that_fails_after_its_scores_is_not_done(make_job, shell):
     assert job.state == State.FAILED
 
 
+def test_a_job_that_failed_after_its_scores_and_was_interrupted_since_is_not_done(make_job, shell):
+    job = make_job("late")
+    run_jobs([[job]], command=shell("echo '{}' > metrics.json; exit 1"))
+    with pytest.raises(KeyboardInterrupt):
+        run_jobs([[job]], command=lambda job: (_ for _ in ()).throw(KeyboardInterrupt()))
+    assert job.state == State.INTERRUPTED
+
+
 def test_a_job_that_ends_well_without_scores_has_failed(make_job, shell):
     job = make_job("silent")
     run_jobs([[job]], command=shell("true"))

@@ -68,6 +68,15 @@ def test_across_sets_every_training_is_followed_by_its_scores_on_the_others(tmp_
     assert {chain[0].labels["trained_on"] for chain in only.chains} == {"drive"}
 
 
+@pytest.mark.parametrize("dataset", ["/data/vessels", "../vessels"])
+def test_runs_on_a_folder_lie_below_the_study(tmp_path, dataset):
+    compare = CompareArguments(datasets=[dataset], output_dir=str(tmp_path))
+    cross = CrossDatasetArguments(datasets=["synthetic", dataset], output_dir=str(tmp_path))
+    for job in (*plan_compare(compare).jobs, *plan_cross_dataset(cross).jobs):
+        assert job.directory.resolve().is_relative_to(tmp_path)
+        assert job.directory.resolve() == tmp_path / job.name
+
+
 def test_few_labels_limits_training_images_and_scores_pretrained_bases_as_they_come(tmp_path):
     args = FewLabelsArguments(images=[0, 1, 20], seeds=[0, 1], detail_base="alone/network", output_dir=str(tmp_path))
     jobs = {job.name: job for job in plan_few_labels(args).jobs}

@@ -5,7 +5,14 @@ import sys
 import pytest
 from PIL import Image
 
-from topolora_hf.experiments import CompareArguments, ablate_main, plan_compare, run_study
+from topolora_hf.experiments import (
+    CompareArguments,
+    CrossDatasetArguments,
+    ablate_main,
+    plan_compare,
+    plan_cross_dataset,
+    run_study,
+)
 from topolora_hf.experiments.jobs import State
 
 NO_SPECIALISTS = {"methods": ["topolora", "detail_only"], "datasets": ["synthetic"], "seeds": [0, 1]}
@@ -45,6 +52,17 @@ def test_only_the_named_runs_are_done(args, shell, capsys):
     listed = [line.rsplit(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
     assert ["done", "synthetic/topolora/1"] in [[state.strip(), name] for state, name in listed]
     assert sum(state.strip() == "to do" for state, _ in listed) == 3
+
+
+def test_what_a_named_run_follows_is_done_too(tmp_path, shell):
+    args = CrossDatasetArguments(
+        datasets=["synthetic", "drive"], methods=["unet"], seeds=[0], only="synthetic.*on-drive"
+    )
+    args.output_dir = str(tmp_path / "cross")
+    study = plan_cross_dataset(args)
+    run_study(args, study, "", shell())
+    done = [job.name for job in study.jobs if job.state == State.DONE]
+    assert done == ["synthetic/unet/0", "synthetic/unet/0/on-drive"]
 
 
 def test_tables_alone_run_nothing_and_need_no_run(args, tmp_path, shell):

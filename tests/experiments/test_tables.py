@@ -72,7 +72,9 @@ def test_costs_are_of_what_was_trained():
 
 
 def test_calibration_has_the_columns_that_runs_have():
-    (table,) = calibration_table(summarise(runs_of(ece=[0.1, 0.1, 0.1], brier=math.nan), ["method"]), ["method"])
+    (table,) = calibration_table(
+        summarise(runs_of(ece=[0.1, 0.1, 0.1], ece_foreground=math.nan), ["method"]), ["method"]
+    )
     assert table.headings == ["method", "ECE", "runs"]
     assert calibration_table(summarise(runs_of(dice=0.5), ["method"]), ["method"]) == []
 

@@ -155,10 +155,30 @@ def test_a_retina_is_brought_to_the_scale_of_the_training_images_and_back(adapte
     assert probability.shape == (120, 120)
     np.testing.assert_array_equal(probability, Predictor(adapter, scale=scale).probability(image))
     assert not np.allclose(probability, Predictor(adapter).probability(image), atol=1e-3)
-    smaller = F.interpolate(normalise(image)[None], (60, 60), mode="bilinear", antialias=True)
-    tiles = Predictor(adapter, scale=60 / 120).probability(image)
-    centre = adapter(pixel_values=smaller[..., 6:54, 6:54]).logits.sigmoid().detach()[0, 0, 24, 24]
-    assert abs(float(centre) - float(tiles[60:62, 60:62].mean())) < 0.2, "the middle is that of the smaller image"
+
+
+class Brightness(nn.Module):
+    """A network that looks at single pixels."""
+
+    def forward(self, pixel_values: torch.Tensor) -> SimpleNamespace:
+        return SimpleNamespace(logits=3 * pixel_values.mean(1, keepdim=True))
+
+
+@pytest.mark.parametrize("scale", [0.5, 3.0])
+def test_an_image_is_enlarged_before_and_its_map_brought_back_after(scale):
+    image, settings = photograph(120, 90), AdapterSettings("base", tile_size=TILE)
+    scaled = (round(120 * scale), round(90 * scale))
+    seen = F.interpolate(normalise(image)[None], scaled, mode="bilinear", antialias=scale < 1)
+    expected = F.interpolate(
+        (3 * seen.mean(1, keepdim=True)).sigmoid(), (120, 90), mode="bilinear", antialias=scale > 1
+    )
+    probability = Predictor(Brightness(), settings, scale=scale, device="cpu").probability(image)
+    np.testing.assert_allclose(probability, expected[0, 0], atol=1e-5)
+
+
+def test_a_scale_is_refused_where_the_whole_image_becomes_one_tile(adapter):
+    with pytest.raises(ValueError, match="scale=2.0 is for images cut into tiles"):
+        Predictor(adapter, replace(adapter.adapter_settings, view="whole"), scale=2.0)
 
 
 @pytest.mark.parametrize(

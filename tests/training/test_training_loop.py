@@ -297,9 +297,10 @@ def test_the_temperature_is_fitted_on_validation_and_the_gain_is_shown(make_argu
 
 
 @pytest.mark.parametrize("name", ["calibrate", "choose_threshold"])
-def test_what_validation_images_choose_needs_some(make_arguments, splits, name):
-    with pytest.raises(DataError, match=f"{name} needs validation images, data set crosses has train, test"):
-        train(make_arguments(**{name: True}), {"train": splits["train"], "test": splits["test"]})
+@pytest.mark.parametrize("other", ["validation", "test"])
+def test_what_is_chosen_on_validation_images_is_not_scored_on_them(make_arguments, splits, name, other):
+    with pytest.raises(DataError, match=f"{name} needs validation images .* and test images .* has train, {other}"):
+        train(make_arguments(**{name: True}), {"train": splits["train"], other: splits[other]})
 
 
 def test_a_decoder_from_scratch_is_drawn_from_the_seed_alone_and_nothing_else_changes(stock_sam):

@@ -83,7 +83,7 @@ class StudyArguments:
     )
     jobs: int = option(1, "runs at once")
     num_threads: int | None = option(None, "CPU threads shared out over them; by default the cores there are")
-    only: str | None = option(None, "run only those whose name holds this regular expression")
+    only: str | None = option(None, "run only those whose name holds this regular expression, and what they follow")
     dry_run: bool = option(False, "list the runs and how far they have come, and do nothing")
     tables_only: bool = option(False, "run nothing, write tables and pictures from what is done")
 
@@ -111,6 +111,7 @@ class StudyArguments:
         Raises:
             ValueError: `--set` names one of them, or a value is not allowed.
         """
+        name = _inside(name)
         clash = sorted(self.settings.keys() & settings.keys())
         if clash:
             raise ValueError(f"set may not give {', '.join(clash)}: run {name} has its own")
@@ -123,7 +124,7 @@ class StudyArguments:
 
     def score_job(self, trained: Job, dataset: str, part: str, labels: Mapping) -> Job:
         """A trained run's scores on another data set, in a folder of the run."""
-        name = f"{trained.name}/on-{dataset}"
+        name = f"{trained.name}/on-{_inside(dataset)}"
         of_data = {item.name for item in fields(DataArguments)} - _NOT_FOR_SCORING
         settings = {key: value for key, value in self.settings.items() if key in of_data}
         kind, base = ("network", None) if trained.arguments.is_specialist else ("adapter", trained.arguments.base)
@@ -187,6 +188,15 @@ def parse_settings(pairs: Iterable[str]) -> dict:
     except argparse.ArgumentError as error:
         raise ValueError(f"set: {error}") from error
     return {name: getattr(parsed, name) for name in texts}
+
+
+def _inside(name: str) -> str:
+    """A run's name as a path below the study's directory, wherever its data set lies.
+
+    >>> _inside("/data/cracks/unet/0"), _inside("../cracks/unet/0")
+    ('data/cracks/unet/0', 'cracks/unet/0')
+    """
+    return "/".join(part for part in Path(name).parts if part not in (os.sep, ".."))
 
 
 def _pairs(flag: str, texts: Iterable[str]) -> dict[str, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..training.run_directory import read_json, write_json
 
-_LOCK = "lock.json"
+_LOCK, _JUDGING = "lock.json", ".judging"
 
 
 class Claim:
@@ -35,9 +35,9 @@ def take_claim(directory: Path) -> Claim | None:
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / _LOCK
     with _alone_on_this_host(directory):
-        if holder(directory) is None:
+        if path.exists() and holder(directory) is None:
             path.unlink(missing_ok=True)
-    return Claim(path) if _create(path) else None
+        return Claim(path) if _create(path) else None
 
 
 def holder(directory: Path) -> str | None:
@@ -62,8 +62,8 @@ def holder(directory: Path) -> str | None:
 
 @contextmanager
 def _alone_on_this_host(directory: Path) -> Iterator[None]:
-    """Only one process at a time may judge a lock and remove it; the system ends this when the process dies."""
-    descriptor = os.open(directory, os.O_RDONLY)
+    """Only one process at a time may judge, remove and make locks; the system ends this when the process dies."""
+    descriptor = os.open(directory / _JUDGING, os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
@@ -72,7 +72,7 @@ def _alone_on_this_host(directory: Path) -> Iterator[None]:
 
 
 def _create(path: Path) -> bool:
-    """Makes the lock file, whole from its first moment, on any file system; False where there is one."""
+    """Makes the lock file, whole from its first moment (by a hard link); False where there is one."""
     own = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
     write_json(own, {"host": socket.gethostname(), "pids": [os.getpid()]})
     try:

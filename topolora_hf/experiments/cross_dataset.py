@@ -48,9 +48,9 @@ def plan_cross_dataset(args: CrossDatasetArguments) -> Study:
                 ]
                 chains.append([trained, *scored])
     draw = partial(draw_matrices, panel="method", row="trained_on", column="tested_on")
-    return Study(
-        "Across data sets", chains, ["method", "trained_on", "tested_on"], ["method", "trained_on"], draw, _matrices
-    )
+    keys, cost_keys = ["method", "trained_on", "tested_on"], ["method", "trained_on"]
+    title = "Across data sets (of a set that was trained on: its test split)"
+    return Study(title, chains, keys, cost_keys, draw, _matrices)
 
 
 def _matrices(summary: pd.DataFrame) -> list[Table]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..training.run_directory import write_json
 from .claims import Claim, holder, take_claim
-from .jobs import FAILURE, LOG, SETTINGS, Job, State
+from .jobs import FAILURE, LOG, METRICS, SETTINGS, Job, State
 
 _POLL_SECONDS = 0.1
 
@@ -90,7 +90,8 @@ def _start_next(chain: list[Job], threads: int, command: Callable[[Job], list[st
 
 
 def _start(job: Job, threads: int, command: Callable[[Job], list[str]]) -> subprocess.Popen:
-    (job.directory / FAILURE).unlink(missing_ok=True)
+    for name in (FAILURE, METRICS):  # a failed run may have left scores
+        (job.directory / name).unlink(missing_ok=True)
     write_json(job.directory / SETTINGS, asdict(job.arguments))
     # Progress bars would fill the log.
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "TQDM_MININTERVAL": "30"}

@@ -1,12 +1,12 @@
 """Jobs: runs of one command with their own directories, which say how far they have come."""
 
-import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from ..data import DataArguments
+from ..training.arguments import changed_settings
 from ..training.run_directory import read_json
 from .claims import holder
 
@@ -80,14 +80,4 @@ def require_same_settings(jobs: Iterable[Job]) -> None:
 
 def _changed_settings(job: Job) -> list[str]:
     record = next((job.directory / name for name in _RECORDS if (job.directory / name).exists()), None)
-    if record is None:
-        return []
-    before = read_json(record)
-    # A setting that the run could not know yet had what is now its default.
-    before = {item.name: item.default for item in fields(job.arguments)} | before
-    now = json.loads(json.dumps(asdict(job.arguments)))
-    return [
-        f"{name} was {before[name]!r}, is {value!r}"
-        for name, value in now.items()
-        if name not in _FREE and before[name] != value
-    ]
+    return [] if record is None else changed_settings(read_json(record), job.arguments, _FREE)

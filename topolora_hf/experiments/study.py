@@ -67,7 +67,7 @@ def run_study(
     twice = [name for name, count in Counter(job.name for job in study.jobs).items() if count > 1]
     if twice:
         raise ValueError(f"runs are listed twice: {', '.join(twice)}")
-    chains = [[job for job in chain if re.search(args.only or "", job.name)] for chain in study.chains]
+    chains = [_up_to_last_match(chain, args.only or "") for chain in study.chains]
     if not any(chains):
         raise ValueError(f"only={args.only!r} is in no name of {', '.join(job.name for job in study.jobs)}")
     require_same_settings(study.jobs)
@@ -80,6 +80,11 @@ def run_study(
         run_jobs(chains, args.jobs, args.threads, command)
     write_study(args, study, command_line)
     return [job for job in study.jobs if job.state == State.FAILED]
+
+
+def _up_to_last_match(chain: Sequence[Job], pattern: str) -> Sequence[Job]:
+    last = max((number for number, job in enumerate(chain) if re.search(pattern, job.name)), default=-1)
+    return chain[: last + 1]
 
 
 def write_study(args: StudyArguments, study: Study, command_line: str) -> None:

@@ -28,8 +28,6 @@ _CALIBRATION = {
     "ece": "ECE",
     "ece_foreground_before": "foreground ECE before",
     "ece_foreground": "foreground ECE",
-    "brier_before": "Brier before",
-    "brier": "Brier",
 }
 _COSTS = {
     "trainable_parameters": ("trainable", lambda count: f"{count / 1e6:.2f} M"),
@@ -181,7 +179,8 @@ def _headings(keys: Sequence[str]) -> list[str]:
 
 def notes(runs: pd.DataFrame, command_line: str) -> list[str]:
     """What a reader of the tables has to know."""
-    seeds = ", ".join(str(seed) for seed in dict.fromkeys(runs["seed"]))
+    trained = runs if "steps" not in runs else runs[runs["steps"] != 0]
+    seeds = ", ".join(str(seed) for seed in dict.fromkeys(trained["seed"]))
     states = ", ".join(f"{count} {state}" for state, count in runs["state"].value_counts().items())
     remarks = [
         f"Mean ± sample standard deviation over seeds {seeds}; † marks deviations above {LARGE_DEVIATION}, a number in "

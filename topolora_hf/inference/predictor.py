@@ -79,8 +79,8 @@ class Predictor:
             probabilities averaged, in four times the time; None: as the settings say.
 
     Raises:
-        ValueError: when there are no settings, the overlap is not in [0, 1), or the tile batch, the temperature or the
-            scale is not positive.
+        ValueError: when there are no settings, the overlap is not in [0, 1), the tile batch, the temperature or the
+            scale is not positive, or a scale is given for view `"whole"`.
 
     Example:
         >>> import numpy as np
@@ -113,6 +113,8 @@ class Predictor:
             raise ValueError(f"temperature must be positive, got {settings.temperature}")
         if scale is not None and not scale > 0:
             raise ValueError(f"scale must be positive, got {scale}")
+        if scale is not None and settings.view == "whole":
+            raise ValueError(f"scale={scale} is for images cut into tiles; here the whole image is resized to one")
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.model = model.to(self.device).eval()
         self.settings = settings
@@ -156,7 +158,9 @@ class Predictor:
                 mode="gaussian",
             )
             if scale != 1:
-                probability = F.interpolate(probability, size, mode="bilinear", align_corners=False)
+                probability = F.interpolate(
+                    probability, size, mode="bilinear", align_corners=False, antialias=scale > 1
+                )
         return apply_temperature(probability[0, 0].clamp(0, 1).cpu().numpy(), self.settings.temperature)
 
     def scale_of(self, image: np.ndarray) -> float:

@@ -22,7 +22,7 @@ from .tiny import EMBEDDED, build_tiny
 class TopoSamForSegmentation(SamPreTrainedModel):
     """Segment Anything as a promptless segmentation network for tiles of an image.
 
-    A freshly loaded network gives SAM's own first mask (no prompts), brought to the tile's size; what it adds starts
+    Loaded from a stock SAM it gives SAM's own first mask (no prompts), brought to the tile's size: what it adds starts
     at zero. See `TopoSamConfig` for the settings.
 
     Attributes:

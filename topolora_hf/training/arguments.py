@@ -1,6 +1,8 @@
 """What a training run can be told, by flags or by one YAML or JSON file."""
 
-from dataclasses import dataclass, field
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field, fields
 
 from ..adapters import PRESETS
 from ..data import DataArguments
@@ -153,3 +155,20 @@ class TrainArguments(DataArguments):
         if self.is_specialist and given:
             values = ", ".join(f"{name}={getattr(self, name)!r}" for name in given)
             raise ValueError(f"network {self.network!r} is trained whole and from scratch: it has no use for {values}")
+
+
+def changed_settings(before: Mapping, args: DataArguments, free: Collection[str] = ()) -> list[str]:
+    """What differs between settings as a file holds them and settings now, in words.
+
+    Args:
+        before: by name; a setting that the file could not know yet had what is now its default.
+        args: now.
+        free: names that may differ.
+    """
+    before = {item.name: item.default for item in fields(args)} | dict(before)
+    now = json.loads(json.dumps(asdict(args)))
+    return [
+        f"{name} was {before[name]!r}, is {value!r}"
+        for name, value in now.items()
+        if name not in free and before[name] != value
+    ]

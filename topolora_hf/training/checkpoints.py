@@ -97,8 +97,9 @@ def read_note(directory: Path) -> dict:
 
 def _restore(tensors: dict[str, torch.Tensor], file: Path) -> None:
     stored = load_file(file)
-    if stored.keys() != tensors.keys():
-        difference = sorted(stored.keys() ^ tensors.keys())
+    shapes, expected = ({name: tensor.shape for name, tensor in group.items()} for group in (stored, tensors))
+    if shapes != expected:
+        difference = sorted({name for name, _ in shapes.items() ^ expected.items()})
         raise ValueError(
             f"{file.parent} is a checkpoint of another network; tensors that differ: {', '.join(difference)}"
         )

@@ -28,7 +28,7 @@ from ..inference.predictor import Predictor
 from ..metrics import score_set
 from ..metrics.temperature import fit_temperature, logit_counts
 from ..objective import TopoLoss
-from .arguments import TrainArguments
+from .arguments import TrainArguments, changed_settings
 from .averaging import WeightAverage
 from .checkpoints import load_checkpoint, read_note, save_checkpoint, trained_tensors
 from .results import score_and_save
@@ -48,10 +48,11 @@ from .setup import (
 )
 
 _CHECKPOINT = "checkpoint"
+_FREE_ON_RESUMING = {"resume", "output_dir", "num_workers", "num_threads", "log_with", "data_dir"}
 
 
 def train(args: TrainArguments, data: dict[str, Sequence[dict]] | None = None) -> dict:
-    """Trains an adapter, scores it, and fills the run directory.
+    """Trains an adapter, a whole base or a specialist, scores it, and fills the run directory.
 
     Args:
         args: see `TrainArguments`.
@@ -296,20 +297,11 @@ class Trainer:
 def _require_same_run(run: Path, args: TrainArguments, processes: int) -> None:
     """Before anything is read or written: a checkpoint goes on with the settings that it began with."""
     note = read_note(run / _CHECKPOINT)
-    changed = _changed_settings(note["arguments"], asdict(args))
+    changed = changed_settings(note["arguments"], args, _FREE_ON_RESUMING)
     if note["processes"] != processes:
         changed.append(f"the number of processes was {note['processes']}, is {processes}")
     if changed:
         raise ValueError(f"cannot resume {run} with other settings: {'; '.join(changed)}")
-
-
-def _changed_settings(before: dict, now: dict) -> list[str]:
-    ignored = {"resume", "output_dir", "num_workers", "num_threads", "log_with", "data_dir"}
-    return [
-        f"{name} was {before.get(name)!r}, is {value!r}"
-        for name, value in now.items()
-        if name not in ignored and before.get(name) != value
-    ]
 
 
 def _announce(accelerator, args, splits, settings, criterion, model) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
 
 from ..adapters import get_preset, load_adapter
 from ..data import CATALOG, load_segmentation_data
@@ -39,18 +40,21 @@ class PretrainArguments(TrainArguments):
 
 def pretrain(args: PretrainArguments) -> dict:
     """Trains a base from nothing and writes `network/` in float16, a directory for `--base`; returns the metrics."""
-    run = Path(args.output_dir)
+    run, process = Path(args.output_dir), PartialState()
     if args.detail_base is not None and not args.resume:
-        join_bases(args.base, args.detail_base).save_pretrained(run / "start")
+        with process.main_process_first():
+            if process.is_main_process:
+                join_bases(args.base, args.detail_base).save_pretrained(run / "start")
     counts = {"train": args.images, "validation": 40, "test": 100}
     spec = replace(CATALOG["synthetic"], counts=counts, image_size=args.picture_size)
     start = str(run / "start") if args.detail_base is not None else args.base
     metrics = train(replace(args, base=start), load_segmentation_data(spec))
-    if get_preset(args.preset).whole:
-        network = TopoSamForSegmentation.from_pretrained(run / "network")
-    else:
-        network = load_adapter(run / "adapter", base=start).merge_and_unload()
-    network.half().save_pretrained(run / "network")
+    if process.is_main_process:
+        if get_preset(args.preset).whole:
+            network = TopoSamForSegmentation.from_pretrained(run / "network")
+        else:
+            network = load_adapter(run / "adapter", base=start).merge_and_unload()
+        network.half().save_pretrained(run / "network")
     return metrics
 
 
@@ -58,12 +62,18 @@ def pretrain(args: PretrainArguments) -> dict:
 def join_bases(base: str, detail_base: str) -> TopoSamForSegmentation:
     """SAM's part of one base and the detail branch of another, whose logits it gives at the start.
 
+    Raises:
+        ValueError: the two have detail branches of different widths.
+
     A detail branch trained together with SAM from nothing learns more slowly than one alone, for SAM's first logits are
     noise to it (README, *Results*). So each learns alone first; then SAM's mask and what the detail branch takes from
     SAM start at zero, and grow where they help.
     """
     network = TopoSamForSegmentation.from_pretrained(base)
-    detail = TopoSamForSegmentation.from_pretrained(detail_base, use_sam=False).detail_branch
+    detail = TopoSamForSegmentation.from_pretrained(detail_base).detail_branch
+    widths = [0 if branch is None else branch.stem.out_channels for branch in (network.detail_branch, detail)]
+    if widths[0] != widths[1] or not widths[0]:
+        raise ValueError(f"{base} and {detail_base} must have detail branches of one width, got {widths}")
     network.detail_branch.load_state_dict(detail.state_dict())
     silent = (
         network.sam.mask_decoder.output_hypernetworks_mlps[0].proj_out,

@@ -35,9 +35,9 @@ def score_and_save(trainer: "Trainer", split: str, before: dict | None, started:
     metrics = _metrics(trainer, split, summary, before, time.monotonic() - started)
     if trainer.accelerator.is_main_process:
         _save_trained(trainer.accelerator.unwrap_model(trainer.model), args, settings, metrics, run)
-        write_json(run / "metrics.json", metrics)
         scores.save(run, settings.threshold)
         save_curves(run / "curves.png", trainer.history)
+        write_json(run / "metrics.json", metrics)  # last: it says that the run is done
     return metrics
 
 
@@ -65,6 +65,7 @@ def _metrics(trainer: "Trainer", split: str, scores: dict, before: dict | None, 
         metrics |= {"dice_before": before["dice"], "cldice_before": before["cldice"]}
     return metrics | {
         "network": args.network,
+        "test_time_flips": settings.test_time_flips,
         "steps": trainer.max_steps,
         "seconds": round(seconds, 1),
         "trainable_parameters": everything["trainable"],

@@ -40,6 +40,7 @@ from .features import FeatureCache
 
 _STEPS_AN_EPOCH = 100  # at least: an epoch is also the interval of checkpoints
 _DISCS_MEASURED = 20
+_ONE_SCALE = 1.2  # the largest disc by the smallest, above which several scales were trained on
 _MOST_ITERATIONS = 10  # of soft erosion: what is left inside a wider structure counts as its skeleton
 
 
@@ -106,8 +107,11 @@ def _require_splits(args: TrainArguments, splits: dict[str, Sequence[dict]]) -> 
     if "train" not in splits:
         raise DataError(f"data set {args.dataset} has no train split, but {', '.join(splits)}")
     for name in ("choose_threshold", "calibrate"):
-        if getattr(args, name) and "validation" not in splits:
-            raise DataError(f"{name} needs validation images, data set {args.dataset} has {', '.join(splits)}")
+        if getattr(args, name) and not {"validation", "test"} <= splits.keys():
+            raise DataError(
+                f"{name} needs validation images to choose on and test images to score, data set {args.dataset} has "
+                f"{', '.join(splits)}"
+            )
     if "test" not in splits and "validation" not in splits:
         raise DataError(
             f"data set {args.dataset} leaves nothing to score: it has no test split, and none of its "
@@ -176,12 +180,14 @@ def count_steps(args: TrainArguments, images: int, processes: int) -> int:
 
 
 def typical_disc_diameter(args: TrainArguments, spec: DatasetSpec, rows: Sequence[dict]) -> float | None:
-    """The median diameter of the training images' retinal discs; None where there is no looking for discs."""
+    """The median diameter of the training images' retinal discs; None where none are looked for, or scales differ."""
     if args.protocol != "native" or spec.view != "tiles" or (args.fov or spec.fov) != "auto":
         return None
     views = (np.asarray(rows[number]["valid_mask"]) for number in evenly_spread(range(len(rows)), _DISCS_MEASURED))
     diameters = [diameter for view in views if (diameter := disc_diameter(view)) is not None]
-    return float(np.median(diameters)) if diameters else None
+    if not diameters or max(diameters) / min(diameters) > _ONE_SCALE:
+        return None
+    return float(np.median(diameters))
 
 
 def build_criterion(args: TrainArguments, rows: Sequence[dict], settings: AdapterSettings) -> TopoLoss:
