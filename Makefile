@@ -8,6 +8,7 @@ BIN := $(VENV)/bin
 demo: $(VENV)/installed
 	$(BIN)/accelerate launch recipes/train.py recipes/configs/demo.yaml
 	$(BIN)/python recipes/predict.py --adapter runs/demo/adapter --images docs/images/chase_db1_01L.jpg --output_dir runs/demo/predictions
+	$(BIN)/python recipes/predict.py --adapter tiny --images docs/images/chase_db1_01L.jpg --output_dir runs/demo/tiny
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest -m "not slow"

@@ -1,6 +1,7 @@
 """A trained specialist as a directory: `model.safetensors` and `specialist.json`."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -22,11 +23,8 @@ def specialist_settings(**settings) -> AdapterSettings:
     Raises:
         ValueError: for a setting that a specialist does not have.
     """
-    known = {item.name for item in fields(AdapterSettings)} - _OURS_ALONE
-    if not settings.keys() <= known:
-        unknown = ", ".join(sorted(settings.keys() - known))
-        raise ValueError(f"a specialist has no settings {unknown}; it has {', '.join(sorted(known))}")
-    return AdapterSettings.from_dict({"base": "", **settings})
+    _require_known(settings)
+    return AdapterSettings(base="", **settings)
 
 
 def is_specialist(directory: str | Path) -> bool:
@@ -83,6 +81,14 @@ def _read_settings(file: Path) -> tuple[str, AdapterSettings]:
     if name not in SPECIALISTS:
         raise ValueError(f"{file}: unknown network {name!r}: one of {', '.join(SPECIALISTS)}")
     try:
-        return name, specialist_settings(**values)
+        _require_known(values)
+        return name, AdapterSettings.from_dict({"base": "", **values})
     except (TypeError, ValueError) as error:
         raise ValueError(f"{file}: {error}") from error
+
+
+def _require_known(settings: Mapping) -> None:
+    known = {item.name for item in fields(AdapterSettings)} - _OURS_ALONE
+    if not settings.keys() <= known:
+        unknown = ", ".join(sorted(settings.keys() - known))
+        raise ValueError(f"a specialist has no settings {unknown}; it has {', '.join(sorted(known))}")
