@@ -6,6 +6,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState, GradientState
 from torch import nn
 from transformers import SamConfig, SamModel
 
@@ -97,3 +98,11 @@ def make_adapter(tmp_path):
         return model.eval(), directory
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerate_state():
+    """Accelerate keeps the precision and the loaders of one run for the next in the same process."""
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()

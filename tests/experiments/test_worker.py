@@ -4,7 +4,6 @@ import json
 from dataclasses import asdict
 
 import pytest
-from accelerate.state import AcceleratorState, GradientState
 
 from topolora_hf import TrainArguments
 from topolora_hf.cli import ScoreArguments
@@ -13,13 +12,6 @@ from topolora_hf.training.run_directory import write_json
 
 FEW = {"base": "tiny-random", "tile_size": 64, "image_size": 64, "max_steps": 2, "batch_size": 1, "num_workers": 0}
 FEW |= {"num_threads": 1, "mixed_precision": "no", "score_untrained": False}
-
-
-@pytest.fixture(autouse=True)
-def fresh_accelerate_state():
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
-    GradientState._reset_state()
 
 
 @pytest.fixture

@@ -1,10 +1,10 @@
-"""Rows, settings and fresh Accelerate state for runs that take a second or two."""
+"""Rows and settings for runs that take a second or two, and a way to interrupt one."""
 
 import numpy as np
 import pytest
-from accelerate.state import AcceleratorState, GradientState
 
-from topolora_hf import TrainArguments
+from topolora_hf import TrainArguments, train
+from topolora_hf.training import loop
 
 
 def _rows(count: int, first: int = 0, size: tuple[int, int] = (72, 80)) -> list[dict]:
@@ -46,9 +46,24 @@ def make_arguments(tmp_path, stock_sam):
     return make
 
 
-@pytest.fixture(autouse=True)
-def fresh_accelerate_state():
-    """Accelerate keeps the precision and the loaders of one run for the next in the same process."""
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
-    GradientState._reset_state()
+@pytest.fixture
+def interrupt(monkeypatch):
+    """`interrupt(args, splits, step)`: trains, and is stopped before that step."""
+
+    class Stopped(Exception):
+        pass
+
+    def run(args: TrainArguments, splits: dict, step: int) -> None:
+        step_batch = loop.Trainer._step_batch
+
+        def stop(trainer, batch):
+            if trainer.step == step:
+                raise Stopped
+            return step_batch(trainer, batch)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(loop.Trainer, "_step_batch", stop)
+            with pytest.raises(Stopped):
+                train(args, splits)
+
+    return run

@@ -9,7 +9,7 @@ from PIL import Image
 from topolora_hf import Predictor, TrainArguments, cli, train
 from topolora_hf.metrics import score_image
 from topolora_hf.specialists import load_specialist
-from topolora_hf.training import PretrainArguments, loop, setup
+from topolora_hf.training import PretrainArguments, setup
 
 
 @pytest.fixture
@@ -73,26 +73,12 @@ def test_the_seed_decides_the_initial_weights(make_run, splits):
     assert weights(runs[0]) == weights(runs[1]) != weights(runs[2])
 
 
-def test_a_resumed_specialist_ends_with_the_same_bytes(make_run, splits, monkeypatch):
+def test_a_resumed_specialist_ends_with_the_same_bytes(make_run, splits, interrupt, monkeypatch):
     """The running statistics of its norms are part of what was trained."""
     monkeypatch.setattr(setup, "_STEPS_AN_EPOCH", 2)
     through, stopped = make_run("through", max_steps=4), make_run("stopped", max_steps=4)
     train(through, splits)
-
-    class Stopped(Exception):
-        pass
-
-    step_batch = loop.Trainer._step_batch
-
-    def stop(trainer, batch):
-        if trainer.step == 3:
-            raise Stopped
-        return step_batch(trainer, batch)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop.Trainer, "_step_batch", stop)
-        with pytest.raises(Stopped):
-            train(stopped, splits)
+    interrupt(stopped, splits, step=3)
     stopped.resume = True
     train(stopped, splits)
     assert weights(stopped) == weights(through)

@@ -188,28 +188,14 @@ def test_gradient_checkpointing_changes_nothing_but_memory(make_arguments, split
     ],
     ids=["plain", "worker", "accumulating, adaptive, BatchNorm, averaging, from scratch"],
 )
-def test_a_resumed_run_ends_with_the_same_bytes(make_arguments, splits, monkeypatch, settings):
+def test_a_resumed_run_ends_with_the_same_bytes(make_arguments, splits, interrupt, monkeypatch, settings):
     settings = {"max_steps": 8, "evaluate_every": 3, **settings}
     if "preset" in settings:
         settings["detail_channels"] = None
     monkeypatch.setattr(setup, "_STEPS_AN_EPOCH", 2)
     through, stopped = make_arguments("through", **settings), make_arguments("stopped", **settings)
     train(through, splits)
-
-    class Stopped(Exception):
-        pass
-
-    step_batch = loop.Trainer._step_batch
-
-    def stop_inside_an_epoch(trainer, batch):
-        if trainer.step == 7:
-            raise Stopped
-        return step_batch(trainer, batch)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop.Trainer, "_step_batch", stop_inside_an_epoch)
-        with pytest.raises(Stopped):
-            train(stopped, splits)
+    interrupt(stopped, splits, step=7)
     assert not (Path(stopped.output_dir) / "adapter").exists()
     assert read_note(Path(stopped.output_dir) / "checkpoint")["step"] == 6
     torch.rand(7)  # another process would be in another random state

@@ -16,6 +16,7 @@ from ..adapters import AdapterSettings
 from ..data import IMAGE_SUFFIXES, DataError, IntensityScaling, decode_image, normalise
 from ..data.field_of_view import disc_diameter, estimate_field_of_view
 from ..metrics.temperature import apply_temperature
+from ..network.tile_scaling import resize_antialiased
 from .pictures import overlay
 
 # Within a tenth the scales that training varied over suffice.
@@ -144,23 +145,15 @@ class Predictor:
             probability = self._tile_probability(resized, size)
         else:
             scale = self.scale_of(image)
-            if scale != 1:
-                scaled = [max(1, round(side * scale)) for side in size]
-                pixel_values = F.interpolate(
-                    pixel_values, scaled, mode="bilinear", align_corners=False, antialias=scale < 1
-                )
             probability = sliding_window_inference(
-                pixel_values,
+                resize_antialiased(pixel_values, [max(1, round(side * scale)) for side in size]),
                 roi_size=(tile, tile),
                 sw_batch_size=self.tile_batch,
                 predictor=self._tile_probability,
                 overlap=self.overlap,
                 mode="gaussian",
             )
-            if scale != 1:
-                probability = F.interpolate(
-                    probability, size, mode="bilinear", align_corners=False, antialias=scale > 1
-                )
+            probability = resize_antialiased(probability, size)
         return apply_temperature(probability[0, 0].clamp(0, 1).cpu().numpy(), self.settings.temperature)
 
     def scale_of(self, image: np.ndarray) -> float:

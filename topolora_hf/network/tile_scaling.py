@@ -1,5 +1,7 @@
 """What changes the forward pass, kept where it travels with the weights."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -54,12 +56,16 @@ class TileScaling(nn.Module):
         Raises:
             ValueError: when the tiles are not T x T.
         """
-        image_size, tile_size = self.image_size, self.tile_size
+        tile_size = self.tile_size
         if pixel_values.shape[-2:] != (tile_size, tile_size):
             height, width = pixel_values.shape[-2:]
             raise ValueError(f"the network takes tiles of {tile_size}x{tile_size} pixels, got {height}x{width}")
-        if image_size == tile_size:
-            return pixel_values
-        size = (image_size, image_size)
-        shrinks = image_size < tile_size
-        return F.interpolate(pixel_values, size, mode="bilinear", align_corners=False, antialias=shrinks)
+        return resize_antialiased(pixel_values, (self.image_size, self.image_size))
+
+
+def resize_antialiased(maps: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    """(B, C, h, w) -> (B, C, *size), bilinear, antialiased when shrinking; untouched, to the bit, at its own size."""
+    if maps.shape[-2:] == tuple(size):
+        return maps
+    shrinks = size[0] < maps.shape[-2]
+    return F.interpolate(maps, tuple(size), mode="bilinear", align_corners=False, antialias=shrinks)

@@ -62,12 +62,12 @@ def pretrain(args: PretrainArguments) -> dict:
 def join_bases(base: str, detail_base: str) -> TopoSamForSegmentation:
     """SAM's part of one base and the detail branch of another, whose logits it gives at the start.
 
-    Raises:
-        ValueError: the two have detail branches of different widths.
-
     A detail branch trained together with SAM from nothing learns more slowly than one alone, for SAM's first logits are
     noise to it (README, *Results*). So each learns alone first; then SAM's mask and what the detail branch takes from
     SAM start at zero, and grow where they help.
+
+    Raises:
+        ValueError: the two have detail branches of different widths.
     """
     network = TopoSamForSegmentation.from_pretrained(base)
     detail = TopoSamForSegmentation.from_pretrained(detail_base).detail_branch
