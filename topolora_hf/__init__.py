@@ -14,6 +14,7 @@ from .adapters import (
     save_adapter,
 )
 from .data import Augmentation, DataError, TileDataset, load_segmentation_data
+from .hub import PushError, push_adapter
 from .inference import Prediction, Predictor
 from .network import AdapterMismatchError, DetailBranch, SpatialAdapter, TopoSamConfig, TopoSamForSegmentation
 from .objective import Losses, TopoLoss, soft_skeletonize
@@ -34,6 +35,7 @@ __all__ = [
     "Prediction",
     "Predictor",
     "PretrainArguments",
+    "PushError",
     "SpatialAdapter",
     "Specialist",
     "TileDataset",
@@ -50,6 +52,7 @@ __all__ = [
     "parameter_table",
     "preset_network_settings",
     "pretrain",
+    "push_adapter",
     "save_adapter",
     "soft_skeletonize",
     "train",

@@ -5,10 +5,18 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
+import httpx2
 from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError, HFValidationError, LocalEntryNotFoundError
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from peft import LoraConfig, PeftModel, get_peft_model
-from peft.utils import SAFETENSORS_WEIGHTS_NAME
+from peft.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
@@ -275,10 +283,13 @@ def load_adapter(
 
     Raises:
         FileNotFoundError: no adapter of this package is there.
+        OSError: the Hub cannot be reached, has no such repository or revision, or sent a file that is not whole.
         AdapterMismatchError: its tensors do not fit the base; the message names each.
     """
     settings = AdapterSettings.from_pretrained(name_or_path, **hub_options)
     _check_tensor_names(name_or_path, **hub_options)
+    # All of the adapter's files lie together now, whether they came from a directory or from the Hub.
+    directory = str(Path(_find_file(name_or_path, CONFIG_NAME, **hub_options)).parent)
     if isinstance(base, nn.Module):
         network = base
         if not isinstance(network, TopoSamForSegmentation):
@@ -286,9 +297,7 @@ def load_adapter(
     else:
         network = TopoSamForSegmentation.from_pretrained(base or settings.base, **settings.network_settings())
     try:
-        model = PeftModel.from_pretrained(
-            network, str(name_or_path), adapter_name=adapter_name, is_trainable=is_trainable, **hub_options
-        )
+        model = PeftModel.from_pretrained(network, directory, adapter_name=adapter_name, is_trainable=is_trainable)
     except KeyError as error:  # how PEFT says that a tensor of a whole trained part is not in the file
         raise AdapterMismatchError(f"the adapter does not fit this base: missing {error.args[0]}") from error
     model.adapter_settings = settings
@@ -383,6 +392,9 @@ def _find_file(name_or_path: str | Path, name: str, **hub_options) -> str:
         return hf_hub_download(str(name_or_path), name, **hub_options)
     except HFValidationError as error:
         raise FileNotFoundError(nothing_there) from error
+    except RevisionNotFoundError as error:
+        revision = hub_options.get("revision")
+        raise FileNotFoundError(f"the Hub repository {name_or_path} has no revision {revision!r}") from error
     except LocalEntryNotFoundError as error:
         raise OSError(
             f"{name_or_path} is no directory here, nor in the local cache, and the Hub cannot be reached: {error}"
@@ -390,4 +402,14 @@ def _find_file(name_or_path: str | Path, name: str, **hub_options) -> str:
     except EntryNotFoundError as error:
         raise FileNotFoundError(
             f"the Hub repository {name_or_path} holds no {name}: not an adapter of topolora_hf"
+        ) from error
+    except (OSError, httpx2.HTTPError) as error:
+        status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
+        if status == 401 or isinstance(error, RepositoryNotFoundError):  # the Hub does not tell a stranger which
+            raise FileNotFoundError(
+                f"no repository {name_or_path} on the Hub that you may read: check the name; for a private one log in "
+                "with `hf auth login`, or give token"
+            ) from error
+        raise OSError(
+            f"{name} of the Hub repository {name_or_path} did not arrive whole, try again: {error}"
         ) from error

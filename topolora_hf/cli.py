@@ -18,6 +18,7 @@ from transformers import HfArgumentParser
 from .adapters import AdapterSettings, load_adapter
 from .data import DataArguments, DataError, SegmentationData
 from .data.describe import DescribeArguments, describe
+from .hub import push_adapter
 from .inference import Predictor, find_images
 from .metrics import score_images, summarise, write_per_image_csv
 from .network import EMBEDDED, AdapterMismatchError, TopoSamForSegmentation, full_base_name
@@ -74,6 +75,24 @@ class GraderArguments(DataArguments):
     """Score the second person's masks of a data set against the first's: how far two experts agree."""
 
     output_dir: str = field(default="graders", metadata={"help": "where metrics.json and per_image.csv are written"})
+
+
+@dataclass
+class PushArguments:
+    """Publish a trained adapter on the Hub."""
+
+    directory: str = field(metadata={"help": "a run directory, or its adapter folder"})
+    hub_model_id: str | None = field(
+        default=None, metadata={"help": "the repository, org/name or name; by default the directory's name"}
+    )
+    private: bool = field(default=False, metadata={"help": "make a new repository a private one"})
+
+
+def push(args: PushArguments) -> str:
+    """Publishes the adapter; returns the repository's address."""
+    address = push_adapter(args.directory, args.hub_model_id, args.private)
+    print(f"pushed to {address}")
+    return address
 
 
 def predict(args: PredictArguments) -> list[Path]:
@@ -191,7 +210,8 @@ def score_main() -> None:
 
 def main() -> None:
     """`topolora predict ...`, and likewise the other commands."""
-    commands = {"predict": predict_main, "score": score_main, "describe": describe_main, "graders": graders_main}
+    commands = {"predict": predict_main, "score": score_main, "describe": describe_main}
+    commands |= {"graders": graders_main, "push": push_main}
     usage = f"usage: topolora {{{','.join(commands)}}} ... (each with --help)"
     if sys.argv[1:2] in (["-h"], ["--help"]):
         print(usage)
@@ -212,6 +232,11 @@ def run_command(arguments: type, job: Callable) -> None:
         job(args)
     except (AdapterMismatchError, FloatingPointError, OSError, ValueError) as error:
         sys.exit(f"error: {error}")
+
+
+def push_main() -> None:
+    """`topolora push`."""
+    run_command(PushArguments, push)
 
 
 def _train_and_print(args: TrainArguments) -> None:

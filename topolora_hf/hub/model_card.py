@@ -25,8 +25,11 @@ METRIC_NAMES = {
     "ece": "Expected calibration error",
     "ece_foreground": "Expected calibration error, foreground",
 }
-# Said elsewhere on the card.
+# How the card's examples call an adapter that has no repository yet.
+ADAPTER_PLACE = "path/to/adapter"
+# Said elsewhere on the card, or nothing that training depends on.
 _NOT_IN_TRAINING_TABLE = {"base", "dataset", "threshold", "labels", "image_mean", "image_std", "thin_structures"}
+_NOT_IN_TRAINING_TABLE |= {"push_to_hub", "hub_model_id", "private", "resume"}
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -89,7 +92,7 @@ def render_model_card(
         data,
         template_str=files(__package__).joinpath("adapter_card.md").read_text(encoding="utf-8"),
         title=name,
-        repo_id=repo_id or "path/to/adapter",
+        repo_id=repo_id or ADAPTER_PLACE,
         base_text=_base_text(base),
         embedded_base=_is_embedded(base),
         dataset_text=f"[{dataset.title}]({dataset.url})" if dataset.url else dataset.title,

@@ -3,8 +3,12 @@
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 
-from ..adapters import PRESETS
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
+
+from ..adapters import PRESETS, get_preset
 from ..data import DataArguments
 from ..network import full_base_name
 from ..objective import CLDICE_SCHEDULES, TARGET_SKELETONS
@@ -112,6 +116,10 @@ class TrainArguments(DataArguments):
     log_with: str | None = _option(None, "an Accelerate tracker, such as tensorboard")
     resume: bool = _option(False, "go on from the run directory's last checkpoint")
 
+    push_to_hub: bool = _option(False, "publish the adapter when it is trained and scored (see `hf auth login`)")
+    hub_model_id: str | None = _option(None, "the repository, org/name or name; by default the run directory's name")
+    private: bool = _option(False, "make that repository a private one")
+
     def __post_init__(self):
         super().__post_init__()
         self._check_network()
@@ -139,6 +147,7 @@ class TrainArguments(DataArguments):
             raise ValueError(f"decoder_init must be {' or '.join(_DECODER_INITS)}, got {self.decoder_init!r}")
         if self.mixed_precision not in ("auto", "no", "bf16", "fp16"):
             raise ValueError(f"mixed_precision must be auto, no, bf16 or fp16; got {self.mixed_precision!r}")
+        self._check_push()
         for name in ("learning_rate", "detail_learning_rate"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
@@ -147,6 +156,26 @@ class TrainArguments(DataArguments):
     def is_specialist(self) -> bool:
         """Whether a network to compare with is trained, in place of ours."""
         return self.network != _OURS
+
+    @property
+    def repository(self) -> str:
+        """What the adapter is called on the Hub."""
+        return self.hub_model_id or Path(self.output_dir).resolve().name
+
+    def _check_push(self) -> None:
+        if not self.push_to_hub:
+            if self.hub_model_id is not None or self.private:
+                raise ValueError("hub_model_id and private are for runs with push_to_hub")
+            return
+        if self.is_specialist or get_preset(self.preset).whole:
+            what = f"network {self.network!r}" if self.is_specialist else f"preset {self.preset!r}"
+            raise ValueError(f"push_to_hub publishes adapters, and {what} trains none")
+        try:
+            validate_repo_id(self.repository)
+        except HFValidationError as error:
+            raise ValueError(
+                f"{self.repository!r} cannot be a repository's name (give hub_model_id): {error}"
+            ) from error
 
     def _check_network(self) -> None:
         if self.network not in (_OURS, *SPECIALISTS):

@@ -24,6 +24,7 @@ from ..adapters import (
     unfreeze,
 )
 from ..data import TileDataset
+from ..hub import open_repository, push_adapter
 from ..inference.predictor import Predictor
 from ..metrics import score_set
 from ..metrics.temperature import fit_temperature, logit_counts
@@ -49,6 +50,7 @@ from .setup import (
 
 _CHECKPOINT = "checkpoint"
 _FREE_ON_RESUMING = {"resume", "output_dir", "num_workers", "num_threads", "log_with", "data_dir"}
+_FREE_ON_RESUMING |= {"push_to_hub", "hub_model_id", "private"}
 
 
 def train(args: TrainArguments, data: dict[str, Sequence[dict]] | None = None) -> dict:
@@ -64,6 +66,7 @@ def train(args: TrainArguments, data: dict[str, Sequence[dict]] | None = None) -
     Raises:
         DataError: the data cannot be used; the message lists every problem.
         ValueError: settings that cannot be met.
+        PushError: with push_to_hub, the Hub refused, or could not be reached; a trained adapter stays in its directory.
         OSError: the base cannot be loaded, or there is no checkpoint to resume from.
         FloatingPointError: the loss is not finite; the message names the images of the batch.
     """
@@ -71,6 +74,8 @@ def train(args: TrainArguments, data: dict[str, Sequence[dict]] | None = None) -
     accelerator = build_accelerator(args)
     set_seed(args.seed)
     run = Path(args.output_dir)
+    if args.push_to_hub and accelerator.is_main_process:
+        open_repository(args.repository, args.private)  # before the work, not after it, is the time to be refused
     if args.resume:
         _require_same_run(run, args, accelerator.num_processes)
     with accelerator.main_process_first():  # it unpacks or downloads, the others find it done
@@ -113,6 +118,8 @@ def train(args: TrainArguments, data: dict[str, Sequence[dict]] | None = None) -
     del trainer
     accelerator.free_memory()
     accelerator.end_training()
+    if args.push_to_hub and accelerator.is_main_process:
+        print(f"pushed to {push_adapter(run, args.repository, args.private)}")
     return metrics
 
 
