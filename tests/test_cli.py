@@ -123,7 +123,9 @@ def test_the_threshold_flag_wins_over_the_adapters(call, fails, make_adapter, tm
     adapter = make_adapter()[1]
     save(tmp_path / "a.png", np.zeros((50, 40, 3), np.uint8))
     for threshold, expected in (("0", 255), ("1", 0)):
-        call(cli.predict_main, "--adapter", adapter, "--images", "a.png", "--threshold", threshold)
+        call(
+            cli.predict_main, "--adapter", adapter, "--images", "a.png", "--threshold", threshold, "--overwrite", "True"
+        )
         assert np.unique(np.asarray(Image.open("predictions/a_mask.png"))).tolist() == [expected]
     message = fails(cli.predict_main, "--adapter", adapter, "--images", "a.png", "--threshold", "1.5")
     assert "threshold must be in [0, 1], got 1.5" in message
@@ -328,3 +330,33 @@ def test_describe_says_what_was_understood(call, folder, tmp_path, capsys):
     assert (tmp_path / "description" / "contact_sheet.png").exists()
     assert "train: 6 images" in capsys.readouterr().out
     assert json.loads((tmp_path / "description" / "description.json").read_text())
+
+
+@pytest.fixture
+def photos(call, tmp_path):
+    paths = [tmp_path / "photos" / name for name in ("a.png", "b.jpg", "c d.png")]
+    for path in paths:
+        save(path, np.zeros((50, 40, 3), np.uint8))
+    return paths
+
+
+def test_predictions_go_on_where_they_stopped(call, fails, make_adapter, photos, capsys):
+    words = ("--adapter", make_adapter()[1], "--images", "photos", "--centreline", "True")
+    call(cli.predict_main, *words)
+    first = {path: path.stat().st_mtime_ns for path in Path("predictions").glob("*_mask.png")}
+    removed = next(iter(first))
+    removed.unlink()
+    call(cli.predict_main, *words)
+    second = {path: path.stat().st_mtime_ns for path in first}
+    assert {path for path in first if second[path] != first[path]} == {removed}
+    assert json.loads(Path(f"{str(removed).removesuffix('_mask.png')}_centreline.json").read_text())["length"] >= 0
+    assert "threshold was None, is 0.2" in fails(cli.predict_main, *words, "--threshold", "0.2")
+    call(cli.predict_main, *words, "--threshold", "0.2", "--overwrite", "True")
+    assert all(path.stat().st_mtime_ns != second[path] for path in first)
+
+
+def test_one_bad_image_does_not_cost_the_others_their_masks(call, fails, make_adapter, photos):
+    Path("photos/broken.png").write_bytes(b"no picture")
+    message = fails(cli.predict_main, "--adapter", make_adapter()[1], "--images", "photos")
+    assert "1 images have no mask" in message and "broken.png" in message
+    assert mask_names("predictions") == {f"{path.stem}_mask.png" for path in photos}

@@ -15,7 +15,7 @@ from .adapters import (
 )
 from .data import Augmentation, DataError, TileDataset, load_segmentation_data
 from .hub import PushError, push_adapter
-from .inference import Prediction, Predictor
+from .inference import Centreline, Prediction, Predictor
 from .network import AdapterMismatchError, DetailBranch, SpatialAdapter, TopoSamConfig, TopoSamForSegmentation
 from .objective import Losses, TopoLoss, soft_skeletonize
 from .specialists import SPECIALISTS, Specialist, build_specialist, load_specialist
@@ -29,6 +29,7 @@ __all__ = [
     "AdapterMismatchError",
     "AdapterSettings",
     "Augmentation",
+    "Centreline",
     "DataError",
     "DetailBranch",
     "Losses",

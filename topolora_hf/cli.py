@@ -3,7 +3,7 @@
 import sys
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
@@ -24,13 +24,15 @@ from .metrics import score_images, summarise, write_per_image_csv
 from .network import EMBEDDED, AdapterMismatchError, TopoSamForSegmentation, full_base_name
 from .specialists import is_specialist, load_specialist
 from .training import PretrainArguments, TrainArguments, pretrain, score_rows, train
-from .training.run_directory import write_json
+from .training.arguments import changed_settings
+from .training.run_directory import read_json, write_json
 
 _ADAPTER_HELP = "an adapter's directory or its Hub id; or the directory of a specialist or of a whole base, or tiny"
 _SCALE_HELP = (
     "how much images are enlarged first, where theirs is another scale than the training images'; by default not, but "
     "retinal photographs so that their disc is as large as those were"
 )
+PREDICT_SETTINGS = "predict_args.json"
 _NO_VALUE = ("", "~", "null")  # how a settings file says that the default stands
 
 
@@ -51,6 +53,10 @@ class PredictArguments:
     )
     probability: bool = field(default=False, metadata={"help": "write the probability map too, as a 16-bit PNG"})
     overlay: bool = field(default=True, metadata={"help": "write a picture of the mask over the image"})
+    centreline: bool = field(
+        default=False, metadata={"help": "write the skeleton, and its length, branch points and mean width"}
+    )
+    overwrite: bool = field(default=False, metadata={"help": "do again what is done, or was done with other settings"})
 
 
 @dataclass(kw_only=True)
@@ -96,22 +102,65 @@ def push(args: PushArguments) -> str:
 
 
 def predict(args: PredictArguments) -> list[Path]:
-    """Writes `NAME_mask.png` (and `NAME_overlay.png`, `NAME_probability.png`) for every image; returns the masks."""
+    """Writes `NAME_mask.png`, and what else is asked for, for every image; returns the masks.
+
+    An image is done when its mask, which is written last, is there and not older than the image: the same command goes on
+    where it stopped. Under `accelerate launch` the processes share the images.
+
+    Raises:
+        DataError: some images could not be read; every other has its mask then.
+        ValueError: the folder holds masks that were made with other settings.
+    """
     files = find_images(args.images)
+    output, state = Path(args.output_dir), PartialState()
+    work = [(file, output / f"{name}_mask.png") for file, name in zip(files, _output_names(files), strict=True)]
     predictor = _predictor(args)
-    output = Path(args.output_dir)
+    with state.main_process_first():
+        if state.is_main_process:
+            _begin_predictions(args, output, [mask for _, mask in work])
+    waiting = [one for one in work if not _is_up_to_date(*one)]
+    unreadable = []
+    for file, mask in tqdm(waiting[state.process_index :: state.num_processes], desc="predicting", disable=None):
+        try:
+            _predict_one(predictor, file, mask, args)
+        except DataError as error:
+            unreadable.append(str(error))
+    print(f"{len(work) - len(waiting)} of {len(work)} masks were in {output} already, {len(waiting)} were to be made")
+    if unreadable:
+        raise DataError(f"{len(unreadable)} images have no mask:\n" + "\n".join(unreadable))
+    return [mask for _, mask in work]
+
+
+def _begin_predictions(args: PredictArguments, output: Path, masks: list[Path]) -> None:
+    """Notes the settings of a folder's masks, or checks that they are the same."""
+    free = {"images", "output_dir", "overwrite"}
     output.mkdir(parents=True, exist_ok=True)
-    written = []
-    for file, name in zip(tqdm(files, desc="predicting"), _output_names(files), strict=True):
-        prediction = predictor(file)
-        written.append(output / f"{name}_mask.png")
-        prediction.save_mask(written[-1])
-        if args.probability:
-            prediction.save_probability(output / f"{name}_probability.png")
-        if args.overlay:
-            prediction.overlay().save(output / f"{name}_overlay.png")
-    print(f"{len(written)} masks in {output}")
-    return written
+    settings = output / PREDICT_SETTINGS
+    if args.overwrite:
+        for mask in masks:
+            mask.unlink(missing_ok=True)
+    elif settings.exists() and (changed := changed_settings(read_json(settings), args, free)):
+        raise ValueError(
+            f"{output} holds masks made with other settings ({'; '.join(changed)}): choose another output_dir, or "
+            "overwrite them with --overwrite True"
+        )
+    write_json(settings, {name: value for name, value in asdict(args).items() if name not in free})
+
+
+def _is_up_to_date(file: Path, mask: Path) -> bool:
+    return mask.exists() and mask.stat().st_mtime >= file.stat().st_mtime
+
+
+def _predict_one(predictor: Predictor, file: Path, mask: Path, args: PredictArguments) -> None:
+    prediction = predictor(file)
+    stem = mask.with_name(mask.name.removesuffix("_mask.png"))
+    if args.probability:
+        prediction.save_probability(f"{stem}_probability.png")
+    if args.overlay:
+        prediction.save_overlay(f"{stem}_overlay.png")
+    if args.centreline:
+        prediction.centreline.save(f"{stem}_centreline.json")
+    prediction.save_mask(mask)
 
 
 def score(args: ScoreArguments) -> dict:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from monai.inferers import sliding_window_inference
 from PIL import Image
 from torch import nn
 
@@ -285,3 +286,32 @@ def test_find_images_takes_files_folders_and_globs_each_image_once(tmp_path):
     for nothing in ("absent.png", "*.bmp", "folder.png"):
         with pytest.raises(DataError, match=f"no images at .*{nothing.replace('*', '.')}"):
             names(nothing)
+
+
+def test_tiles_are_blended_as_monai_blends_them_but_for_the_floor_of_its_weights(adapter):
+    image = photograph(150, 211)
+    predictor = Predictor(adapter, tile_batch=3)
+    tile = predictor.settings.tile_size
+    expected = sliding_window_inference(
+        predictor._pixel_values(image), (tile, tile), 4, predictor._tile_probability, overlap=0.5, mode="gaussian"
+    )
+    differences = np.abs(predictor.probability(image) - expected[0, 0].numpy())
+    inside = differences[tile // 4 : -tile // 4, tile // 4 : -tile // 4]
+    assert inside.max() < 5e-3 and np.median(inside) < 1e-4
+
+
+def test_no_seams_where_tiles_meet():
+    settings = AdapterSettings(base="none", tile_size=64)
+    predictor = Predictor(OneValueATile(), settings)
+    probability = predictor.probability(photograph(64 * 5, 64 * 5))
+    jumps = np.abs(np.diff(probability, axis=1)).max(axis=0)
+    borders = np.arange(32, 64 * 5 - 1, 32) - 1
+    assert 0 < jumps.max() and jumps[borders].max() <= np.delete(jumps, borders).max()
+
+
+class OneValueATile(torch.nn.Module):
+    """Neighbouring tiles disagree on all that they share: every jump is the blending's."""
+
+    def forward(self, pixel_values):
+        logits = 20 * pixel_values.mean(dim=(1, 2, 3), keepdim=True)
+        return SimpleNamespace(logits=logits.expand(-1, 1, *pixel_values.shape[-2:]))

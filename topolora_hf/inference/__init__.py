@@ -1,6 +1,16 @@
 """From images to masks and pictures."""
 
+from .centreline import Centreline
 from .pictures import error_overlay, overlay, save_curves, save_samples
 from .predictor import Prediction, Predictor, find_images
 
-__all__ = ["Prediction", "Predictor", "error_overlay", "find_images", "overlay", "save_curves", "save_samples"]
+__all__ = [
+    "Centreline",
+    "Prediction",
+    "Predictor",
+    "error_overlay",
+    "find_images",
+    "overlay",
+    "save_curves",
+    "save_samples",
+]

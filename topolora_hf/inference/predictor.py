@@ -1,26 +1,31 @@
 """From an image of any size to a probability map of the same size."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from glob import glob
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from monai.inferers import sliding_window_inference
 from PIL import Image
 from torch import nn
+from tqdm import tqdm
 
 from ..adapters import AdapterSettings
 from ..data import IMAGE_SUFFIXES, DataError, IntensityScaling, decode_image, normalise
 from ..data.field_of_view import disc_diameter, estimate_field_of_view
 from ..metrics.temperature import apply_temperature
 from ..network.tile_scaling import resize_antialiased
+from .centreline import Centreline
 from .pictures import overlay
 
 # Within a tenth the scales that training varied over suffice.
 _LEAST_CHANGE_OF_SCALE = 1.1
+# A bar is shown from this many tiles on, in a terminal.
+_LONG_WORK = 100
 # Each undoes itself, and doubles the number of mirrorings.
 _FLIPS = (lambda tiles: tiles.flip(-1), lambda tiles: tiles.flip(-2))
 
@@ -44,23 +49,32 @@ class Prediction:
         """bool (H, W)."""
         return self.probability >= self.threshold
 
-    def overlay(self) -> Image.Image:
-        """The mask drawn over the image."""
-        return overlay(self.image, self.mask)
+    @cached_property
+    def centreline(self) -> Centreline:
+        """The mask's skeleton, measured: for thin structures."""
+        return Centreline.of_mask(self.mask)
+
+    def overlay(self, centreline: bool = False) -> Image.Image:
+        """The mask drawn over the image; or, for thin structures, its centreline."""
+        return overlay(self.image, self.centreline.skeleton if centreline else self.mask)
 
     def save_mask(self, path: str | Path) -> None:
         """An 8-bit PNG, 0 and 255, of the image's own size."""
-        Image.fromarray(self.mask.astype(np.uint8) * 255).save(path, format="PNG")
+        _save_whole(Image.fromarray(self.mask.astype(np.uint8) * 255), path)
 
     def save_probability(self, path: str | Path) -> None:
         """A 16-bit grey PNG, 0 to 65535 for 0 to 1."""
-        Image.fromarray((self.probability * 65535).round().astype(np.uint16)).save(path, format="PNG")
+        _save_whole(Image.fromarray((self.probability * 65535).round().astype(np.uint16)), path)
+
+    def save_overlay(self, path: str | Path, centreline: bool = False) -> None:
+        """The overlay as a PNG."""
+        _save_whole(self.overlay(centreline), path)
 
 
 class Predictor:
     """Segments images of any size, at the scale that the network was trained at.
 
-    View `"tiles"`: overlapping tiles at the image's own resolution, blended with Gaussian weights (MONAI). View
+    View `"tiles"`: overlapping tiles at the image's own resolution, blended with Gaussian weights. View
     `"whole"`: the image resized to one tile, the logits resized back. The settings' temperature scales what comes out
     of it all, so that it is the probability that is given which is calibrated, and the mask at threshold 0.5 is the
     same at every temperature.
@@ -138,23 +152,64 @@ class Predictor:
     @torch.inference_mode()
     def probability(self, image: np.ndarray) -> np.ndarray:
         """uint8 (H, W, 3) -> float32 (H, W), the probability of foreground."""
-        pixel_values = normalise(image, self.settings.image_mean, self.settings.image_std)[None].to(self.device)
-        size, tile = pixel_values.shape[-2:], self.settings.tile_size
+        size, tile = image.shape[:2], self.settings.tile_size
         if self.settings.view == "whole":
-            resized = F.interpolate(pixel_values, (tile, tile), mode="bilinear", align_corners=False, antialias=True)
-            probability = self._tile_probability(resized, size)
-        else:
-            scale = self.scale_of(image)
-            probability = sliding_window_inference(
-                resize_antialiased(pixel_values, [max(1, round(side * scale)) for side in size]),
-                roi_size=(tile, tile),
-                sw_batch_size=self.tile_batch,
-                predictor=self._tile_probability,
-                overlap=self.overlap,
-                mode="gaussian",
+            resized = F.interpolate(
+                self._pixel_values(image), (tile, tile), mode="bilinear", align_corners=False, antialias=True
             )
-            probability = resize_antialiased(probability, size)
-        return apply_temperature(probability[0, 0].clamp(0, 1).cpu().numpy(), self.settings.temperature)
+            probability = self._tile_probability(resized, size)[0, 0].cpu()
+        else:
+            probability = self._in_tiles(image, self.scale_of(image))
+        return apply_temperature(probability.clamp_(0, 1).numpy(), self.settings.temperature)
+
+    def _pixel_values(self, image: np.ndarray) -> torch.Tensor:
+        return normalise(image, self.settings.image_mean, self.settings.image_std)[None].to(self.device)
+
+    def _in_tiles(self, image: np.ndarray, scale: float) -> torch.Tensor:
+        """uint8 (H, W, 3) -> float32 (H, W) on the CPU.
+
+        At its own scale an image stays 8 bits: a tile becomes numbers for the network when its turn comes.
+        """
+        size, tile = image.shape[:2], self.settings.tile_size
+        scaled = [max(1, round(side * scale)) for side in size]
+        if tuple(scaled) == size and min(size) >= tile:
+            return self._blend(size, lambda y, x: self._pixel_values(image[y : y + tile, x : x + tile]))
+        pixel_values = resize_antialiased(self._pixel_values(image), scaled)
+        missing = [max(0, tile - side) for side in scaled]
+        top, left = (side // 2 for side in missing)
+        padded = F.pad(pixel_values, (left, missing[1] - left, top, missing[0] - top))
+        blended = self._blend(padded.shape[-2:], lambda y, x: padded[..., y : y + tile, x : x + tile])
+        blended = blended[top : top + scaled[0], left : left + scaled[1]]
+        return resize_antialiased(blended[None, None], size)[0, 0]
+
+    def _blend(self, size: Sequence[int], tile_at: Callable[[int, int], torch.Tensor]) -> torch.Tensor:
+        """Overlapping tiles' probabilities, averaged with Gaussian weights.
+
+        As MONAI's `sliding_window_inference`, but for the floor that it gives the weights: where all weights of a place
+        are below it, at the image's edges, tiles would count alike, and their borders show.
+        Row of tiles by row of tiles: beside the result it holds one band as high as a tile, whatever the image's size.
+        """
+        tile = self.settings.tile_size
+        rows, columns = (_starts(side, tile, self.overlap) for side in size)
+        from_centre = torch.arange(tile, device=self.device) - (tile - 1) / 2
+        falling = torch.exp(-0.5 * (from_centre / (0.125 * tile)).square())
+        weight = falling[:, None] * falling
+        result = torch.empty(*size)
+        band, weights = (torch.zeros(tile, size[1], device=self.device) for _ in range(2))
+        hidden = None if len(rows) * len(columns) >= _LONG_WORK else True  # None: where there is no terminal
+        with tqdm(total=len(rows) * len(columns), desc="tiles", leave=False, disable=hidden) as bar:
+            for y, following in zip(rows, [*rows[1:], size[0]], strict=True):
+                for first in range(0, len(columns), self.tile_batch):
+                    batch = columns[first : first + self.tile_batch]
+                    probabilities = self._tile_probability(torch.cat([tile_at(y, x) for x in batch]))
+                    for x, probability in zip(batch, probabilities[:, 0], strict=True):
+                        band[:, x : x + tile] += weight * probability
+                        weights[:, x : x + tile] += weight
+                    bar.update(len(batch))
+                done = following - y
+                result[y:following] = (band[:done] / weights[:done]).cpu()
+                band, weights = (F.pad(held[done:], (0, 0, 0, done)) for held in (band, weights))
+        return result
 
     def scale_of(self, image: np.ndarray) -> float:
         """How much an image (uint8 (H, W, 3)) is enlarged before it is cut into tiles."""
@@ -188,6 +243,24 @@ class Predictor:
 
 def _mean_with_flipped(predict: Callable, flip: Callable) -> Callable:
     return lambda tiles: (predict(tiles) + flip(predict(flip(tiles)))) / 2
+
+
+def _starts(side: int, tile: int, overlap: float) -> list[int]:
+    """Where tiles begin along a side, the last at its end.
+
+    >>> _starts(600, 256, 0.5)
+    [0, 128, 256, 344]
+    """
+    step = max(1, int(tile * (1 - overlap)))
+    return [min(start, side - tile) for start in range(0, side - tile + step, step)]
+
+
+def _save_whole(picture: Image.Image, path: str | Path) -> None:
+    """A PNG under a temporary name first: whoever finds the file finds all of it."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.tmp")
+    picture.save(temporary, format="PNG")
+    os.replace(temporary, path)
 
 
 def find_images(patterns: Sequence[str | Path]) -> list[Path]:

@@ -186,18 +186,18 @@ class TrainArguments(DataArguments):
             raise ValueError(f"network {self.network!r} is trained whole and from scratch: it has no use for {values}")
 
 
-def changed_settings(before: Mapping, args: DataArguments, free: Collection[str] = ()) -> list[str]:
+def changed_settings(before: Mapping, args, free: Collection[str] = ()) -> list[str]:
     """What differs between settings as a file holds them and settings now, in words.
 
     Args:
         before: by name; a setting that the file could not know yet had what is now its default.
-        args: now.
+        args: now, a dataclass.
         free: names that may differ.
     """
     before = {item.name: item.default for item in fields(args)} | dict(before)
     now = json.loads(json.dumps(asdict(args)))
     return [
-        f"{name} was {before[name]!r}, is {value!r}"
+        f"{name} was {before.get(name)!r}, is {value!r}"
         for name, value in now.items()
-        if name not in free and before[name] != value
+        if name not in free and before.get(name) != value
     ]
