@@ -1,4 +1,5 @@
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -350,9 +351,14 @@ def test_predictions_go_on_where_they_stopped(call, fails, make_adapter, photos,
     second = {path: path.stat().st_mtime_ns for path in first}
     assert {path for path in first if second[path] != first[path]} == {removed}
     assert json.loads(Path(f"{str(removed).removesuffix('_mask.png')}_centreline.json").read_text())["length"] >= 0
+    later = max(second.values()) / 1e9 + 60  # as if it had been trained again
+    os.utime(Path(words[1]) / "adapter_config.json", (later, later))
+    call(cli.predict_main, *words)
+    third = {path: path.stat().st_mtime_ns for path in first}
+    assert all(third[path] != second[path] for path in first)
     assert "threshold was None, is 0.2" in fails(cli.predict_main, *words, "--threshold", "0.2")
     call(cli.predict_main, *words, "--threshold", "0.2", "--overwrite", "True")
-    assert all(path.stat().st_mtime_ns != second[path] for path in first)
+    assert all(path.stat().st_mtime_ns != third[path] for path in first)
 
 
 def test_one_bad_image_does_not_cost_the_others_their_masks(call, fails, make_adapter, photos):

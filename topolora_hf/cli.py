@@ -104,8 +104,8 @@ def push(args: PushArguments) -> str:
 def predict(args: PredictArguments) -> list[Path]:
     """Writes `NAME_mask.png`, and what else is asked for, for every image; returns the masks.
 
-    An image is done when its mask, which is written last, is there and not older than the image: the same command goes on
-    where it stopped. Under `accelerate launch` the processes share the images.
+    An image is done when its mask, which is written last, is there and not older than the image or the adapter: the
+    same command goes on where it stopped. Under `accelerate launch` the processes share the images.
 
     Raises:
         DataError: some images could not be read; every other has its mask then.
@@ -118,7 +118,9 @@ def predict(args: PredictArguments) -> list[Path]:
     with state.main_process_first():
         if state.is_main_process:
             _begin_predictions(args, output, [mask for _, mask in work])
-    waiting = [one for one in work if not _is_up_to_date(*one)]
+    network = Path(args.adapter)
+    trained = max((file.stat().st_mtime for file in network.iterdir()), default=0.0) if network.is_dir() else 0.0
+    waiting = [(file, mask) for file, mask in work if not _is_up_to_date(mask, max(trained, file.stat().st_mtime))]
     unreadable = []
     for file, mask in tqdm(waiting[state.process_index :: state.num_processes], desc="predicting", disable=None):
         try:
@@ -147,8 +149,8 @@ def _begin_predictions(args: PredictArguments, output: Path, masks: list[Path]) 
     write_json(settings, {name: value for name, value in asdict(args).items() if name not in free})
 
 
-def _is_up_to_date(file: Path, mask: Path) -> bool:
-    return mask.exists() and mask.stat().st_mtime >= file.stat().st_mtime
+def _is_up_to_date(mask: Path, since: float) -> bool:
+    return mask.exists() and mask.stat().st_mtime >= since
 
 
 def _predict_one(predictor: Predictor, file: Path, mask: Path, args: PredictArguments) -> None:
