@@ -9,10 +9,12 @@ from .adapters import (
     create_adapter,
     format_parameter_table,
     load_adapter,
+    merge_adapter,
     parameter_table,
     preset_network_settings,
     save_adapter,
 )
+from .convert import OnnxNetwork, convert_seglab_checkpoint, export_onnx
 from .data import Augmentation, DataError, TileDataset, load_segmentation_data
 from .hub import PushError, push_adapter
 from .inference import Centreline, Prediction, Predictor
@@ -33,6 +35,7 @@ __all__ = [
     "DataError",
     "DetailBranch",
     "Losses",
+    "OnnxNetwork",
     "Prediction",
     "Predictor",
     "PretrainArguments",
@@ -45,11 +48,14 @@ __all__ = [
     "TopoSamForSegmentation",
     "TrainArguments",
     "build_specialist",
+    "convert_seglab_checkpoint",
     "create_adapter",
+    "export_onnx",
     "format_parameter_table",
     "load_adapter",
     "load_segmentation_data",
     "load_specialist",
+    "merge_adapter",
     "parameter_table",
     "preset_network_settings",
     "pretrain",

@@ -1,5 +1,6 @@
 """Adapters: from a preset to a PEFT model, and back from a directory or the Hub."""
 
+import copy
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -287,21 +288,61 @@ def load_adapter(
         AdapterMismatchError: its tensors do not fit the base; the message names each.
     """
     settings = AdapterSettings.from_pretrained(name_or_path, **hub_options)
-    _check_tensor_names(name_or_path, **hub_options)
-    # All of the adapter's files lie together now, whether they came from a directory or from the Hub.
-    directory = str(Path(_find_file(name_or_path, CONFIG_NAME, **hub_options)).parent)
+    directory = _complete_directory(name_or_path, **hub_options)
     if isinstance(base, nn.Module):
         network = base
         if not isinstance(network, TopoSamForSegmentation):
             raise AdapterMismatchError(f"the base must be a TopoSamForSegmentation, got a {type(network).__name__}")
     else:
         network = TopoSamForSegmentation.from_pretrained(base or settings.base, **settings.network_settings())
-    try:
-        model = PeftModel.from_pretrained(network, directory, adapter_name=adapter_name, is_trainable=is_trainable)
-    except KeyError as error:  # how PEFT says that a tensor of a whole trained part is not in the file
-        raise AdapterMismatchError(f"the adapter does not fit this base: missing {error.args[0]}") from error
-    model.adapter_settings = settings
+    model = AdaptedNetwork.from_pretrained(network, directory, adapter_name=adapter_name, is_trainable=is_trainable)
     return model.train(is_trainable)
+
+
+class AdaptedNetwork(PeftModel):
+    """A `PeftModel` that knows the settings of each of its adapters: what `load_adapter` returns.
+
+    Example:
+        model = load_adapter("someone/drive-vessels", adapter_name="vessels")
+        model.load_adapter("someone/polyps", adapter_name="polyps")  # on the same base
+        model.set_adapter("polyps")  # model.adapter_settings, too, are those of the polyps from here on
+    """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._settings_by_name: dict[str, AdapterSettings] = {}
+
+    @property
+    def adapter_settings(self) -> AdapterSettings | None:
+        """Those of the active adapter; None when it was not loaded but added."""
+        return self._settings_by_name.get(self.active_adapter)
+
+    def load_adapter(self, model_id: str | Path, adapter_name: str, is_trainable: bool = False, **kwargs):
+        """PEFT's, with the settings and with the errors of `topolora_hf.load_adapter`."""
+        hub_options = {name: kwargs.pop(name) for name in ("revision", "token", "cache_dir") if name in kwargs}
+        settings = AdapterSettings.from_pretrained(model_id, **hub_options)
+        directory = _complete_directory(model_id, **hub_options)
+        try:
+            result = super().load_adapter(directory, adapter_name, is_trainable=is_trainable, **kwargs)
+        except KeyError as error:  # how PEFT says that a tensor of a whole trained part is not in the file
+            raise AdapterMismatchError(f"the adapter does not fit this base: missing {error.args[0]}") from error
+        self._settings_by_name[adapter_name] = settings
+        return result
+
+
+def merge_adapter(model: PeftModel) -> TopoSamForSegmentation:
+    """The base with the active adapter folded in: a plain network without a trace of PEFT. The model stays as it is.
+
+    Returns:
+        A network in evaluation mode. It carries the adapter's settings as `adapter_settings`, and `save_pretrained`
+        writes them too.
+    """
+    network = copy.deepcopy(model).merge_and_unload().eval()
+    network.update_config()
+    settings = getattr(model, "adapter_settings", None)
+    if settings is not None:
+        network.adapter_settings = replace(settings, base=public_base_name(settings.base))
+    return network
 
 
 def public_base_name(name_or_path: str) -> str:
@@ -377,6 +418,12 @@ def _check_tensor_names(name_or_path: str | Path, **hub_options) -> None:
         raise AdapterMismatchError(f"{file} cannot be read as safetensors: {error}") from error
     if foreign:
         raise AdapterMismatchError(f"{file} holds tensors that no adapter has: {', '.join(foreign)}")
+
+
+def _complete_directory(name_or_path: str | Path, **hub_options) -> str:
+    """Where all of an adapter's files lie together, whether they came from a directory or from the Hub."""
+    _check_tensor_names(name_or_path, **hub_options)
+    return str(Path(_find_file(name_or_path, CONFIG_NAME, **hub_options)).parent)
 
 
 def _find_file(name_or_path: str | Path, name: str, **hub_options) -> str:

@@ -172,7 +172,7 @@ for name, options in (
     assert "someone/else holds no topolora_config.json" in foreign
     assert "adapter_model.safetensors of the Hub repository someone/half did not arrive whole" in half
     hub.truncate.clear()
-    assert succeed(fresh_process(LOGITS + 'print(type(load_adapter("someone/hidden")).__name__)')) == ["PeftModel"]
+    assert succeed(fresh_process(LOGITS + 'print(type(load_adapter("someone/hidden")).__name__)')) == ["AdaptedNetwork"]
 
 
 def test_a_failed_push_loses_nothing_and_says_what_to_do(hub, make_adapter, fresh_process, tmp_path):

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers import SamModel, initialization
+from transformers import SamConfig, SamModel, initialization
 from transformers.modeling_outputs import SemanticSegmenterOutput
 from transformers.models.sam.modeling_sam import SamPreTrainedModel
 
@@ -14,6 +14,7 @@ from .configuration import TopoSamConfig
 from .detail_branch import ChannelNorm, DetailBranch, SamFeatures, resize_bilinear
 from .encoder import count_frozen_layers, run_layers
 from .guards import check_adapter_keys, check_loaded_adapter
+from .meta_checkpoint import read_meta_checkpoint
 from .spatial_adapter import SpatialAdapter, ZeroConv2d
 from .tile_scaling import TileScaling
 from .tiny import EMBEDDED, build_tiny
@@ -211,8 +212,9 @@ class TopoSamForSegmentation(SamPreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs) -> "TopoSamForSegmentation":
-        """Reads a base: a Hub id or directory of stock SAM, a directory this class saved, or an embedded base
-        (`"topolora_hf/tiny"`, pretrained on synthetic images; `"topolora_hf/tiny-random"`).
+        """Reads a base: a Hub id or directory of stock SAM, a directory this class saved, Meta's own file
+        (`"sam_vit_b_01ec64.pth"`), or an embedded base (`"topolora_hf/tiny"`, pretrained on synthetic images;
+        `"topolora_hf/tiny-random"`).
 
         As with any transformers class, a directory of an adapter loads its base, in the form that the adapter needs,
         and then the adapter. `TopoSamConfig`'s fields are keyword arguments; `image_size` and `tile_size` win over what
@@ -224,6 +226,8 @@ class TopoSamForSegmentation(SamPreTrainedModel):
         kwargs.setdefault("dtype", torch.float32)
         if pretrained_model_name_or_path in EMBEDDED:
             return build_tiny(cls, pretrained_model_name_or_path, **kwargs)
+        if str(pretrained_model_name_or_path).endswith(".pth"):
+            return cls._from_meta_checkpoint(pretrained_model_name_or_path, **kwargs)
         settings = _settings_of_adapter(pretrained_model_name_or_path)
         if settings is not None:
             kwargs = {**settings.network_settings(), **kwargs}
@@ -233,12 +237,28 @@ class TopoSamForSegmentation(SamPreTrainedModel):
                 return network
         return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 
+    @classmethod
+    def _from_meta_checkpoint(cls, path: str | Path, **kwargs) -> "TopoSamForSegmentation":
+        sam_config, tensors = read_meta_checkpoint(path)
+        parts = {name: sam_config.to_dict()[name] for name in SamConfig.sub_configs}
+        config, kwargs = TopoSamConfig.from_dict(parts, return_unused_kwargs=True, **kwargs)
+        weights = {f"sam.{name}": tensor for name, tensor in tensors.items()}
+        network = super().from_pretrained(None, config=config, state_dict=weights, **kwargs)
+        network.name_or_path = network.config._name_or_path = str(path)
+        return network
+
     def save_pretrained(self, *args, **kwargs) -> None:
-        """Saves the whole network; the configuration takes the sizes that the network really runs with."""
+        """Saves the whole network; with `adapter_settings`, when an adapter was merged into it."""
+        self.update_config()
+        super().save_pretrained(*args, **kwargs)
+        if hasattr(self, "adapter_settings"):
+            self.adapter_settings.save(args[0] if args else kwargs["save_directory"])
+
+    def update_config(self) -> None:
+        """The configuration takes the sizes that the network really runs with: those of an adapter merged into it."""
         scaling = self.tile_scaling
         self.config.image_size, self.config.tile_size = scaling.image_size, scaling.tile_size
         self.config.use_sam = scaling.use_sam
-        super().save_pretrained(*args, **kwargs)
 
     def load_adapter(self, *args, adapter_name: str | None = None, **kwargs):
         """transformers' own adapter loading, made strict: what does not fit this base whole is an error."""

@@ -1,0 +1,13 @@
+"""From one form to another: what it becomes is told by what it is, and by the name of the output.
+
+python recipes/convert.py --source sam_vit_b_01ec64.pth --output bases/sam-vit-base   # Meta's file: a base
+python recipes/convert.py --source epoch=49.ckpt --output adapters/drive              # the authors' code: an adapter
+python recipes/convert.py --source runs/drive/adapter --output vessels                # an adapter, merged: a network
+python recipes/convert.py --source runs/drive/adapter --output vessels.onnx           # the same for onnxruntime
+"""
+
+from topolora_hf.cli import run_command
+from topolora_hf.convert import ConvertArguments, convert
+
+if __name__ == "__main__":
+    run_command(ConvertArguments, convert)

@@ -1,0 +1,67 @@
+"""`topolora convert`: from one form to another, by what the source is and how the target is called."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..adapters import AdapterSettings, load_adapter, merge_adapter
+from ..network import EMBEDDED, TopoSamForSegmentation, full_base_name
+from .onnx_export import export_onnx
+from .seglab import convert_seglab_checkpoint
+
+
+@dataclass
+class ConvertArguments:
+    """Read other forms of networks and adapters, and write them."""
+
+    source: str = field(
+        metadata={
+            "help": "Meta's sam_vit_*.pth; a Lightning .ckpt of the paper's authors' code; an adapter's directory or "
+            "Hub id; the directory of a whole base, or tiny"
+        }
+    )
+    output: str = field(
+        metadata={
+            "help": "NAME.onnx: a network for onnxruntime; else a directory: of a base (from .pth), an adapter (from "
+            ".ckpt), or a whole network with its adapter merged"
+        }
+    )
+    base: str | None = field(
+        default=None, metadata={"help": "of an adapter or a .ckpt, where it is not the one that it names"}
+    )
+
+
+def convert(args: ConvertArguments) -> Path:
+    """Writes the output; returns its path.
+
+    Raises:
+        ValueError: for a directory that is not empty, or a base for what has none.
+    """
+    output = Path(args.output)
+    if output.is_dir() and any(output.iterdir()):
+        raise ValueError(f"{output} is not empty")
+    if args.source.endswith(".ckpt"):
+        if output.suffix == ".onnx":
+            raise ValueError(f"{args.source} becomes an adapter's directory first, which then becomes {output}")
+        convert_seglab_checkpoint(args.source, output, base=args.base and full_base_name(args.base))
+    else:
+        network = _load_network(args)
+        if output.suffix == ".onnx":
+            export_onnx(network, output)
+        elif args.source.endswith(".pth"):
+            network.sam.save_pretrained(output)
+        else:
+            network.save_pretrained(output)
+    print(f"wrote {output}")
+    return output
+
+
+def _load_network(args: ConvertArguments) -> TopoSamForSegmentation:
+    """A base as it comes, or an adapter merged into its base."""
+    source = full_base_name(args.source)
+    is_base = source in EMBEDDED or source.endswith(".pth") or Path(source, "config.json").is_file()
+    if is_base and args.base is not None:
+        raise ValueError(f"{args.source} is a whole network, which has no base; got --base {args.base}")
+    if is_base:
+        return TopoSamForSegmentation.from_pretrained(source).eval()
+    base = full_base_name(args.base or AdapterSettings.from_pretrained(source).base)
+    return merge_adapter(load_adapter(source, base=base))
