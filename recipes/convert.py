@@ -6,8 +6,7 @@ python recipes/convert.py --source runs/drive/adapter --output vessels          
 python recipes/convert.py --source runs/drive/adapter --output vessels.onnx           # the same for onnxruntime
 """
 
-from topolora_hf.cli import run_command
-from topolora_hf.convert import ConvertArguments, convert
+from topolora_hf.cli import convert_main
 
 if __name__ == "__main__":
-    run_command(ConvertArguments, convert)
+    convert_main()

@@ -15,7 +15,8 @@ from torch.utils.data import ConcatDataset
 from tqdm import tqdm
 from transformers import HfArgumentParser
 
-from .adapters import AdapterSettings, load_adapter
+from .adapters import SETTINGS_FILE, AdapterSettings, load_adapter
+from .convert import ConvertArguments, convert
 from .data import DataArguments, DataError, SegmentationData
 from .data.describe import DescribeArguments, describe
 from .hub import push_adapter
@@ -262,7 +263,7 @@ def score_main() -> None:
 def main() -> None:
     """`topolora predict ...`, and likewise the other commands."""
     commands = {"predict": predict_main, "score": score_main, "describe": describe_main}
-    commands |= {"graders": graders_main, "push": push_main}
+    commands |= {"graders": graders_main, "push": push_main, "convert": convert_main}
     usage = f"usage: topolora {{{','.join(commands)}}} ... (each with --help)"
     if sys.argv[1:2] in (["-h"], ["--help"]):
         print(usage)
@@ -283,6 +284,11 @@ def run_command(arguments: type, job: Callable) -> None:
         job(args)
     except (AdapterMismatchError, FloatingPointError, OSError, ValueError) as error:
         sys.exit(f"error: {error}")
+
+
+def convert_main() -> None:
+    """`recipes/convert.py`."""
+    run_command(ConvertArguments, convert)
 
 
 def push_main() -> None:
@@ -337,7 +343,10 @@ def _load(adapter: str, base: str | None) -> nn.Module:
         raise ValueError(f"{adapter} is a whole network, which has no base; got --base {base}")
     if is_base:
         network = TopoSamForSegmentation.from_pretrained(full_base_name(adapter)).eval()
-        network.adapter_settings = AdapterSettings.of_network(network)
+        merged = Path(adapter, SETTINGS_FILE).is_file()  # an adapter's settings went with it
+        network.adapter_settings = (
+            AdapterSettings.from_pretrained(adapter) if merged else AdapterSettings.of_network(network)
+        )
         return network
     if is_specialist(adapter):
         return load_specialist(adapter)

@@ -3,6 +3,7 @@ import torch
 from peft import PeftModel
 
 from topolora_hf import AdapterSettings, Predictor, TopoSamForSegmentation, load_adapter, merge_adapter
+from topolora_hf.cli import _load
 from topolora_hf.convert import ConvertArguments, convert
 
 TILES = torch.randn(2, 3, 48, 48, generator=torch.Generator().manual_seed(0))
@@ -63,6 +64,15 @@ def test_what_peft_loaded_itself_is_merged_at_the_adapters_sizes(make_adapter, t
     merged = merge_adapter(PeftModel.from_pretrained(base, directory))
     assert (merged.config.image_size, merged.config.tile_size) == (64, 48)
     assert_same_logits(logits_of(merged), logits_of(model))
+
+
+def test_predict_runs_a_merged_directory_with_the_adapters_settings(make_adapter, tmp_path):
+    _, directory = make_adapter("paper")
+    settings = AdapterSettings.from_pretrained(directory)
+    settings.threshold = 0.3
+    settings.save(directory)
+    merge_adapter(load_adapter(directory)).save_pretrained(tmp_path / "merged")
+    assert _load(str(tmp_path / "merged"), None).adapter_settings == settings
 
 
 def test_the_command_merges_an_adapter(make_adapter, tmp_path):

@@ -33,7 +33,6 @@ def assert_parity(model, exported: OnnxNetwork, tile_size: int) -> None:
     ("preset", "sizes"),
     [
         ("topolora", {"image_size": 64, "tile_size": 48}),  # enlarged, windows filled up
-        ("paper", {"image_size": 64, "tile_size": 64}),
         ("seglab", {"image_size": 48, "tile_size": 80}),  # shrunk, antialiased
         ("detail_only", {}),
     ],
@@ -57,19 +56,19 @@ def test_an_adapter_on_a_stock_sam_gives_the_same_logits(make_adapter, stock_sam
     assert_parity(model, OnnxNetwork(output), 64)
 
 
-def test_a_base_is_exported_as_it_comes(tmp_path):
-    network = TopoSamForSegmentation.from_pretrained("topolora_hf/tiny", image_size=64, tile_size=64)
-    exported = OnnxNetwork(export_onnx(network, tmp_path / "tiny.onnx"))
+def test_a_base_is_exported_as_it_comes(stock_sam, tmp_path):
+    network = TopoSamForSegmentation.from_pretrained(stock_sam())
+    exported = OnnxNetwork(export_onnx(network, tmp_path / "base.onnx"))
     assert_parity(network, exported, 64)
     assert exported.adapter_settings == AdapterSettings.of_network(network)
 
 
-def test_the_predictor_takes_it_as_any_network(make_adapter, tmp_path):
-    _, directory = make_adapter("topolora")
+def test_the_predictor_takes_it_as_any_network(make_adapter, stock_sam, tmp_path):
+    _, directory = make_adapter("topolora", base=stock_sam())
     settings = AdapterSettings.from_pretrained(directory)
     settings.threshold, settings.temperature = 0.4, 1.3
     settings.save(directory)
-    model = load_adapter(directory)
+    model = load_adapter(directory, base=stock_sam())
     exported = OnnxNetwork(export_onnx(model, tmp_path / "network.onnx"))
     image = np.random.default_rng(0).integers(0, 256, (90, 130, 3), dtype=np.uint8)
     expected, prediction = Predictor(model)(image), Predictor(exported)(image)
@@ -77,9 +76,9 @@ def test_the_predictor_takes_it_as_any_network(make_adapter, tmp_path):
     np.testing.assert_allclose(prediction.probability, expected.probability, rtol=0, atol=1e-4)
 
 
-def test_the_file_is_a_valid_onnx_file_that_explains_itself(make_adapter, tmp_path):
-    _, directory = make_adapter("paper")
-    file = export_onnx(load_adapter(directory), tmp_path / "new" / "network.onnx")
+def test_the_file_is_a_valid_onnx_file_that_explains_itself(make_adapter, stock_sam, tmp_path):
+    _, directory = make_adapter("paper", base=stock_sam())
+    file = export_onnx(load_adapter(directory, base=stock_sam()), tmp_path / "new" / "network.onnx")
     onnx.checker.check_model(str(file), full_check=True)
     stored = onnx.load(file)
     (pixels,), (logits,) = stored.graph.input, stored.graph.output
