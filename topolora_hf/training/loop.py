@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object, set_seed
+from accelerate.utils import broadcast, gather_object, set_seed
 from peft import PeftModel
 from torch import nn
 from torch.utils.data import DataLoader
@@ -280,7 +280,13 @@ class Trainer:
         return fit_temperature(gather_object(counts))
 
     def _predictor(self, **changes) -> Predictor:
-        return Predictor(self.network, replace(self.settings, **changes), device=self.accelerator.device)
+        network = self.network
+        # The statistics of a normalisation are those of each process's own batches: all predict with the first one's.
+        broadcast(list(network.buffers()))
+        # Where the network is already: Accelerate may call it `cpu:0`, for which `.to` would copy all that is trained
+        # away from under the average of the weights.
+        device = next(network.parameters()).device
+        return Predictor(network, replace(self.settings, **changes), device=device)
 
     def _write_checkpoint(self) -> None:
         if not self.accelerator.is_main_process:
