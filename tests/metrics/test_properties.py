@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter
 from topolora_hf.metrics import MASK_METRICS, METRICS, PROBABILITY_METRICS, best_threshold, cldice, threshold_counts
 
 COUNTS = {"betti0_error", "betti1_error"}
-SYMMETRIC = {"dice", "iou", "cldice", "bfscore", *COUNTS}
+SYMMETRIC = {"dice", "iou", "cldice", "bfscore", "relaxed_f1", *COUNTS}
 # Thinning takes the pixels of a direction in turn and is not the same for every direction: see the test of clDice.
 INVARIANT = set(METRICS) - {"cldice"}
 TURNS = [lambda a: a[::-1], lambda a: a[:, ::-1], np.rot90, lambda a: np.rot90(a, 2), np.transpose]

@@ -16,8 +16,8 @@ from topolora_hf.metrics import (
     write_per_image_csv,
 )
 
-NAMES = ["dice", "iou", "precision", "recall", "cldice", "bfscore", "betti0_error", "betti1_error"]
-NAMES += ["auroc", "average_precision", "ece", "ece_foreground"]
+NAMES = ["dice", "iou", "precision", "recall", "cldice", "bfscore", "relaxed_precision", "relaxed_recall", "relaxed_f1"]
+NAMES += ["betti0_error", "betti1_error", "auroc", "average_precision", "ece", "ece_foreground"]
 TARGET = np.zeros((16, 16), np.uint8)
 TARGET[8, 2:14] = 1
 PROBABILITY = np.where(TARGET == 1, 0.7, 0.2).astype(np.float32)

@@ -20,6 +20,7 @@ _SCORES = {
     "precision": "precision",
     "recall": "recall",
     "bfscore": "boundary F",
+    "relaxed_f1": "F1 within 2 px",
     "ece": "ECE",
 }
 _CALIBRATION = {

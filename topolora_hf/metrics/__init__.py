@@ -7,6 +7,7 @@ from .calibration import Reliability, ece, ece_foreground, reliability
 from .intervals import bootstrap_intervals, summarise
 from .overlap import dice, iou, precision, recall
 from .ranking import auroc, average_precision
+from .relaxed import relaxed_f1, relaxed_precision, relaxed_recall
 from .report import (
     MASK_METRICS,
     METRICS,
@@ -33,6 +34,9 @@ _EVALUATE_MODULES = (
     "IoUMetric",
     "PrecisionMetric",
     "RecallMetric",
+    "RelaxedF1Metric",
+    "RelaxedPrecisionMetric",
+    "RelaxedRecallMetric",
 )
 
 __all__ = [
@@ -59,6 +63,9 @@ __all__ = [
     "logit_counts",
     "precision",
     "recall",
+    "relaxed_f1",
+    "relaxed_precision",
+    "relaxed_recall",
     "reliability",
     "score_image",
     "score_images",

@@ -38,15 +38,20 @@ def bfscore(
         >>> bfscore(off, line), bfscore(off, line, tolerance_px=0)
         (1.0, 0.0)
     """
-    if not tolerance_px >= 0:
-        raise ValueError(f"tolerance_px must be 0 or more, got {tolerance_px}")
+    check_tolerance(tolerance_px)
     prediction, target = masks_inside_field_of_view(prediction, target, valid_mask)
     if not prediction.any() or not target.any():
         return 0.0 if prediction.any() or target.any() else float("nan")
     predicted, true = _boundary(prediction), _boundary(target)
-    boundary_precision = float(_within(tolerance_px, true)[predicted].mean())
-    boundary_recall = float(_within(tolerance_px, predicted)[true].mean())
+    boundary_precision = float(within(tolerance_px, true)[predicted].mean())
+    boundary_recall = float(within(tolerance_px, predicted)[true].mean())
     return harmonic_mean(boundary_precision, boundary_recall)
+
+
+def check_tolerance(tolerance_px: float) -> None:
+    """ValueError when a distance is negative or NaN."""
+    if not tolerance_px >= 0:
+        raise ValueError(f"tolerance_px must be 0 or more, got {tolerance_px}")
 
 
 def _boundary(mask: np.ndarray) -> np.ndarray:
@@ -54,7 +59,7 @@ def _boundary(mask: np.ndarray) -> np.ndarray:
     return mask & ~(framed[:-2, 1:-1] & framed[2:, 1:-1] & framed[1:-1, :-2] & framed[1:-1, 2:])
 
 
-def _within(radius: float, mask: np.ndarray) -> np.ndarray:
+def within(radius: float, mask: np.ndarray) -> np.ndarray:
     """All pixels (H, W) at most `radius` away from a true one.
 
     A disc is a stack of row segments, and whether a segment holds a true pixel is one difference of running counts:

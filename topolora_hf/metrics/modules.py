@@ -15,6 +15,7 @@ from .calibration import ece, ece_foreground
 from .masks import as_mask, as_probability
 from .overlap import dice, iou, precision, recall
 from .ranking import auroc, average_precision
+from .relaxed import relaxed_f1, relaxed_precision, relaxed_recall
 from .report import MASK_METRICS, score_set
 from .topology import betti0_error, betti1_error, cldice
 
@@ -106,6 +107,9 @@ PrecisionMetric = _metric_class("PrecisionMetric", precision)
 RecallMetric = _metric_class("RecallMetric", recall)
 ClDiceMetric = _metric_class("ClDiceMetric", cldice, _CLDICE_CITATION)
 BFScoreMetric = _metric_class("BFScoreMetric", bfscore)
+RelaxedPrecisionMetric = _metric_class("RelaxedPrecisionMetric", relaxed_precision)
+RelaxedRecallMetric = _metric_class("RelaxedRecallMetric", relaxed_recall)
+RelaxedF1Metric = _metric_class("RelaxedF1Metric", relaxed_f1)
 Betti0ErrorMetric = _metric_class("Betti0ErrorMetric", betti0_error)
 Betti1ErrorMetric = _metric_class("Betti1ErrorMetric", betti1_error)
 AUROCMetric = _metric_class("AUROCMetric", auroc)

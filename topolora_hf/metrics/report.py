@@ -17,10 +17,16 @@ from .masks import as_probability_and_target, as_valid_mask
 from .overlap import dice, iou, precision, recall
 from .ranking import auroc, auroc_and_average_precision, average_precision
 from .ratios import ratio
+from .relaxed import relaxed_f1, relaxed_precision, relaxed_recall
 from .topology import betti0_error, betti1_error, cldice
 
 MASK_METRICS = {
-    metric.__name__: metric for metric in (dice, iou, precision, recall, cldice, bfscore, betti0_error, betti1_error)
+    metric.__name__: metric
+    for metric in (
+        *(dice, iou, precision, recall, cldice, bfscore),
+        *(relaxed_precision, relaxed_recall, relaxed_f1),
+        *(betti0_error, betti1_error),
+    )
 }
 PROBABILITY_METRICS = {metric.__name__: metric for metric in (auroc, average_precision, ece, ece_foreground)}
 METRICS = MASK_METRICS | PROBABILITY_METRICS
