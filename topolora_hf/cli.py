@@ -1,7 +1,6 @@
 """The command lines: of the recipes, and of the installed `topolora` command."""
 
 import sys
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
@@ -19,6 +18,7 @@ from .data import DataArguments, DataError, SegmentationData
 from .data.describe import DescribeArguments, describe
 from .hub import push_adapter
 from .inference import Predictor, find_images
+from .inference.files import output_names
 from .inference.loading import ADAPTER_HELP, DTYPE_HELP, autocast_dtype, load_network
 from .metrics import score_images, summarise, write_per_image_csv
 from .network import AdapterMismatchError
@@ -51,6 +51,9 @@ class PredictArguments:
     )
     dtype: str | None = field(default=None, metadata={"help": DTYPE_HELP})
     tile_batch: int = field(default=4, metadata={"help": "tiles that run at once; more need more memory"})
+    within_disc: bool = field(
+        default=True, metadata={"help": "mark nothing on the dark ground around a retinal photograph"}
+    )
     probability: bool = field(default=False, metadata={"help": "write the probability map too, as a 16-bit PNG"})
     overlay: bool = field(default=True, metadata={"help": "write a picture of the mask over the image"})
     centreline: bool = field(
@@ -115,7 +118,7 @@ def predict(args: PredictArguments) -> list[Path]:
     """
     files = find_images(args.images)
     output, state = Path(args.output_dir), PartialState()
-    work = [(file, output / f"{name}_mask.png") for file, name in zip(files, _output_names(files), strict=True)]
+    work = [(file, output / f"{name}_mask.png") for file, name in zip(files, output_names(files), strict=True)]
     predictor = _predictor(args)
     with state.main_process_first():
         if state.is_main_process:
@@ -336,13 +339,11 @@ def _predictor(args: PredictArguments | ScoreArguments) -> Predictor:
             raise ValueError(f"threshold must be in [0, 1], got {args.threshold}")
         model.adapter_settings.threshold = args.threshold
     dtype = autocast_dtype(args.dtype)
-    return Predictor(model, scale=args.scale, flips=args.test_time_flips, tile_batch=args.tile_batch, dtype=dtype)
-
-
-def _output_names(files: list[Path]) -> list[str]:
-    """Stems; where two are equal, whole names, and where those are too, an error: no result overwrites another."""
-    stems, names = Counter(file.stem for file in files), Counter(file.name for file in files)
-    twice = [name for name, count in names.items() if count > 1]
-    if twice:
-        raise DataError(f"several images of the same name would overwrite each other's masks: {', '.join(twice)}")
-    return [file.stem if stems[file.stem] == 1 else file.name for file in files]
+    return Predictor(
+        model,
+        scale=args.scale,
+        flips=args.test_time_flips,
+        tile_batch=args.tile_batch,
+        dtype=dtype,
+        within_disc=getattr(args, "within_disc", True),
+    )
