@@ -188,7 +188,7 @@ def test_a_file_that_is_not_whole_is_named_whether_the_line_or_the_file_is_cut(
     hub.cut = {"model.safetensors"}
     half, base = succeed(fresh_process(LOGITS + SAY_WHAT_IS_WRONG + 'say("someone/half")\nsay("someone/vessels")'))
     assert half.startswith("AdapterMismatchError") and "cannot be read as safetensors" in half
-    assert "the base someone/small-sam did not arrive whole, try again" in base
+    assert "the base someone/small-sam cannot be loaded (if it is on the Hub, try again)" in base
     hub.cut.clear()
     assert succeed(fresh_process(LOGITS + SAY_WHAT_IS_WRONG + 'say("someone/vessels")')) == [
         "someone/vessels was loaded"

@@ -102,8 +102,8 @@ class Predictor:
             images' (vessels twice as wide in pixels are no vessels to a network that never saw them).
         flips: whether each tile is seen as it is, mirrored left to right, top to bottom, and both, and the
             probabilities averaged, in four times the time; None: as the settings say.
-        within_disc: whether nothing on the dark ground around the disc of a retinal photograph, or on its rim, is foreground. Other
-            images have no such disc. `probability` gives what the network says, everywhere.
+        within_disc: whether the dark ground around the disc of a retinal photograph, and its rim, are never foreground.
+            Other images have no such disc. The method `probability` gives what the network says, everywhere.
 
     Raises:
         ValueError: when there are no settings, the overlap is not in [0, 1), the tile batch, the temperature or the
