@@ -294,7 +294,11 @@ def load_adapter(
         if not isinstance(network, TopoSamForSegmentation):
             raise AdapterMismatchError(f"the base must be a TopoSamForSegmentation, got a {type(network).__name__}")
     else:
-        network = TopoSamForSegmentation.from_pretrained(base or settings.base, **settings.network_settings())
+        base = base or settings.base
+        try:
+            network = TopoSamForSegmentation.from_pretrained(base, **settings.network_settings())
+        except OSError as error:  # transformers says the same of a line that went dead and of a name that is wrong
+            raise OSError(f"the base {base} cannot be loaded (if it is on the Hub, try again): {error}") from error
     model = AdaptedNetwork.from_pretrained(network, directory, adapter_name=adapter_name, is_trainable=is_trainable)
     return model.train(is_trainable)
 

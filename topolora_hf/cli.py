@@ -1,7 +1,6 @@
 """The command lines: of the recipes, and of the installed `topolora` command."""
 
 import sys
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
@@ -10,25 +9,23 @@ from pathlib import Path
 import yaml
 from accelerate import PartialState
 from datasets import Dataset
-from torch import nn
 from torch.utils.data import ConcatDataset
 from tqdm import tqdm
 from transformers import HfArgumentParser
 
-from .adapters import SETTINGS_FILE, AdapterSettings, load_adapter
 from .convert import ConvertArguments, convert
 from .data import DataArguments, DataError, SegmentationData
 from .data.describe import DescribeArguments, describe
 from .hub import push_adapter
 from .inference import Predictor, find_images
+from .inference.files import output_names
+from .inference.loading import ADAPTER_HELP, DTYPE_HELP, autocast_dtype, load_network
 from .metrics import score_images, summarise, write_per_image_csv
-from .network import EMBEDDED, AdapterMismatchError, TopoSamForSegmentation, full_base_name
-from .specialists import is_specialist, load_specialist
+from .network import AdapterMismatchError
 from .training import PretrainArguments, TrainArguments, pretrain, score_rows, train
 from .training.arguments import changed_settings
 from .training.run_directory import read_json, write_json
 
-_ADAPTER_HELP = "an adapter's directory or its Hub id; or the directory of a specialist or of a whole base, or tiny"
 _SCALE_HELP = (
     "how much images are enlarged first, where theirs is another scale than the training images'; by default not, but "
     "retinal photographs so that their disc is as large as those were"
@@ -41,7 +38,7 @@ _NO_VALUE = ("", "~", "null")  # how a settings file says that the default stand
 class PredictArguments:
     """Segment images with an adapter."""
 
-    adapter: str = field(metadata={"help": _ADAPTER_HELP})
+    adapter: str = field(metadata={"help": ADAPTER_HELP})
     images: list[str] = field(metadata={"help": "files, folders or globs of images of any size"})
     output_dir: str = field(default="predictions", metadata={"help": "where masks and overlays are written"})
     base: str | None = field(
@@ -51,6 +48,11 @@ class PredictArguments:
     scale: float | None = field(default=None, metadata={"help": _SCALE_HELP})
     test_time_flips: bool | None = field(
         default=None, metadata={"help": "average each tile's four mirrorings, or not: in place of the adapter's own"}
+    )
+    dtype: str | None = field(default=None, metadata={"help": DTYPE_HELP})
+    tile_batch: int = field(default=4, metadata={"help": "tiles that run at once; more need more memory"})
+    within_disc: bool = field(
+        default=True, metadata={"help": "mark nothing on the dark ground around a retinal photograph"}
     )
     probability: bool = field(default=False, metadata={"help": "write the probability map too, as a 16-bit PNG"})
     overlay: bool = field(default=True, metadata={"help": "write a picture of the mask over the image"})
@@ -64,7 +66,7 @@ class PredictArguments:
 class ScoreArguments(DataArguments):
     """Score an adapter on a data set; the data's settings are those of its training run."""
 
-    adapter: str = field(metadata={"help": _ADAPTER_HELP})
+    adapter: str = field(metadata={"help": ADAPTER_HELP})
     part: str = field(default="test", metadata={"help": "what is scored: train, validation, test, or all of them"})
     output_dir: str = field(default="scores", metadata={"help": "where metrics.json and per_image.csv are written"})
     base: str | None = field(
@@ -75,6 +77,8 @@ class ScoreArguments(DataArguments):
     test_time_flips: bool | None = field(
         default=None, metadata={"help": "average each tile's four mirrorings, or not: in place of the adapter's own"}
     )
+    dtype: str | None = field(default=None, metadata={"help": DTYPE_HELP})
+    tile_batch: int = field(default=4, metadata={"help": "tiles that run at once; more need more memory"})
 
 
 @dataclass(kw_only=True)
@@ -114,7 +118,7 @@ def predict(args: PredictArguments) -> list[Path]:
     """
     files = find_images(args.images)
     output, state = Path(args.output_dir), PartialState()
-    work = [(file, output / f"{name}_mask.png") for file, name in zip(files, _output_names(files), strict=True)]
+    work = [(file, output / f"{name}_mask.png") for file, name in zip(files, output_names(files), strict=True)]
     predictor = _predictor(args)
     with state.main_process_first():
         if state.is_main_process:
@@ -136,7 +140,7 @@ def predict(args: PredictArguments) -> list[Path]:
 
 def _begin_predictions(args: PredictArguments, output: Path, masks: list[Path]) -> None:
     """Notes the settings of a folder's masks, or checks that they are the same."""
-    free = {"images", "output_dir", "overwrite"}
+    free = {"images", "output_dir", "overwrite", "tile_batch"}
     output.mkdir(parents=True, exist_ok=True)
     settings = output / PREDICT_SETTINGS
     if args.overwrite:
@@ -183,6 +187,7 @@ def score(args: ScoreArguments) -> dict:
         "temperature": predictor.settings.temperature,
         "test_time_flips": predictor.flips,
         "scale": args.scale,
+        "dtype": args.dtype or "float32",
         **scores.summary(),
     }
     scores.save(output, predictor.settings.threshold)
@@ -328,40 +333,17 @@ def _expand_settings_file(flags: list[str]) -> list[str]:
 
 
 def _predictor(args: PredictArguments | ScoreArguments) -> Predictor:
-    model = _load(args.adapter, args.base)
+    model = load_network(args.adapter, args.base)
     if args.threshold is not None:
         if not 0 <= args.threshold <= 1:
             raise ValueError(f"threshold must be in [0, 1], got {args.threshold}")
         model.adapter_settings.threshold = args.threshold
-    return Predictor(model, scale=args.scale, flips=args.test_time_flips)
-
-
-def _load(adapter: str, base: str | None) -> nn.Module:
-    """An adapter on its base or on the one given, a base as it comes, or a specialist; with `adapter_settings`."""
-    is_base = full_base_name(adapter) in EMBEDDED or Path(adapter, "config.json").is_file()
-    if base is not None and (is_base or is_specialist(adapter)):
-        raise ValueError(f"{adapter} is a whole network, which has no base; got --base {base}")
-    if is_base:
-        network = TopoSamForSegmentation.from_pretrained(full_base_name(adapter)).eval()
-        merged = Path(adapter, SETTINGS_FILE).is_file()  # an adapter's settings went with it
-        network.adapter_settings = (
-            AdapterSettings.from_pretrained(adapter) if merged else AdapterSettings.of_network(network)
-        )
-        return network
-    if is_specialist(adapter):
-        return load_specialist(adapter)
-    settings = AdapterSettings.from_pretrained(adapter)
-    base = full_base_name(base or settings.base)
-    try:
-        return load_adapter(adapter, base=base)
-    except OSError as error:
-        raise OSError(f"cannot load {adapter} on the base {base}: {error}\n--base says where it is.") from error
-
-
-def _output_names(files: list[Path]) -> list[str]:
-    """Stems; where two are equal, whole names, and where those are too, an error: no result overwrites another."""
-    stems, names = Counter(file.stem for file in files), Counter(file.name for file in files)
-    twice = [name for name, count in names.items() if count > 1]
-    if twice:
-        raise DataError(f"several images of the same name would overwrite each other's masks: {', '.join(twice)}")
-    return [file.stem if stems[file.stem] == 1 else file.name for file in files]
+    dtype = autocast_dtype(args.dtype)
+    return Predictor(
+        model,
+        scale=args.scale,
+        flips=args.test_time_flips,
+        tile_batch=args.tile_batch,
+        dtype=dtype,
+        within_disc=getattr(args, "within_disc", True),
+    )

@@ -1,12 +1,15 @@
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
+from peft import PeftModel
 
 from topolora_hf.benchmark import workloads
 from topolora_hf.benchmark.arguments import BenchmarkArguments
 from topolora_hf.benchmark.jobs import Row, alternate, benchmark_groups, benchmark_rows
 from topolora_hf.benchmark.networks import NetworkShape, trained_parameters
+from topolora_hf.benchmark.sharing import _check_parity, adapters_in_turn, tiles_through
 from topolora_hf.benchmark.workloads import (
     build_step,
     draw_target,
@@ -24,7 +27,9 @@ def arguments(**settings) -> BenchmarkArguments:
 
 
 @pytest.mark.parametrize(
-    "row", [row for row in benchmark_rows(arguments()) if row.group != "data"], ids=lambda row: row.name
+    "row",
+    [row for row in benchmark_rows(arguments()) if row.group not in ("data", "adapters", "onnx")],
+    ids=lambda row: row.name,
 )
 def test_every_row_runs(row, monkeypatch):
     # These take longer than the rows themselves.
@@ -39,6 +44,32 @@ def test_every_row_runs(row, monkeypatch):
 def test_the_rows_of_data_run():
     for work in (tiles(64), scores(64)):
         work.run(*work.draw())
+
+
+def test_the_row_of_switching_goes_to_and_fro(monkeypatch):
+    active = []
+    monkeypatch.setattr(PeftModel, "set_adapter", lambda model, name: active.append(name))
+    work = adapters_in_turn(NetworkShape("small"))
+    for _ in range(3):
+        work.run()
+    assert active == ["other", "default", "other"]
+
+
+def test_both_runtimes_give_the_logits_of_the_same_tiles():
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    torch_work, onnx_work = (tiles_through(runtime) for runtime in ("torch", "onnxruntime"))
+    inputs = torch_work.draw()
+    torch.testing.assert_close(torch_work.run(*inputs), onnx_work.run(*inputs), rtol=0, atol=1e-3)
+
+
+def test_runtimes_that_differ_are_no_measurement():
+    with pytest.raises(ArithmeticError, match="logits differ by"):
+        _check_parity(lambda **tiles: _logits(1.0), lambda **tiles: _logits(1.1), torch.zeros(1))
+
+
+def _logits(value: float) -> SimpleNamespace:
+    return SimpleNamespace(logits=torch.tensor([value]))
 
 
 def test_a_step_draws_fresh_input_each_time():

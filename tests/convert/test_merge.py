@@ -3,8 +3,8 @@ import torch
 from peft import PeftModel
 
 from topolora_hf import AdapterSettings, Predictor, TopoSamForSegmentation, load_adapter, merge_adapter
-from topolora_hf.cli import _load
 from topolora_hf.convert import ConvertArguments, convert
+from topolora_hf.inference.loading import load_network
 
 TILES = torch.randn(2, 3, 48, 48, generator=torch.Generator().manual_seed(0))
 
@@ -72,7 +72,7 @@ def test_predict_runs_a_merged_directory_with_the_adapters_settings(make_adapter
     settings.threshold = 0.3
     settings.save(directory)
     merge_adapter(load_adapter(directory)).save_pretrained(tmp_path / "merged")
-    assert _load(str(tmp_path / "merged"), None).adapter_settings == settings
+    assert load_network(str(tmp_path / "merged"), None).adapter_settings == settings
 
 
 def test_the_command_merges_an_adapter(make_adapter, tmp_path):

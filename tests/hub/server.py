@@ -4,6 +4,8 @@ import hashlib
 import json
 import re
 import secrets
+import socket
+import struct
 import threading
 from base64 import b64decode
 from dataclasses import dataclass, field
@@ -36,7 +38,7 @@ class Repository:
 class HubServer(ThreadingHTTPServer):
     """`repositories[kind, "org/name"]`, kind "models" or "datasets"; `blobs` are uploads not committed yet.
 
-    `truncate` holds paths of which only half is sent, under the whole one's length; `refuse` a status for every commit.
+    `cut` holds paths in whose middle the connection is cut, each time; `refuse` is a status for every commit.
     """
 
     daemon_threads = True
@@ -45,7 +47,7 @@ class HubServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.repositories: dict[tuple[str, str], Repository] = {}
         self.blobs: dict[str, bytes] = {}
-        self.truncate: set[str] = set()
+        self.cut: set[str] = set()
         self.refuse: int | None = None
         self.requests: list[str] = []
         threading.Thread(target=self.serve_forever, daemon=True).start()
@@ -156,7 +158,7 @@ class _Handler(BaseHTTPRequestHandler):
             first, last = int(wanted[1]), int(wanted[2] or len(content) - 1)
             status, part = 206, content[first : last + 1]
             headers["Content-Range"] = f"bytes {first}-{first + len(part) - 1}/{len(content)}"
-        self._send(status, part, headers, cut=path in self.server.truncate)
+        self._send(status, part, headers, cut=path in self.server.cut)
 
     def _api(self, kind: str, name: str, action: str | None, revision: str | None, path: str | None) -> None:
         repository = self._repository(kind, name)
@@ -220,6 +222,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.wfile.write(content[: len(content) // 2] if cut else content)
         if cut:
+            self.wfile.flush()
+            # Without a farewell: what was not sent is lost, as when a line goes dead.
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.close_connection = True
 
 

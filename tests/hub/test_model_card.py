@@ -52,12 +52,63 @@ def test_tables_hold_scores_settings_and_parameters():
     assert "20 images of the test split" in card.text and "tiles of 256 x 256 pixels" in card.text
 
 
-@pytest.mark.parametrize("base", ["topolora_hf/tiny", "tiny"])
-def test_embedded_base_is_not_passed_off_as_a_hub_repository(base):
+@pytest.mark.parametrize(
+    ("base", "said", "not_said"),
+    [
+        ("topolora_hf/tiny", "has seen synthetic drawings only", "random weights"),
+        ("tiny", "pretrained on synthetic images", "random weights"),
+        ("tiny-random", "random weights", "synthetic drawings"),
+    ],
+)
+def test_embedded_base_is_what_it_is_and_no_hub_repository(base, said, not_said):
     card = render_model_card(SETTINGS | {"base": base}, METRICS)
     assert card.data.base_model is None and "base_model" not in card.content
-    assert "random weights" in card.text
-    assert "random weights" not in render_model_card(SETTINGS, METRICS).text
+    assert said in card.text and not_said not in card.text
+    stock = render_model_card(SETTINGS, METRICS).text
+    assert "random weights" not in stock and "drawings" not in stock
+
+
+@pytest.mark.parametrize(
+    ("settings", "said", "not_said"),
+    [
+        ({}, "were not calibrated", "temperature"),
+        ({"temperature": 1.37}, "calibrated by one temperature, 1.37,", "not calibrated"),
+        ({"cldice_weight": 0.0}, "is binary cross-entropy + Dice, on", "clDice, on"),
+        ({"cldice_weight": 0.3}, "+ Dice + 0.3 clDice, on", "weighted"),
+        ({"use_sam": False}, "nothing of Segment Anything runs", "{%"),
+        ({"use_sam": True}, "Segment Anything", "nothing of Segment Anything runs"),
+        ({"disc_diameter": 539.6}, "brought to the scale of those trained on, 540 pixels across", "{%"),
+        ({"disc_diameter": None}, "at its own resolution\n", "pixels across"),
+        ({"view": "whole"}, "resized as a whole to one tile", "overlapping tiles"),
+    ],
+)
+def test_every_sentence_is_that_of_this_adapter(settings, said, not_said):
+    text = render_model_card(SETTINGS | settings, METRICS).text
+    text = text[: text.index("## Citation")]
+    assert said in text and not_said not in text
+
+
+def test_what_was_scored_is_said_by_its_protocol():
+    native, paper = (render_model_card(SETTINGS, METRICS | {"protocol": name}).text for name in ("native", "paper"))
+    assert "at their own resolution" in native and "squashed to 384" not in native
+    assert "squashed to 384" in paper and "at their own resolution, inside" not in paper
+
+
+def test_only_thin_structures_are_tagged_as_such():
+    tags = {name: render_model_card(SETTINGS | {"dataset": name}, {}).data.tags for name in ("stare", "sl_ssdd", "x/y")}
+    assert {name: "thin-structures" in found for name, found in tags.items()} == {
+        "stare": True,
+        "sl_ssdd": False,
+        "x/y": False,
+    }
+
+
+def test_a_base_of_ones_own_is_asked_for_in_the_examples():
+    card = render_model_card(SETTINGS | {"base": "bases/my-sam"}, METRICS, repo_id="someone/vessels")
+    assert card.data.base_model == "bases/my-sam"  # might be on the Hub
+    card = render_model_card(SETTINGS | {"base": "/disk/bases/my-sam"}, METRICS, repo_id="someone/vessels")
+    assert 'load_adapter("someone/vessels", base="path/to/my-sam")' in card.text
+    assert "--output_dir masks/ --base path/to/my-sam\n" in card.text and "/disk" not in card.text
 
 
 def test_no_local_path_gets_onto_the_card(tmp_path, monkeypatch):

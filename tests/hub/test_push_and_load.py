@@ -86,6 +86,8 @@ def test_trained_pushed_and_loaded_by_every_door(hub, small_sam, fresh_process, 
     assert trained[-1] == f"pushed to {hub.url}/someone/crosses"
 
     files = files_of(hub, "someone/crosses")
+    sent = hub.requests
+    assert "POST /someone/crosses.git/info/lfs/objects/batch" in sent and any("PUT /blobs/" in one for one in sent)
     assert (
         files["adapter_model.safetensors"] == (tmp_path / "runs/crosses/adapter/adapter_model.safetensors").read_bytes()
     )
@@ -142,37 +144,55 @@ print((logits_of(load_adapter("{name}")) - alone).abs().max().item())
     assert between_doors == 0 < from_base
 
 
-def test_what_cannot_be_loaded_is_named(hub, make_adapter, fresh_process):
-    _, directory = make_adapter()
-    files = {file.name: file.read_bytes() for file in directory.iterdir()}
-    for name in ("open", "half"):
-        hub.add("models", f"someone/{name}", files)
-    hub.add("models", "someone/hidden", files, private=True)
-    hub.add("models", "someone/else", {"config.json": b"{}"})
-    hub.truncate.add("adapter_model.safetensors")
-    code = (
-        LOGITS
-        + """
-for name, options in (
-    ("someone/hidden", {}), ("someone/none", {}), ("someone/open", {"revision": "v9"}), ("someone/else", {}),
-    ("someone/half", {}),
-):
+# Names and options -> one line each: the error.
+SAY_WHAT_IS_WRONG = """
+from topolora_hf import AdapterMismatchError
+
+def say(name, **options):
     try:
         load_adapter(name, **options)
-    except OSError as error:
+    except (AdapterMismatchError, OSError) as error:
         print(f"{type(error).__name__}: {error}".replace("\\n", " "))
     else:
         print(f"{name} was loaded")
 """
-    )
-    hidden, none, revision, foreign, half = succeed(fresh_process(code, token=None))
+
+
+def test_what_cannot_be_loaded_is_named(hub, make_adapter, fresh_process):
+    _, directory = make_adapter()
+    files = {file.name: file.read_bytes() for file in directory.iterdir()}
+    hub.add("models", "someone/open", files)
+    hub.add("models", "someone/hidden", files, private=True)
+    hub.add("models", "someone/else", {"config.json": b"{}"})
+    code = LOGITS + SAY_WHAT_IS_WRONG + 'say("someone/hidden")\nsay("someone/none")\nsay("someone/else")\n'
+    hidden, none, foreign, revision = succeed(fresh_process(code + 'say("someone/open", revision="v9")', token=None))
     for name, message in (("hidden", hidden), ("none", none)):
         assert f"no repository someone/{name} on the Hub that you may read" in message and "hf auth login" in message
     assert "someone/open has no revision 'v9'" in revision
     assert "someone/else holds no topolora_config.json" in foreign
-    assert "adapter_model.safetensors of the Hub repository someone/half did not arrive whole" in half
-    hub.truncate.clear()
     assert succeed(fresh_process(LOGITS + 'print(type(load_adapter("someone/hidden")).__name__)')) == ["AdaptedNetwork"]
+
+
+def test_a_file_that_is_not_whole_is_named_whether_the_line_or_the_file_is_cut(
+    hub, make_adapter, small_sam, stock_sam, fresh_process
+):
+    _, directory = make_adapter(base=stock_sam())
+    files = {file.name: file.read_bytes() for file in directory.iterdir()}
+    settings = files["topolora_config.json"].replace(b"stock-sam-small", small_sam("someone/small-sam").encode())
+    hub.add("models", "someone/vessels", files | {"topolora_config.json": settings})
+    weights = files["adapter_model.safetensors"]
+    hub.add("models", "someone/half", files | {"adapter_model.safetensors": weights[: len(weights) // 2]})
+    hub.cut.add("adapter_model.safetensors")
+    (cut,) = succeed(fresh_process(LOGITS + SAY_WHAT_IS_WRONG + 'say("someone/vessels")'))
+    assert "adapter_model.safetensors of the Hub repository someone/vessels did not arrive whole, try again" in cut
+    hub.cut = {"model.safetensors"}
+    half, base = succeed(fresh_process(LOGITS + SAY_WHAT_IS_WRONG + 'say("someone/half")\nsay("someone/vessels")'))
+    assert half.startswith("AdapterMismatchError") and "cannot be read as safetensors" in half
+    assert "the base someone/small-sam cannot be loaded (if it is on the Hub, try again)" in base
+    hub.cut.clear()
+    assert succeed(fresh_process(LOGITS + SAY_WHAT_IS_WRONG + 'say("someone/vessels")')) == [
+        "someone/vessels was loaded"
+    ]
 
 
 def test_a_failed_push_loses_nothing_and_says_what_to_do(hub, make_adapter, fresh_process, tmp_path):

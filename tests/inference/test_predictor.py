@@ -9,7 +9,7 @@ from monai.inferers import sliding_window_inference
 from PIL import Image
 from torch import nn
 
-from topolora_hf import AdapterSettings, DataError, Predictor, load_adapter
+from topolora_hf import AdapterSettings, DataError, Prediction, Predictor, load_adapter
 from topolora_hf.data import normalise
 from topolora_hf.inference import find_images
 
@@ -189,6 +189,37 @@ def test_a_scale_that_is_nearly_right_or_not_known_is_left_alone(adapter, image,
     settings = replace(adapter.adapter_settings, disc_diameter=reference)
     assert Predictor(adapter, settings).scale_of(image) == 1
     assert Predictor(adapter, settings, scale=2.0).scale_of(image) == 2
+
+
+@pytest.mark.parametrize("side", [120, 1800])
+def test_nothing_is_marked_on_the_ground_around_a_retina(side):
+    """The network marks what is dark: all of the ground."""
+    image = retina(side, round(0.8 * side))
+    network = nn.Module()
+    network.forward = lambda pixel_values: SimpleNamespace(logits=-5 * pixel_values.mean(1, keepdim=True))
+    settings = AdapterSettings(base="none", tile_size=TILE if side < 1000 else 600)
+    rows, columns = np.ogrid[:side, :side]
+    from_centre = np.hypot(rows - side / 2, columns - side / 2) / side
+    inside, outside = from_centre < 0.37, from_centre > 0.405
+    everywhere = Predictor(network, settings, device="cpu", within_disc=False)(image)
+    assert everywhere.mask[outside].all()
+    found = Predictor(network, settings, device="cpu")(image)
+    assert not found.probability[outside].any()
+    np.testing.assert_array_equal(found.probability[inside], everywhere.probability[inside])
+
+
+def test_an_image_without_a_disc_is_marked_to_its_edges(adapter):
+    image = photograph(60, 97)
+    everywhere, found = (Predictor(adapter, within_disc=value)(image).probability for value in (False, True))
+    np.testing.assert_array_equal(found, everywhere)
+
+
+def test_a_centreline_is_drawn_broad_enough_to_be_seen():
+    for side, breadth in ((400, 1), (1000, 3), (3000, 7)):
+        probability = np.zeros((side, side), np.float32)
+        probability[100:105] = 1
+        prediction = Prediction(np.zeros((side, side, 3), np.uint8), probability, 0.5)
+        assert (np.asarray(prediction.overlay(centreline=True)).any(axis=2)[:, side // 2]).sum() == breadth
 
 
 def test_a_file_a_pil_image_and_an_array_are_the_same(adapter, tmp_path):

@@ -4,11 +4,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
+from importlib.util import find_spec
 from itertools import chain, zip_longest
 
 from .arguments import BenchmarkArguments
 from .measure import Workload
 from .networks import NetworkShape
+from .sharing import LABELS, adapters_in_turn, tiles_through
 from .workloads import cldice, encoder_layer, prediction, scores, skeleton, tiles, training_step, with_compilation
 
 _ITERATIONS = 10  # of the skeletons that are measured alone
@@ -87,6 +89,13 @@ def benchmark_groups(args: BenchmarkArguments) -> list[Group]:
             )
             for model in _prediction_shapes(args)
         ),
+        Group("adapters", f"Several adapters on one base ({args.model})", {}, item="switch"),
+        Group(
+            "onnx",
+            "Logits of 4 tiles with tiny, its adapter merged",
+            {"PyTorch": "onnx/torch/float32"},
+            item="tile",
+        ),
         Group("data", f"Data and scores ({_DATA_SIZE}x{_DATA_SIZE}, one process)", {}, item="item"),
     ]
 
@@ -99,7 +108,7 @@ def benchmark_rows(args: BenchmarkArguments) -> list[Row]:
     """
     rows = [
         row
-        for row in (*_step_rows(args), *_layer_rows(args), *_loss_rows(args), *_prediction_rows(args), *_data_rows())
+        for row in (*_network_rows(args), *_sharing_rows(args), *_data_rows())
         if row.dtype in args.dtype or (row.dtype == "int8" and "float32" in args.dtype and args.device == "cpu")
     ]
     for pattern in args.rows:
@@ -118,6 +127,10 @@ def alternate(rows: Iterable[Row]) -> list[Row]:
         by_group.setdefault(row.group, ([], []))[row.ours].append(row)
     pairs = chain.from_iterable(zip_longest(theirs, ours) for theirs, ours in by_group.values())
     return [row for row in chain.from_iterable(pairs) if row is not None]
+
+
+def _network_rows(args: BenchmarkArguments) -> Iterable[Row]:
+    return chain(_step_rows(args), _layer_rows(args), _loss_rows(args), _prediction_rows(args))
 
 
 def _step_rows(args: BenchmarkArguments) -> Iterable[Row]:
@@ -183,6 +196,13 @@ def _prediction_rows(args: BenchmarkArguments) -> Iterable[Row]:
             form, dtype = name.split("/")
             build = partial(prediction, shape, form, dtype, args.image_size, args.device)
             yield Row(f"predict-{model}/{name}", ours, text, build)
+
+
+def _sharing_rows(args: BenchmarkArguments) -> Iterable[Row]:
+    yield Row("adapters/switch/float32", True, LABELS["switch"], partial(adapters_in_turn, args.shape))
+    if args.device == "cpu" and all(find_spec(package) for package in ("onnx", "onnxruntime")):
+        for form in ("torch", "onnxruntime"):
+            yield Row(f"onnx/{form}/float32", form != "torch", LABELS[form], partial(tiles_through, form))
 
 
 def _data_rows() -> Iterable[Row]:

@@ -41,11 +41,13 @@ class DatasetSpec:
     counts: Mapping[str, int] = _help("Rows a split in the complete set; 'all' before splitting.", default_factory=dict)
     test_fraction: float = _help("Share held out as test where the layout has no split.", default=0.1)
     image_size: int = _help("Side of generated images in pixels.", default=256)
+    thin_structures: bool = _help("Whether its masks are thin structures, for model cards.", default=False)
     kinds: tuple[str, ...] = _help("What generated images show.", default=KINDS)
     licence: str = _help("Under which terms it may be used.", default="unknown")
     citation: str = _help("What to cite.", default="")
     url: str = _help("Where it comes from.", default="")
     note: str = _help("What a reader of scores on it should know.", default="")
+    limits: str = _help("Where its images come from, and so what an adapter cannot know.", default="")
 
 
 CATALOG: dict[str, DatasetSpec] = {
@@ -63,7 +65,11 @@ CATALOG: dict[str, DatasetSpec] = {
             licence="research and teaching only, see the site",
             citation="Staal et al., Ridge-based vessel segmentation in color images of the retina, IEEE TMI 23, 2004",
             url="https://drive.grand-challenge.org",
-            note="Scores are at native resolution inside the field of view, against the first manual segmentation.",
+            thin_structures=True,
+            note="20 images are trained on and 20 tested, as its authors split them; masks are the first person's, "
+            "unless `grader` is 2.",
+            limits="DRIVE is 40 photographs of one camera (45 degrees, 565 x 584 pixels) from a Dutch screening "
+            "programme; 7 show early diabetic retinopathy, the others no sign of it.",
         ),
         DatasetSpec(
             name="kvasir",
@@ -78,6 +84,8 @@ CATALOG: dict[str, DatasetSpec] = {
             citation="Jha et al., Kvasir-SEG: a segmented polyp dataset, MMM 2020, arXiv:1911.07069",
             url="https://datasets.simula.no/kvasir-seg",
             note="880 train and 120 test images: the authors' list where it lies beside the images, else a fixed draw.",
+            limits="Every image of Kvasir-SEG shows a polyp, so an adapter has never seen a colon without one; its "
+            "masks were stored as JPEG and are taken at half brightness.",
         ),
         DatasetSpec(
             name="stare",
@@ -93,7 +101,10 @@ CATALOG: dict[str, DatasetSpec] = {
             citation="Hoover et al., Locating blood vessels in retinal images by piecewise threshold probing of a "
             "matched filter response, IEEE TMI 19, 2000",
             url="https://cecas.clemson.edu/~ahoover/stare",
+            thin_structures=True,
             note="16 images are trained on and 4 tested; split idiap is 10 and 10. The field of view is estimated.",
+            limits="STARE is 20 scanned slides of one camera (35 degrees, 700 x 605 pixels), half of them of diseased "
+            "retinas.",
         ),
         DatasetSpec(
             name="chase_db1",
@@ -109,8 +120,11 @@ CATALOG: dict[str, DatasetSpec] = {
             citation="Fraz et al., An ensemble classification-based approach applied to retinal blood vessel "
             "segmentation, IEEE TBME 59, 2012",
             url="https://researchdata.kingston.ac.uk/96",
+            thin_structures=True,
             note="The first 20 images are trained on and 8 tested; split idiap is the last 8 and the first 20. The "
             "field of view is estimated.",
+            limits="CHASE_DB1 is 28 photographs of one camera (30 degrees, 999 x 960 pixels): both eyes of 14 "
+            "children.",
         ),
         DatasetSpec(
             name="sl_ssdd",
@@ -121,13 +135,18 @@ CATALOG: dict[str, DatasetSpec] = {
             counts={"train": 928, "test": 232},
             citation="masks: SL-SSDD; images: Zhang et al., SAR Ship Detection Dataset (SSDD), Remote Sensing 13, 2021",
             note="Sea is the foreground.",
+            limits="Its images are radar amplitudes shown as grey: an adapter knows nothing of colour, nor of optical "
+            "images.",
         ),
         DatasetSpec(
             name="synthetic",
             title="Synthetic curvilinear trees, cracks, roads and blobs",
             counts={"train": 200, "validation": 20, "test": 40},
+            thin_structures=True,
             licence="Apache-2.0 (made by this package)",
             note="Drawn on the fly, always the same images; other counts or sizes: replace fields of this entry.",
+            limits="Its images are drawings: what an adapter trained on them is worth on photographs has to be "
+            "measured.",
         ),
         DatasetSpec(
             name="folder",

@@ -9,7 +9,7 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from ..data.catalog import CATALOG, DatasetSpec
-from ..network.tiny import EMBEDDED, TINY, full_base_name
+from ..network.tiny import EMBEDDED, TINY, TINY_RANDOM, full_base_name
 
 METRIC_NAMES = {
     "dice": "Dice",
@@ -31,8 +31,19 @@ METRIC_NAMES = {
 # How the card's examples call an adapter that has no repository yet.
 ADAPTER_PLACE = "path/to/adapter"
 # Said elsewhere on the card, or nothing that training depends on.
-_NOT_IN_TRAINING_TABLE = {"base", "dataset", "threshold", "labels", "image_mean", "image_std", "thin_structures"}
-_NOT_IN_TRAINING_TABLE |= {"push_to_hub", "hub_model_id", "private", "resume"}
+_NOT_IN_TRAINING_TABLE = {"base", "dataset", "threshold", "labels", "image_mean", "image_std"}
+_NOT_IN_TRAINING_TABLE |= {"push_to_hub", "hub_model_id", "private", "resume", "network", "skip_bad"}
+_NOT_IN_TRAINING_TABLE |= {"num_workers", "num_threads", "log_every", "log_with", "score_untrained"}
+_PROTOCOLS = {
+    "native": "at their own resolution, inside the field of view where there is one",
+    "paper": "squashed to 384 x 384 pixels without a field of view, as the paper's authors score",
+}
+_BASE_LIMITS = {
+    TINY: "Its base is small and has seen synthetic drawings only, no photograph; it has none of the weights of a "
+    "published Segment Anything model.",
+    TINY_RANDOM: "Its base has random weights, not those of a pretrained Segment Anything model: all it knows comes "
+    "from the data above.",
+}
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -48,9 +59,9 @@ def render_model_card(
 
     Args:
         settings: What the adapter was trained with; `base` and `dataset` are needed. `threshold`, `view`,
-            `tile_size` and `thin_structures` are put in words or tags; numbers, names and switches among the rest fill
-            the training table. What is or may be a path is left out, and a folder or a local base goes by its last
-            part.
+            `tile_size`, `disc_diameter`, `temperature`, `use_sam` and `cldice_weight` are put in words; numbers, names
+            and switches fill the training table. What is or may be a path is left out, and a folder or a local base
+            goes by its last part.
         metrics: `metrics.json` of the run: scores by the names of `METRIC_NAMES`, `dice_before` (the untrained
             network's), and `dataset`, `split`, `protocol`, `threshold`, `n`. Empty where nothing was scored; scores
             that are NaN or missing are left out.
@@ -84,8 +95,7 @@ def render_model_card(
         pipeline_tag="image-segmentation",
         base_model=base if _is_hub_id(base) else None,
         datasets=[dataset.hub_id] if dataset.hub_id else None,
-        tags=["topolora-sam", "segment-anything", "lora"]
-        + ["thin-structures"] * bool(settings.get("thin_structures", True)),
+        tags=["topolora-sam", "segment-anything", "lora"] + ["thin-structures"] * dataset.thin_structures,
         metrics=list(scores) or None,
         model_name=name,
         eval_results=_eval_results(scores, metrics, dataset, threshold) or None,
@@ -97,12 +107,18 @@ def render_model_card(
         title=name,
         repo_id=repo_id or ADAPTER_PLACE,
         base_text=_base_text(base),
-        embedded_base=_is_embedded(base),
+        base_limits=_BASE_LIMITS.get(full_base_name(base)),
+        private_base=None if _is_embedded(base) or _is_hub_id(base) else _last_part(base),
         dataset_text=f"[{dataset.title}]({dataset.url})" if dataset.url else dataset.title,
         dataset_licence=dataset.licence,
         dataset_note=dataset.note,
+        dataset_limits=dataset.limits,
         dataset_citation=dataset.citation,
         input_text=_input_text(settings),
+        use_sam=settings.get("use_sam", True),
+        loss_text=_loss_text(settings),
+        calibrated=settings.get("temperature", 1.0) != 1.0,
+        temperature=f"{settings.get('temperature', 1.0):.3g}",
         threshold=threshold,
         scored_on=_scored_on(metrics, dataset, threshold),
         scores=[(_score_name(key), f"{value:.3f}") for key, value in (scores | before).items()],
@@ -161,13 +177,24 @@ def _input_text(settings: Mapping[str, object]) -> str:
     side = f" of {settings['tile_size']} x {settings['tile_size']} pixels" if "tile_size" in settings else ""
     if settings.get("view") == "whole":
         return f"an RGB image, resized as a whole to one tile{side}"
-    return f"an RGB image, read in overlapping tiles{side} at its own resolution"
+    tiles = f"an RGB image, read in overlapping tiles{side} at its own resolution"
+    if not settings.get("disc_diameter"):
+        return tiles
+    diameter = round(settings["disc_diameter"])
+    return f"{tiles}; a photograph of a retina is brought to the scale of those trained on, {diameter} pixels across"
+
+
+def _loss_text(settings: Mapping[str, object]) -> str:
+    weight = settings.get("cldice_weight")
+    if weight == 0:
+        return "is binary cross-entropy + Dice"
+    return "is binary cross-entropy + Dice + " + (f"{weight:g} clDice" if weight else "weighted clDice")
 
 
 def _scored_on(metrics: Mapping[str, object], dataset: DatasetSpec, threshold: float) -> str:
     images = f"{metrics['n']} images" if "n" in metrics else "the images"
     split = f"the {metrics['split']} split" if "split" in metrics else "an unnamed split"
-    protocol = f", protocol `{metrics['protocol']}`" if "protocol" in metrics else ""
+    protocol = f", {_PROTOCOLS[metrics['protocol']]}" if metrics.get("protocol") in _PROTOCOLS else ""
     return f"{images} of {split} of {dataset.title}{protocol}, threshold {threshold}"
 
 

@@ -1,8 +1,9 @@
 """From images to masks and pictures."""
 
 from .centreline import Centreline
+from .files import find_images
 from .pictures import error_overlay, overlay, save_curves, save_samples
-from .predictor import Prediction, Predictor, find_images
+from .predictor import Prediction, Predictor
 
 __all__ = [
     "Centreline",

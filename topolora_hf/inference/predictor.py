@@ -4,18 +4,19 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from glob import glob
+from math import ceil
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from scipy.ndimage import binary_dilation, binary_erosion
 from torch import nn
 from tqdm import tqdm
 
 from ..adapters import AdapterSettings
-from ..data import IMAGE_SUFFIXES, DataError, IntensityScaling, decode_image, normalise
+from ..data import IntensityScaling, decode_image, normalise
 from ..data.field_of_view import disc_diameter, estimate_field_of_view
 from ..metrics.temperature import apply_temperature
 from ..network.tile_scaling import resize_antialiased
@@ -26,6 +27,12 @@ from .pictures import overlay
 _LEAST_CHANGE_OF_SCALE = 1.1
 # A bar is shown from this many tiles on, in a terminal.
 _LONG_WORK = 100
+# Of the longer side, for each that a centreline is drawn broader to either hand.
+_PIXELS_A_LINE = 1000
+# Of a disc's diameter, from its edge inwards.
+_RIM = 0.0075
+# A longer side is measured in steps when the disc of a photograph is looked for.
+_LARGEST_FOR_DISC = 1500
 # Each undoes itself, and doubles the number of mirrorings.
 _FLIPS = (lambda tiles: tiles.flip(-1), lambda tiles: tiles.flip(-2))
 
@@ -55,8 +62,11 @@ class Prediction:
         return Centreline.of_mask(self.mask)
 
     def overlay(self, centreline: bool = False) -> Image.Image:
-        """The mask drawn over the image; or, for thin structures, its centreline."""
-        return overlay(self.image, self.centreline.skeleton if centreline else self.mask)
+        """The mask drawn over the image; or, for thin structures, its centreline, as wide as can be seen."""
+        if not centreline:
+            return overlay(self.image, self.mask)
+        breadth = 1 + 2 * round(max(self.mask.shape) / _PIXELS_A_LINE)
+        return overlay(self.image, binary_dilation(self.centreline.skeleton, np.ones((breadth, breadth))), opacity=1)
 
     def save_mask(self, path: str | Path) -> None:
         """An 8-bit PNG, 0 and 255, of the image's own size."""
@@ -92,6 +102,8 @@ class Predictor:
             images' (vessels twice as wide in pixels are no vessels to a network that never saw them).
         flips: whether each tile is seen as it is, mirrored left to right, top to bottom, and both, and the
             probabilities averaged, in four times the time; None: as the settings say.
+        within_disc: whether the dark ground around the disc of a retinal photograph, and its rim, are never foreground.
+            Other images have no such disc. The method `probability` gives what the network says, everywhere.
 
     Raises:
         ValueError: when there are no settings, the overlap is not in [0, 1), the tile batch, the temperature or the
@@ -116,6 +128,7 @@ class Predictor:
         dtype: torch.dtype | None = None,
         scale: float | None = None,
         flips: bool | None = None,
+        within_disc: bool = True,
     ):
         settings = settings or getattr(model, "adapter_settings", None)
         if settings is None:
@@ -137,6 +150,7 @@ class Predictor:
         self.tile_batch = tile_batch
         self.dtype = dtype
         self.scale = scale
+        self.within_disc = within_disc
         self.flips = settings.test_time_flips if flips is None else flips
 
     def __call__(self, image: str | Path | Image.Image | np.ndarray) -> Prediction:
@@ -147,7 +161,10 @@ class Predictor:
             ValueError: when an array has another shape or dtype.
         """
         pixels = _as_array(image, self.settings.intensity)
-        return Prediction(pixels, self.probability(pixels), self.settings.threshold)
+        probability = self.probability(pixels)
+        if self.within_disc:
+            probability[~_disc_of(pixels)] = 0
+        return Prediction(pixels, probability, self.settings.threshold)
 
     @torch.inference_mode()
     def probability(self, image: np.ndarray) -> np.ndarray:
@@ -241,6 +258,15 @@ class Predictor:
             return self.model(pixel_values=pixel_values).logits.float()
 
 
+def _disc_of(image: np.ndarray) -> np.ndarray:
+    """uint8 (H, W, 3) -> bool (H, W): the retinal disc, everything where there is none; of large images by steps."""
+    step = ceil(max(image.shape[:2]) / _LARGEST_FOR_DISC)
+    view = estimate_field_of_view(image[::step, ::step])
+    if (diameter := disc_diameter(view)) is not None:  # its rim looks like a vessel
+        view = binary_erosion(view, iterations=max(1, round(_RIM * diameter)), border_value=1)
+    return view if step == 1 else view.repeat(step, 0).repeat(step, 1)[: image.shape[0], : image.shape[1]]
+
+
 def _mean_with_flipped(predict: Callable, flip: Callable) -> Callable:
     return lambda tiles: (predict(tiles) + flip(predict(flip(tiles)))) / 2
 
@@ -261,33 +287,6 @@ def _save_whole(picture: Image.Image, path: str | Path) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     picture.save(temporary, format="PNG")
     os.replace(temporary, path)
-
-
-def find_images(patterns: Sequence[str | Path]) -> list[Path]:
-    """Image files from files, folders (not their sub-folders) and glob patterns, each once, in order.
-
-    Raises:
-        DataError: when a path does not exist, or nothing that it names is an image.
-    """
-    found: dict[Path, None] = {}
-    for pattern in patterns:
-        path = Path(pattern)
-        if path.is_dir():
-            files = sorted(file for file in path.iterdir() if _looks_like_an_image(file))
-        elif path.is_file():
-            files = [path]
-        else:
-            files = sorted(file for file in map(Path, glob(str(pattern), recursive=True)) if _looks_like_an_image(file))
-        if not files:
-            raise DataError(
-                f"no images at {pattern}: expected a file, a folder or a glob of {', '.join(sorted(IMAGE_SUFFIXES))}"
-            )
-        found.update(dict.fromkeys(files))
-    return list(found)
-
-
-def _looks_like_an_image(file: Path) -> bool:
-    return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".") and file.is_file()
 
 
 def _as_array(image: str | Path | Image.Image | np.ndarray, intensity: IntensityScaling | None) -> np.ndarray:

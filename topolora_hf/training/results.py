@@ -82,6 +82,5 @@ def _save_trained(model: nn.Module, args: TrainArguments, settings: AdapterSetti
         model.save_pretrained(run / "network")
         return
     save_adapter(model, settings, run / "adapter")
-    described = {**asdict(args), **asdict(settings), "thin_structures": settings.view == "tiles"}
-    card = render_model_card(described, metrics, parameters=parameter_table(model))
+    card = render_model_card({**asdict(args), **asdict(settings)}, metrics, parameters=parameter_table(model))
     card.save(run / "adapter" / "README.md")

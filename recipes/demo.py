@@ -1,0 +1,11 @@
+"""Serves a page on which adapters are tried: drop an image, pick an adapter, slide the threshold, download.
+
+    python recipes/demo.py --adapters runs/drive/adapter someone/polyps
+
+It needs the extra `demo`, and listens on this machine alone unless --host says otherwise.
+"""
+
+from topolora_hf.demo import demo_main
+
+if __name__ == "__main__":
+    demo_main()

@@ -1,0 +1,87 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from topolora_hf import AdapterMismatchError, Predictor, TopoSamForSegmentation, load_adapter
+from topolora_hf.adapters import AdaptedNetwork
+from topolora_hf.demo import AdapterShelf, DemoArguments
+
+
+def test_each_name_predicts_as_its_adapter_alone(adapters, photograph):
+    shelf = AdapterShelf(adapters)
+    expected = {name: Predictor(load_adapter(name))(photograph) for name in adapters}
+    for name in (*adapters, *reversed(adapters)):
+        found = shelf.predict(name, photograph)
+        np.testing.assert_array_equal(found.probability, expected[name].probability)
+        assert found.threshold == expected[name].threshold == shelf.settings(name).threshold
+    assert np.abs(expected[adapters[0]].probability - expected[adapters[1]].probability).max() > 0.1
+
+
+def test_adapters_of_one_form_share_their_base(adapters, make_adapter, photograph):
+    other = str(make_adapter("paper")[1])
+    shelf = AdapterShelf([*adapters, other])
+    for name in shelf.names:
+        shelf.predict(name, photograph)
+    first, second, third = (shelf._predictors[name].model for name in shelf.names)
+    assert first is second is not third and isinstance(first, AdaptedNetwork)
+
+
+def test_the_embedded_base_and_whole_networks_are_offered_too(adapters, photograph, tmp_path):
+    load_adapter(adapters[0]).merge_and_unload().save_pretrained(tmp_path / "merged")
+    shelf = AdapterShelf(["tiny", adapters[0], str(tmp_path / "merged")])
+    tiny = TopoSamForSegmentation.from_pretrained("topolora_hf/tiny")
+    found = shelf.predict("tiny", photograph).probability
+    np.testing.assert_array_equal(found, Predictor(tiny, shelf.settings("tiny"))(photograph).probability)
+    assert shelf.predict(str(tmp_path / "merged"), photograph).probability.shape == (50, 70)
+
+
+def test_nothing_is_loaded_before_it_is_asked_for(adapters):
+    shelf = AdapterShelf([adapters[0], "no/such/thing"])
+    assert shelf.settings(adapters[0]).threshold == 0.4
+    with pytest.raises(FileNotFoundError, match="no adapter at no/such/thing"):
+        shelf.settings("no/such/thing")
+
+
+def test_an_adapter_that_does_not_fit_leaves_the_others_as_they_are(adapters, photograph):
+    first, second = adapters
+    shelf = AdapterShelf(adapters)
+    before = shelf.predict(first, photograph).probability
+    weights = Path(second, "adapter_model.safetensors")
+    shutil.copy(weights, weights.with_suffix(".whole"))
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(AdapterMismatchError, match="adapter_model.safetensors"):
+        shelf.predict(second, photograph)
+    np.testing.assert_array_equal(shelf.predict(first, photograph).probability, before)
+    shutil.copy(weights.with_suffix(".whole"), weights)
+    assert shelf.predict(second, photograph).threshold == 0.6
+
+
+def test_names_are_there_and_each_is_one():
+    with pytest.raises(ValueError, match="got none"):
+        AdapterShelf([])
+    with pytest.raises(ValueError, match="each once; got a, a"):
+        AdapterShelf(["a", "a"])
+    with pytest.raises(KeyError, match="no adapter 'b' here, but a"):
+        AdapterShelf(["a"]).predict("b", "x.png")
+
+
+def test_precision_is_passed_on(adapters, photograph):
+    exact = AdapterShelf(adapters).predict(adapters[0], photograph).probability
+    rough = AdapterShelf(adapters, dtype=torch.bfloat16).predict(adapters[0], photograph).probability
+    assert 0 < np.abs(rough - exact).max() < 0.1
+
+
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        ({}, ["tiny"]),
+        ({"adapters": ["a", "b"]}, ["a", "b", "tiny"]),
+        ({"adapters": ["tiny", "b"]}, ["tiny", "b"]),
+        ({"adapters": ["a"], "tiny": False}, ["a"]),
+    ],
+)
+def test_the_embedded_base_is_offered_unless_told_otherwise(settings, names):
+    assert DemoArguments(**settings).names == names

@@ -1,0 +1,100 @@
+"""The page itself: an image and an adapter on the left, what was found on the right."""
+
+import os
+from typing import TYPE_CHECKING
+
+from ..data import DataError
+from ..network import AdapterMismatchError
+from .session import VIEWS, Look
+from .shelf import AdapterShelf
+
+if TYPE_CHECKING:
+    import gradio
+
+_TITLE = "TopoLoRA-SAM: thin structures, segmented"
+_INTRODUCTION = (
+    f"# {_TITLE}\nDrop an image, pick an adapter, and slide the threshold: the network looks once, the threshold only "
+    "decides from which probability a pixel counts. For research; not a medical device."
+)
+_MOST_BYTES = "100mb"
+# Seconds between two clean-ups of what visitors left, and how old it is then.
+_CLEAN_UP = (3600, 3600)
+_NOTHING = (None, None, None)
+_FORESEEN = (AdapterMismatchError, DataError, OSError, ValueError)
+
+
+def build_page(shelf: AdapterShelf) -> "gradio.Blocks":
+    """The page for these adapters; `.launch(**launch_options())` serves it.
+
+    Nothing is sent anywhere: gradio's analytics are off, and the page asks no other server for fonts or scripts.
+
+    Raises:
+        ImportError: gradio is not installed.
+    """
+    gr = require_gradio()
+    with gr.Blocks(title=_TITLE, analytics_enabled=False, delete_cache=_CLEAN_UP) as page:
+        gr.Markdown(_INTRODUCTION)
+        look = gr.State(None, time_to_live=_CLEAN_UP[1])
+        with gr.Row():
+            with gr.Column(scale=2, min_width=300):
+                image = gr.Image(
+                    label="Image", type="filepath", image_mode=None, sources=["upload", "clipboard"], height=340
+                )
+                adapter = gr.Dropdown(shelf.names, value=shelf.names[0], label="Adapter")
+                threshold = gr.Slider(0, 1, value=0.5, step=0.01, label="Threshold")
+                view = gr.Radio(list(VIEWS), value=VIEWS[0], label="Show")
+                numbers = gr.Markdown(elem_id="numbers")
+            with gr.Column(scale=3, min_width=400):
+                picture = gr.Image(label="Result", interactive=False, format="png", buttons=["fullscreen"], height=600)
+                files = gr.File(label="Download", file_count="multiple", interactive=False)
+        shown = [picture, numbers, files]
+
+        def see(path: str | None, name: str, chosen: str) -> tuple:
+            """The network looks, and the threshold becomes the adapter's own; what was shown before goes."""
+            if path is None:
+                return None, gr.skip(), *_NOTHING
+            try:
+                seen = Look.at(shelf, name, path)
+            except _FORESEEN as error:
+                gr.Warning(str(error), duration=None, title="Not segmented")
+                return None, gr.skip(), *_NOTHING
+            return seen, seen.prediction.threshold, *_show(seen, chosen)
+
+        def move(seen: Look | None, value: float, chosen: str) -> tuple:
+            if seen is None:
+                return None, *_NOTHING
+            seen = seen.with_threshold(value)
+            return seen, *_show(seen, chosen)
+
+        def turn(seen: Look | None, chosen: str):
+            return None if seen is None else seen.picture(chosen)
+
+        for event, name in ((image.change, "see"), (adapter.input, "pick")):
+            event(see, [image, adapter, view], [look, threshold, *shown], api_name=name)
+        # While the slider is drawn, only where it has come to is worth showing.
+        last = {"trigger_mode": "always_last", "show_progress": "hidden"}
+        threshold.input(move, [look, threshold, view], [look, *shown], api_name="move", **last)
+        view.input(turn, [look, view], picture, api_name="turn", **last)
+    return page
+
+
+def launch_options() -> dict:
+    """Of `Blocks.launch`: this machine alone (GRADIO_SERVER_NAME says otherwise), no tunnel, no extras."""
+    gr = require_gradio()
+    theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
+    return {"theme": theme, "share": False, "ssr_mode": False, "max_file_size": _MOST_BYTES, "footer_links": []}
+
+
+def require_gradio():
+    """The module gradio, its analytics switched off; ImportError says how to install it."""
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when it is imported
+    try:
+        import gradio
+    except ImportError as error:
+        raise ImportError("the page needs the package gradio: pip install 'topolora_hf[demo]'") from error
+    return gradio
+
+
+def _show(look: Look, view: str) -> tuple:
+    rows = "\n".join(f"| {name} | {value} |" for name, value in look.numbers())
+    return look.picture(view), f"| measured | |\n|---|---:|\n{rows}", look.files()

@@ -1,0 +1,84 @@
+"""The adapters that a page offers, each loaded when it is first asked for."""
+
+import threading
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from ..adapters import AdaptedNetwork, AdapterSettings, load_adapter
+from ..inference import Prediction, Predictor
+from ..inference.loading import is_whole_base, load_network
+from ..network import full_base_name
+from ..specialists import is_specialist
+
+
+class AdapterShelf:
+    """Adapters by name. Those of one base in one form share it in memory, and are switched to.
+
+    Args:
+        names: directories or Hub ids of adapters; embedded bases such as `"tiny"` and directories of whole networks.
+        base: of the adapters, in place of those that they name.
+        dtype: as of `Predictor`.
+
+    Raises:
+        ValueError: there is no name, or one twice.
+    """
+
+    def __init__(self, names: Sequence[str], base: str | None = None, dtype: torch.dtype | None = None):
+        if not names or len(set(names)) != len(names):
+            raise ValueError(f"expected the names of adapters, each once; got {', '.join(names) or 'none'}")
+        self.names = list(names)
+        self._base = base
+        self._dtype = dtype
+        self._predictors: dict[str, Predictor] = {}
+        self._shared: dict[tuple, AdaptedNetwork] = {}
+        self._lock = threading.Lock()  # switching an adapter and running it are one step
+
+    def settings(self, name: str) -> AdapterSettings:
+        """Those of an adapter; it is loaded for that.
+
+        Raises:
+            KeyError: the name is not one of the shelf's.
+            AdapterMismatchError, OSError, ValueError: it cannot be loaded; as of `load_network`.
+        """
+        with self._lock:
+            return self._predictor(name).settings
+
+    def predict(self, name: str, image) -> Prediction:
+        """Segments what `Predictor` takes. One image at a time, whichever thread asks.
+
+        Raises:
+            DataError: the image cannot be read; else as of `settings`.
+        """
+        with self._lock:
+            predictor = self._predictor(name)
+            if isinstance(predictor.model, AdaptedNetwork):
+                predictor.model.set_adapter(self._adapter_name(name))
+            return predictor(image)
+
+    def _predictor(self, name: str) -> Predictor:
+        if name not in self.names:
+            raise KeyError(f"no adapter {name!r} here, but {', '.join(self.names)}")
+        if name not in self._predictors:
+            model, settings = self._load(name)
+            self._predictors[name] = Predictor(model, settings, dtype=self._dtype)
+        return self._predictors[name]
+
+    def _load(self, name: str) -> tuple[nn.Module, AdapterSettings]:
+        if is_whole_base(name) or is_specialist(name):
+            network = load_network(name)
+            return network, network.adapter_settings
+        settings = AdapterSettings.from_pretrained(name)
+        base = full_base_name(self._base or settings.base)
+        # What `set_adapter` switches is left out: tile and image size travel in the adapter.
+        form = (base, settings.detail_channels, settings.spatial_adapter_form, settings.use_sam, settings.labels)
+        if form in self._shared:
+            self._shared[form].load_adapter(name, adapter_name=self._adapter_name(name))
+        else:
+            self._shared[form] = load_adapter(name, base=base, adapter_name=self._adapter_name(name))
+        return self._shared[form], settings
+
+    def _adapter_name(self, name: str) -> str:
+        """PEFT makes modules of adapters' names, so they may not hold dots."""
+        return f"adapter{self.names.index(name)}"
