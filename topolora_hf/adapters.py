@@ -18,11 +18,13 @@ from huggingface_hub.errors import (
 )
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME
-from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from .data import IntensityScaling
+from .json_files import read_json_object
 from .network import EMBEDDED, AdapterMismatchError, TopoSamForSegmentation
+from .network.adapter_files import check_adapter_files
+from .setting_values import check_setting_values
 
 SETTINGS_FILE = "topolora_config.json"
 LORA_TARGETS = r"sam\.vision_encoder\.layers\.\d+\.mlp\.lin[12]"
@@ -136,24 +138,27 @@ class AdapterSettings:
 
         Raises:
             FileNotFoundError: the directory or repository holds no such file: it is no adapter of this package.
-            ValueError: the file has unknown or missing fields, or is not JSON.
+            ValueError: the file has unknown or missing fields, absurd values, or is not JSON.
         """
         file = _find_file(name_or_path, SETTINGS_FILE, **hub_options)
-        try:
-            values = json.loads(Path(file).read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{file} is not a JSON file: {error}") from error
+        values = read_json_object(file)
         known = {f.name for f in fields(cls)}
-        if not isinstance(values, dict) or "base" not in values or not values.keys() <= known:
+        if "base" not in values or not values.keys() <= known:
             raise ValueError(f"{file} must hold an object with `base` and fields among {', '.join(sorted(known))}")
         try:
             return cls.from_dict(values)
-        except TypeError as error:
-            raise ValueError(f"{file}: intensity must hold low, high and transform: {error}") from error
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{file}: {error}") from error
 
     @classmethod
     def from_dict(cls, values: Mapping) -> "AdapterSettings":
-        """What a JSON object of all fields, or some, means; TypeError for a field that there is not."""
+        """What a JSON object of all fields, or some, means.
+
+        Raises:
+            TypeError: for a field that there is not.
+            ValueError: for a value that no adapter has (`check_setting_values`).
+        """
+        check_setting_values(values)
         values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
         if values.get("intensity") is not None:
             values["intensity"] = IntensityScaling(**values["intensity"])
@@ -285,7 +290,8 @@ def load_adapter(
     Raises:
         FileNotFoundError: no adapter of this package is there.
         OSError: the Hub cannot be reached, has no such repository or revision, or sent a file that is not whole.
-        AdapterMismatchError: its tensors do not fit the base; the message names each.
+        ValueError: its settings are not JSON, or are none that an adapter of this package has.
+        AdapterMismatchError: its tensors do not fit the base, or are not finite; the message names each.
     """
     settings = AdapterSettings.from_pretrained(name_or_path, **hub_options)
     directory = _complete_directory(name_or_path, **hub_options)
@@ -412,22 +418,12 @@ def _check_form(network: TopoSamForSegmentation, preset: str) -> None:
             raise ValueError(f"preset {preset!r} needs a base with {key}={needed!r}, this one has {key}={present!r}")
 
 
-def _check_tensor_names(name_or_path: str | Path, **hub_options) -> None:
-    """What does not carry PEFT's prefix never reaches the network, whose own check would name it."""
-    file = _find_file(name_or_path, SAFETENSORS_WEIGHTS_NAME, **hub_options)
-    try:
-        with safe_open(file, framework="pt") as tensors:
-            foreign = [name for name in tensors.keys() if not name.startswith("base_model.model.")]
-    except SafetensorError as error:
-        raise AdapterMismatchError(f"{file} cannot be read as safetensors: {error}") from error
-    if foreign:
-        raise AdapterMismatchError(f"{file} holds tensors that no adapter has: {', '.join(foreign)}")
-
-
 def _complete_directory(name_or_path: str | Path, **hub_options) -> str:
-    """Where all of an adapter's files lie together, whether they came from a directory or from the Hub."""
-    _check_tensor_names(name_or_path, **hub_options)
-    return str(Path(_find_file(name_or_path, CONFIG_NAME, **hub_options)).parent)
+    """Where all of an adapter's files lie together, checked, whether they came from a directory or from the Hub."""
+    _find_file(name_or_path, SAFETENSORS_WEIGHTS_NAME, **hub_options)
+    directory = Path(_find_file(name_or_path, CONFIG_NAME, **hub_options)).parent
+    check_adapter_files(directory)
+    return str(directory)
 
 
 def _find_file(name_or_path: str | Path, name: str, **hub_options) -> str:

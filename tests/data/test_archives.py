@@ -90,7 +90,11 @@ def test_links_are_refused(tmp_path):
         info = zipfile.ZipInfo("images")
         info.external_attr = (stat.S_IFLNK | 0o777) << 16
         zipped.writestr(info, "/etc")
-    for name in ("link.tar", "link.zip"):
+    with tarfile.open(tmp_path / "hard.tar", "w") as tar:
+        info = tarfile.TarInfo("images")
+        info.type, info.linkname = tarfile.LNKTYPE, "/etc/passwd"
+        tar.addfile(info)
+    for name in ("link.tar", "link.zip", "hard.tar"):
         with pytest.raises(DataError, match=r"holds a link.*\(images\)"):
             archives.unpack(tmp_path / name)
 
@@ -99,7 +103,7 @@ def test_bombs_are_refused_and_leave_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(archives, "_LEAST_LIMIT", 2**20)
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as zipped:
         zipped.writestr("images/zeros.bmp", bytes(2**23))
-    with pytest.raises(DataError, match="over 100 times its size"):
+    with pytest.raises(DataError, match=r"bomb.zip \(.* bytes\) unpacks to over 1,048,576 bytes.*_MAX_UNPACKED_GIB"):
         archives.unpack(tmp_path / "bomb.zip")
     assert not any(path.is_file() for path in archives.cache_folder().rglob("*"))
 
@@ -111,3 +115,64 @@ def test_half_an_archive_is_refused_and_leaves_nothing(folder, tmp_path):
         with pytest.raises(DataError, match=f"{name} is not a whole zip or tar archive"):
             archives.unpack(archive)
     assert not any(path.is_file() for path in archives.cache_folder().rglob("*"))
+
+
+def test_the_limit_on_an_archive_can_be_raised_and_lowered(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "_LEAST_LIMIT", 2**20)
+    with zipfile.ZipFile(tmp_path / "flat.zip", "w", zipfile.ZIP_DEFLATED) as zipped:
+        zipped.writestr("images/zeros.bmp", bytes(2**22))
+    monkeypatch.setenv("TOPOLORA_MAX_UNPACKED_GIB", "1")
+    assert (archives.unpack(tmp_path / "flat.zip") / "images/zeros.bmp").stat().st_size == 2**22
+    os.utime(tmp_path / "flat.zip", (1, 1))
+    monkeypatch.setenv("TOPOLORA_MAX_UNPACKED_GIB", "much")
+    with pytest.raises(DataError, match="TOPOLORA_MAX_UNPACKED_GIB must be a positive whole number, got 'much'"):
+        archives.unpack(tmp_path / "flat.zip")
+
+
+def test_a_bomb_inside_an_archive_takes_from_what_the_outer_one_may_unpack_to(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "_LEAST_LIMIT", 2**21)
+    inner = io.BytesIO()
+    with zipfile.ZipFile(inner, "w") as zipped:
+        zipped.writestr("padding.bin", bytes(2**20))  # alone it might unpack to a hundred times this
+        zipped.writestr("images/zeros.bmp", bytes(2**23), zipfile.ZIP_DEFLATED)
+    with zipfile.ZipFile(tmp_path / "outer.zip", "w", zipfile.ZIP_DEFLATED) as zipped:
+        zipped.writestr("train.zip", inner.getvalue())
+    with pytest.raises(DataError, match=r"train.zip \(.* bytes\) unpacks to over"):
+        load_segmentation_data(str(tmp_path / "outer.zip"))
+    assert not list(archives.cache_folder().rglob("zeros.bmp"))
+
+
+def test_devices_and_pipes_are_refused(tmp_path):
+    for kind in (tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE):
+        with tarfile.open(tmp_path / "device.tar", "w") as tar:
+            info = tarfile.TarInfo("images/zero.png")
+            info.type, info.devmajor, info.devminor = kind, 1, 5
+            tar.addfile(info)
+        with pytest.raises(DataError, match=r"device.tar holds a link or device \(images/zero.png\)"):
+            archives.unpack(tmp_path / "device.tar")
+
+
+def test_a_tar_whose_names_are_a_bomb_is_refused(tmp_path):
+    with tarfile.open(tmp_path / "names.tar.gz", "w:gz") as tar:
+        info = tarfile.TarInfo("x")
+        info.pax_headers = {"comment": "x" * 2**22}
+        tar.addfile(info)
+    with pytest.raises(DataError, match="(?s)names.tar.gz is not a whole zip or tar archive.*a header of 4,19"):
+        archives.unpack(tmp_path / "names.tar.gz")
+
+
+@pytest.mark.parametrize("names", [("a", "a/b"), ("n" * 300,), ("a/" * 3000 + "x",)])
+def test_names_that_no_folder_can_hold_are_a_named_error(tmp_path, names):
+    with zipfile.ZipFile(tmp_path / "odd.zip", "w") as zipped:
+        for name in names:
+            zipped.writestr(name, "x")
+    with pytest.raises(DataError, match="odd.zip cannot be unpacked"):
+        archives.unpack(tmp_path / "odd.zip")
+    assert not any(path.is_file() for path in archives.cache_folder().rglob("*"))
+
+
+def test_names_of_any_bytes_are_unpacked_as_they_are(tmp_path):
+    name = os.fsdecode(b"images/\xff '\";$(touch x)\n.png")
+    add(tmp_path / "odd.tar", name)
+    assert (archives.unpack(tmp_path / "odd.tar") / name).read_bytes() == b"x"
+    assert not (tmp_path / "x").exists()

@@ -18,6 +18,7 @@ from typing import BinaryIO
 from huggingface_hub.constants import HF_HOME
 
 from .errors import DataError
+from .limits import UNPACKED_VARIABLE, max_unpacked_bytes
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 
@@ -25,6 +26,9 @@ UNREADABLE_ARCHIVE_SUFFIXES = (".rar", ".7z")
 _LEAST_LIMIT = 2**30  # bytes that any archive may unpack to
 _HIGHEST_RATIO = 100  # beyond that, bytes unpacked for a byte packed: images are compressed already
 _MOST_MEMBERS = 1_000_000
+_MOST_NAME_BYTES = 2**20  # tar keeps long names and attributes in members of their own, which are read whole
+# In the folder of an unpacked archive: how many bytes the archives inside it may still unpack to.
+_ALLOWANCE = ".allowance"
 _CHUNK = 2**20
 # A folder of this name is part of a layout, not the wrapper that many archives put around theirs.
 _LAYOUT_NAMES = ("train", "training", "test", "testing", "validation", "valid", "val", "images", "image")
@@ -58,7 +62,8 @@ def unpack(archive: Path) -> Path:
 
     Raises:
         DataError: The file is no such archive, is broken or encrypted, holds a member that would land elsewhere or is
-            not a plain file, or unpacks to more than a hundred times its size (and more than 1 GiB).
+            not a plain file, or unpacks to more than a hundred times its size (and more than 1 GiB), or than
+            `$TOPOLORA_MAX_UNPACKED_GIB` where that is set. Archives inside it share what it leaves of that.
     """
     if archive.suffix.lower() in UNREADABLE_ARCHIVE_SUFFIXES:
         raise DataError(f"{archive} is a {archive.suffix} archive, which cannot be read here: unpack it, or use zip")
@@ -110,7 +115,7 @@ def find_folder(parent: Path, *names: str) -> Path | None:
 
 
 def _extract(archive: Path, folder: Path) -> None:
-    left = max(_LEAST_LIMIT, _HIGHEST_RATIO * archive.stat().st_size)
+    left = limit = _limit(archive)
     try:
         for number, (name, content) in enumerate(_members(archive)):
             if number >= _MOST_MEMBERS:
@@ -124,15 +129,39 @@ def _extract(archive: Path, folder: Path) -> None:
                     left -= len(chunk)
                     if left < 0:
                         raise DataError(
-                            f"{archive} unpacks to over {_HIGHEST_RATIO} times its size: unpack it yourself"
+                            f"{archive} ({archive.stat().st_size:,} bytes) unpacks to over {limit:,} bytes; if that is "
+                            f"meant, unpack it yourself or set the environment variable {UNPACKED_VARIABLE}"
                         )
                     file.write(chunk)
+        (folder / _ALLOWANCE).write_text(str(left))
     except _BROKEN as error:
         raise DataError(f"{archive} is not a whole zip or tar archive ({error})") from error
     except (RuntimeError, NotImplementedError) as error:  # zipfile's for encryption and unknown compression
         raise DataError(f"{archive} cannot be unpacked: {error}") from error
     except OSError as error:
         raise DataError(f"{archive} cannot be unpacked into {folder.parent}: {error}") from error
+
+
+def _limit(archive: Path) -> int:
+    """How many bytes an archive may unpack to; one that lay in another takes from what that one left."""
+    given = max_unpacked_bytes()
+    own = max(_LEAST_LIMIT, _HIGHEST_RATIO * archive.stat().st_size) if given is None else given
+    unpacked = cache_folder() / "archives"
+    if not archive.is_relative_to(unpacked):
+        return own
+    allowance = unpacked / archive.relative_to(unpacked).parts[0] / _ALLOWANCE
+    return min(own, int(allowance.read_text())) if allowance.is_file() else own
+
+
+class _Header(tarfile.TarInfo):
+    """A member's header; those that describe the next member are read whole, and must be short."""
+
+    @classmethod
+    def frombuf(cls, *args):
+        header = super().frombuf(*args)
+        if not header.isfile() and header.size > _MOST_NAME_BYTES:
+            raise tarfile.ReadError(f"a header of {header.size:,} bytes")
+        return header
 
 
 def _members(archive: Path) -> Iterator[tuple[str, BinaryIO]]:
@@ -145,7 +174,7 @@ def _members(archive: Path) -> Iterator[tuple[str, BinaryIO]]:
                 if not info.is_dir():
                     yield info.filename, zipped.open(info)
         return
-    with tarfile.open(archive) as tar:
+    with tarfile.open(archive, tarinfo=_Header) as tar:
         for member in tar:
             if not member.isfile() and not member.isdir():
                 raise DataError(f"{archive} holds a link or device ({member.name}); plain files are needed")

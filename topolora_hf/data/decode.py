@@ -1,17 +1,15 @@
 """Image files, whatever their format and mode, to the two arrays that everything else works on."""
 
-import gzip
-import io
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tifffile
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from .errors import DataError
+from .image_files import Source, content, numpy_array, open_picture, scientific_tiff
 from .intensity import IntensityScaling, fit_intensity_scaling
 
 IMAGE_SUFFIXES = frozenset(
@@ -24,10 +22,6 @@ _LOSSY_FORMATS = frozenset({"JPEG", "MPO", "WEBP", "JPEG2000", "AVIF"})
 _WIDE_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 # A lossless mask with three or more levels, none above this, holds numbers of classes or objects and not grey levels.
 _HIGHEST_CLASS_INDEX = 127
-_NPY_MAGIC = b"\x93NUMPY"
-_UNPACKED_LIMIT = 2**30
-
-Source = str | os.PathLike[str] | bytes | Image.Image
 
 
 def is_image_file(path: Path) -> bool:
@@ -64,7 +58,8 @@ def decode_image(source: Source, name: str | None = None, scaling: IntensityScal
         uint8 array (H, W, 3) in RGB.
 
     Raises:
-        DataError: The file does not exist, is not an image, holds several, or is broken or truncated.
+        DataError: The file does not exist, is not an image, holds several, is broken or truncated, or has more pixels
+            than `$TOPOLORA_MAX_IMAGE_PIXELS` allows.
     """
 
     def read(source: Source) -> np.ndarray:
@@ -149,8 +144,8 @@ def _guarded(read: Callable[[Source], Any], source: Source, name: str | None) ->
         raise DataError(f"{name}: no such file") from error
     except DataError as error:
         raise DataError(f"{name}: {error}") from error
-    except MemoryError:
-        raise
+    except MemoryError as error:
+        raise DataError(f"{name}: there is not enough memory to decode it") from error
     except Exception as error:  # Pillow raises OSError, SyntaxError, struct.error, ... depending on where a file breaks
         raise DataError(f"{name}: cannot be read as an image ({_reason(error)})") from error
 
@@ -160,74 +155,21 @@ def _reason(error: Exception) -> str:
     return "unknown format" if isinstance(error, UnidentifiedImageError) else str(error) or type(error).__name__
 
 
-def _content(source: Source) -> Source:
-    """The source, or what a compressed file holds, as bytes."""
-    if not isinstance(source, str | os.PathLike) or Path(source).suffix.lower() != ".gz":
-        return source
-    with gzip.open(source) as file:
-        content = file.read(_UNPACKED_LIMIT + 1)
-    if len(content) > _UNPACKED_LIMIT:
-        raise DataError(f"unpacks to more than {_UNPACKED_LIMIT // 2**20} MiB, which no image of a data set needs")
-    return content
-
-
-def _numpy_array(source: Source) -> np.ndarray | None:
-    """The array of a .npy file, None for other files."""
-    if isinstance(source, bytes):
-        return np.load(io.BytesIO(source), allow_pickle=False) if source.startswith(_NPY_MAGIC) else None
-    if isinstance(source, str | os.PathLike) and Path(source).suffix.lower() == ".npy":
-        return np.load(source, allow_pickle=False)
-    return None
-
-
-def _open(source: Source) -> Image.Image:
-    """Opens and decodes an image of one frame, upright, keeping `format` for the caller."""
-    if isinstance(source, Image.Image):
-        return ImageOps.exif_transpose(source)
-    with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-        _require_one_frame(image)
-        image.load()
-        upright = ImageOps.exif_transpose(image)
-        upright.format = image.format
-        return upright
-
-
-def _require_one_frame(image: Image.Image) -> None:
-    """A stack or an animation is not one image; the smaller previews that some files carry are."""
-    frames = getattr(image, "n_frames", 1)
-    if frames == 1 or image.format == "MPO":
-        return
-    size = image.size
-    image.seek(1)
-    if image.size == size:
-        raise DataError(f"holds {frames} images of the same size (a stack or an animation); one image a file is needed")
-    image.seek(0)
-
-
 def _pixels(source: Source) -> np.ndarray:
-    source = _content(source)
-    array = _numpy_array(source)
+    source = content(source)
+    array = numpy_array(source)
     if array is not None:
         return _checked_pixels(array * np.uint8(255) if array.dtype == bool else array)
     try:
-        image = _open(source)
+        image = open_picture(source)
     except UnidentifiedImageError:
-        return _scientific_tiff(source)
+        return _checked_pixels(scientific_tiff(source))
     if image.mode in _WIDE_MODES:
         return np.asarray(image)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
     return np.array(image.convert("RGB"))
-
-
-def _scientific_tiff(source: Source) -> np.ndarray:
-    """Reads TIFF kinds that Pillow does not know (wide colour, 64-bit numbers), through tifffile."""
-    try:
-        pixels = tifffile.imread(io.BytesIO(source) if isinstance(source, bytes) else Path(source))
-    except tifffile.TiffFileError as error:
-        raise DataError("cannot be read as an image (unknown format)") from error
-    return _checked_pixels(pixels)
 
 
 def _checked_pixels(pixels: np.ndarray) -> np.ndarray:
@@ -246,14 +188,14 @@ def _checked_pixels(pixels: np.ndarray) -> np.ndarray:
 
 
 def _mask_levels(source: Source) -> tuple[np.ndarray, bool]:
-    source = _content(source)
-    array = _numpy_array(source)
+    source = content(source)
+    array = numpy_array(source)
     if array is not None:
         return _checked_levels(array), False
     try:
-        image = _open(source)
+        image = open_picture(source)
     except UnidentifiedImageError:
-        levels = _scientific_tiff(source)
+        levels = _checked_pixels(scientific_tiff(source))
         return (levels.max(axis=2) if levels.ndim == 3 else levels), False
     if image.mode == "P":
         levels = _palette_levels(image)

@@ -38,7 +38,9 @@ class IntensityScaling:
     )
 
     def __post_init__(self):
-        if self.transform not in TRANSFORMS:
+        if not all(isinstance(bound, int | float) and abs(bound) < float("inf") for bound in (self.low, self.high)):
+            raise DataError(f"an intensity range needs two finite numbers, got {self.low!r} and {self.high!r}")
+        if not isinstance(self.transform, str) or self.transform not in TRANSFORMS:
             raise DataError(f"unknown intensity transform {self.transform!r}; allowed: {', '.join(TRANSFORMS)}")
         if not self.low <= self.high:
             raise DataError(f"an intensity range needs low <= high, got {self.low} and {self.high}")

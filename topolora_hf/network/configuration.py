@@ -5,6 +5,9 @@ from transformers import SamConfig
 
 SPATIAL_ADAPTER_FORMS = ("paper", "seglab")
 
+# In a file these may name code on the Hub, which transformers would download and run; a caller may ask for it.
+_KERNELS = ("attn_implementation", "_attn_implementation", "experts_implementation", "_experts_implementation")
+
 
 @strict
 class TopoSamConfig(SamConfig):
@@ -48,7 +51,7 @@ class TopoSamConfig(SamConfig):
     def from_dict(cls, config_dict: dict, **kwargs):
         """As in transformers, but the two sizes are known before `tile_size` takes `image_size` as its default."""
         sizes = {key: kwargs.pop(key) for key in ("image_size", "tile_size") if key in kwargs}
-        return super().from_dict({**config_dict, **sizes}, **kwargs)
+        return super().from_dict({**_without_kernels(config_dict), **sizes}, **kwargs)
 
     def to_diff_dict(self) -> dict:
         """As in transformers, but always with the labels: its own default is two, ours is one."""
@@ -71,3 +74,11 @@ class TopoSamConfig(SamConfig):
             raise ValueError(
                 f"detail_channels=0 leaves SAM's single mask, but num_labels={self.num_labels}, use_sam={self.use_sam}"
             )
+
+
+def _without_kernels(config: dict) -> dict:
+    return {
+        key: _without_kernels(value) if isinstance(value, dict) else value
+        for key, value in config.items()
+        if key not in _KERNELS
+    }

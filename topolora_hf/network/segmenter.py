@@ -10,6 +10,7 @@ from transformers.modeling_outputs import SemanticSegmenterOutput
 from transformers.models.sam.modeling_sam import SamPreTrainedModel
 
 from ..objective import TopoLoss
+from .adapter_files import check_adapter_files
 from .configuration import TopoSamConfig
 from .detail_branch import ChannelNorm, DetailBranch, SamFeatures, resize_bilinear
 from .encoder import count_frozen_layers, run_layers
@@ -219,11 +220,13 @@ class TopoSamForSegmentation(SamPreTrainedModel):
         As with any transformers class, a directory of an adapter loads its base, in the form that the adapter needs,
         and then the adapter. `TopoSamConfig`'s fields are keyword arguments; `image_size` and `tile_size` win over what
         a base's directory holds, never over an adapter's. `attn_implementation` asks for transformers' own encoder.
-        Weights become float32, however a base is stored, unless `dtype` says otherwise ("auto": as stored).
+        Weights become float32, however a base is stored, unless `dtype` says otherwise ("auto": as stored). They are
+        read from safetensors alone, but for Meta's files, of which only tensors and plain values are read.
         """
         if "attn_implementation" in kwargs:
             kwargs.setdefault("fast_encoder", False)
         kwargs.setdefault("dtype", torch.float32)
+        kwargs.setdefault("use_safetensors", True)
         if pretrained_model_name_or_path in EMBEDDED:
             return build_tiny(cls, pretrained_model_name_or_path, **kwargs)
         if str(pretrained_model_name_or_path).endswith(".pth"):
@@ -262,6 +265,9 @@ class TopoSamForSegmentation(SamPreTrainedModel):
 
     def load_adapter(self, *args, adapter_name: str | None = None, **kwargs):
         """transformers' own adapter loading, made strict: what does not fit this base whole is an error."""
+        source = args[0] if args else kwargs.get("peft_model_id")
+        if source is not None and Path(source).is_dir():
+            check_adapter_files(source)
         kwargs["ignore_mismatched_sizes"] = True  # the check below raises, and names them
         loading_info = super().load_adapter(*args, adapter_name=adapter_name, **kwargs)
         check_loaded_adapter(self, adapter_name or "default", loading_info)
@@ -275,4 +281,5 @@ def _settings_of_adapter(name_or_path: str | Path):
     directory = Path(name_or_path)
     if (directory / "config.json").exists() or not (directory / SETTINGS_FILE).is_file():
         return None
+    check_adapter_files(directory)
     return AdapterSettings.from_pretrained(directory)

@@ -79,6 +79,7 @@ def build_tiny(network_class: type, name: str = TINY, **settings) -> nn.Module:
 
 # What AutoPeftModel and transformers pass on to any base; there is no file here for them to act on.
 _LOADING_KEYWORDS = {"revision", "token", "cache_dir", "local_files_only", "force_download", "device_map"}
+_LOADING_KEYWORDS |= {"use_safetensors"}
 
 
 def _load_weights(network: nn.Module) -> None:

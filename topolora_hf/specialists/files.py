@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ..adapters import AdapterSettings
+from ..json_files import read_json_object
 from .networks import SPECIALISTS, Specialist, build_specialist
 
 _SETTINGS_FILE, _WEIGHTS_FILE = "specialist.json", "model.safetensors"
@@ -71,14 +72,11 @@ def load_specialist(directory: str | Path) -> Specialist:
 
 def _read_settings(file: Path) -> tuple[str, AdapterSettings]:
     """The network's name, and the settings."""
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{file} is not a JSON file: {error}") from error
-    if not isinstance(values, dict) or not {"network", "tile_size"} <= values.keys():
+    values = read_json_object(file)
+    if not {"network", "tile_size"} <= values.keys():
         raise ValueError(f"{file} must hold an object with `network` and `tile_size`")
     name = values.pop("network")
-    if name not in SPECIALISTS:
+    if not isinstance(name, str) or name not in SPECIALISTS:
         raise ValueError(f"{file}: unknown network {name!r}: one of {', '.join(SPECIALISTS)}")
     try:
         _require_known(values)

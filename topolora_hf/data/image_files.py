@@ -1,0 +1,179 @@
+"""Encoded image files to pictures and arrays: what they claim is checked before any pixel is decoded."""
+
+import functools
+import gzip
+import io
+import lzma
+import math
+import os
+import stat
+import zlib
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import tifffile
+from numpy.lib import format as npy
+from PIL import Image, ImageOps
+
+from .errors import DataError
+from .limits import PIXELS_VARIABLE, max_file_bytes, max_image_pixels, pillow_within_limit, require_size, too_large
+
+# What Pillow may open, whatever a file is called. Others (EPS, FITS, WMF, ...) start programs or are no photographs.
+FORMATS = ("PNG", "JPEG", "TIFF", "GIF", "BMP", "DIB", "PPM", "WEBP", "JPEG2000", "AVIF")
+_NPY_MAGIC = b"\x93NUMPY"
+_NPY_HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+_INFLATERS = {
+    tifffile.COMPRESSION.ADOBE_DEFLATE: zlib.decompressobj,
+    tifffile.COMPRESSION.DEFLATE: zlib.decompressobj,
+    tifffile.COMPRESSION.LZMA: lzma.LZMADecompressor,
+}
+_CHUNK = 2**20
+
+Source = str | os.PathLike[str] | bytes | Image.Image
+
+
+def content(source: Source) -> Source:
+    """The source, or what a compressed file holds, as bytes.
+
+    Raises:
+        DataError: It is no plain file, such as a folder or a pipe, or unpacks to more than an image may.
+    """
+    if not isinstance(source, str | os.PathLike):
+        return source
+    if not stat.S_ISREG(os.stat(source).st_mode):  # reading a pipe would wait for ever
+        raise DataError("is not a plain file")
+    if Path(source).suffix.lower() != ".gz":
+        return source
+    limit = max_file_bytes()
+    with gzip.open(source) as file:
+        unpacked = file.read(limit + 1)
+    if len(unpacked) > limit:
+        raise DataError(
+            f"unpacks to more than {limit:,} bytes; if that is meant, raise the environment variable {PIXELS_VARIABLE} "
+            f"(now {max_image_pixels():,})"
+        )
+    return unpacked
+
+
+def numpy_array(source: Source) -> np.ndarray | None:
+    """The array of a .npy file, None for other files.
+
+    Raises:
+        DataError: It is not (H, W) or (H, W, C) numbers, is too large, or the file ends before it does.
+    """
+    if isinstance(source, bytes):
+        return _read_npy(io.BytesIO(source), len(source)) if source.startswith(_NPY_MAGIC) else None
+    if isinstance(source, str | os.PathLike) and Path(source).suffix.lower() == ".npy":
+        with open(source, "rb") as file:
+            return _read_npy(file, os.fstat(file.fileno()).st_size)
+    return None
+
+
+def _read_npy(file: BinaryIO, file_bytes: int) -> np.ndarray:
+    """numpy makes room for what the header claims before it looks whether it is there."""
+    version = npy.read_magic(file)
+    if version not in _NPY_HEADERS:
+        raise DataError(f"is a .npy file of version {version}; 1.0 and 2.0 can be read")
+    try:
+        shape, _, dtype = _NPY_HEADERS[version](file)
+    except (MemoryError, RecursionError) as error:  # a header of nothing but brackets
+        raise DataError("has a header that is none of numpy's") from error
+    if len(shape) not in (2, 3) or min(shape) < 1 or dtype.kind not in "buif":
+        raise DataError(f"is an array of shape {shape} and type {dtype}; (H, W) or (H, W, 3) numbers are needed")
+    require_size(shape[1], shape[0])
+    there, needed = file_bytes - file.tell(), math.prod(shape) * dtype.itemsize
+    if there < needed:
+        raise DataError(f"ends early: {there:,} of the {needed:,} bytes that its header announces are there")
+    file.seek(0)
+    return npy.read_array(file, allow_pickle=False)
+
+
+def open_picture(source: Source) -> Image.Image:
+    """Opens and decodes an image of one frame, upright, keeping `format` for the caller.
+
+    Raises:
+        PIL.UnidentifiedImageError: It is in none of `FORMATS`, or of a kind that Pillow does not know.
+        DataError: It has more pixels than allowed, or several frames.
+    """
+    if isinstance(source, Image.Image):
+        return ImageOps.exif_transpose(source)
+    with (
+        pillow_within_limit(),
+        Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_known_formats()) as image,
+    ):
+        require_size(*image.size)
+        _require_one_frame(image)
+        image.load()
+        upright = ImageOps.exif_transpose(image)
+        upright.format = image.format
+        return upright
+
+
+@functools.cache
+def _known_formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def _require_one_frame(image: Image.Image) -> None:
+    """A stack or an animation is not one image; the smaller previews that some files carry are."""
+    frames = getattr(image, "n_frames", 1)
+    if frames == 1 or image.format == "MPO":
+        return
+    size = image.size
+    image.seek(1)
+    if image.size == size:
+        raise DataError(f"holds {frames} images of the same size (a stack or an animation); one image a file is needed")
+    image.seek(0)
+
+
+def scientific_tiff(source: Source) -> np.ndarray:
+    """Reads TIFF kinds that Pillow does not know (wide colour, 64-bit numbers), through tifffile.
+
+    Raises:
+        DataError: It is no TIFF, is too large, or its parts unpack to more than the image.
+    """
+    try:
+        with tifffile.TiffFile(io.BytesIO(source) if isinstance(source, bytes) else Path(source)) as tiff:
+            series = tiff.series[0]
+            _require_room(series)
+            for page in series.pages:
+                if page is not None:
+                    _require_honest_segments(page.aspage(), series.nbytes)
+            return series.asarray(maxworkers=1)
+    except tifffile.TiffFileError as error:
+        raise DataError("cannot be read as an image (unknown format)") from error
+
+
+def _require_room(series: tifffile.TiffPageSeries) -> None:
+    limit = max_image_pixels()
+    samples = series.shape[-1] if series.shape and series.shape[-1] in (3, 4) else 1
+    if math.prod(series.shape) // samples > limit:
+        raise too_large(f"an array of shape {tuple(series.shape)}", limit)
+
+
+def _require_honest_segments(page: tifffile.TiffPage, most_bytes: int) -> None:
+    """tifffile unpacks a strip or tile whole, however much that is; it is measured first, piece by piece."""
+    if page.compression not in _INFLATERS:
+        return
+    # Tiles at the edge are whole ones, padded.
+    most_bytes += math.prod(page.chunks) * page.dtype.itemsize
+    for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False):
+        page.parent.filehandle.seek(offset)
+        packed = page.parent.filehandle.read(count)
+        if _unpacked_exceeds(_INFLATERS[page.compression](), packed, most_bytes):
+            raise DataError(f"has a strip that unpacks to more than the whole image's {most_bytes:,} bytes")
+
+
+def _unpacked_exceeds(inflater, packed: bytes, limit: int) -> bool:
+    total, left = 0, packed
+    while not inflater.eof:
+        unpacked = inflater.decompress(left, _CHUNK)
+        left = getattr(inflater, "unconsumed_tail", b"")
+        total += len(unpacked)
+        if total > limit:
+            return True
+        if not unpacked and not left:
+            return False
+    return False
