@@ -24,7 +24,7 @@ from .inference import Predictor, find_images
 from .metrics import score_images, summarise, write_per_image_csv
 from .network import EMBEDDED, AdapterMismatchError, TopoSamForSegmentation, full_base_name
 from .specialists import is_specialist, load_specialist
-from .training import PretrainArguments, TrainArguments, pretrain, score_rows, train
+from .training import PretrainArguments, RunStopped, TrainArguments, pretrain, score_rows, train
 from .training.arguments import changed_settings
 from .training.run_directory import read_json, write_json
 
@@ -282,8 +282,11 @@ def run_command(arguments: type, job: Callable) -> None:
     try:
         (args,) = HfArgumentParser(arguments).parse_args_into_dataclasses(_expand_settings_file(sys.argv[1:]))
         job(args)
-    except (AdapterMismatchError, FloatingPointError, OSError, ValueError) as error:
+    except (AdapterMismatchError, FloatingPointError, MemoryError, OSError, ValueError) as error:
         sys.exit(f"error: {error}")
+    except RunStopped as stopped:
+        print(stopped, file=sys.stderr)
+        sys.exit(stopped.exit_status)
 
 
 def convert_main() -> None:

@@ -29,7 +29,7 @@ METRIC_NAMES = {
 ADAPTER_PLACE = "path/to/adapter"
 # Said elsewhere on the card, or nothing that training depends on.
 _NOT_IN_TRAINING_TABLE = {"base", "dataset", "threshold", "labels", "image_mean", "image_std", "thin_structures"}
-_NOT_IN_TRAINING_TABLE |= {"push_to_hub", "hub_model_id", "private", "resume"}
+_NOT_IN_TRAINING_TABLE |= {"push_to_hub", "hub_model_id", "private", "resume", "overwrite", "checkpoint_every"}
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
