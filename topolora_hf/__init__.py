@@ -21,7 +21,7 @@ from .inference import Centreline, Prediction, Predictor
 from .network import AdapterMismatchError, DetailBranch, SpatialAdapter, TopoSamConfig, TopoSamForSegmentation
 from .objective import Losses, TopoLoss, soft_skeletonize
 from .specialists import SPECIALISTS, Specialist, build_specialist, load_specialist
-from .training import PretrainArguments, TrainArguments, pretrain, train
+from .training import PretrainArguments, RunStopped, TrainArguments, pretrain, train
 
 __version__ = "0.1.0"
 
@@ -40,6 +40,7 @@ __all__ = [
     "Predictor",
     "PretrainArguments",
     "PushError",
+    "RunStopped",
     "SpatialAdapter",
     "Specialist",
     "TileDataset",

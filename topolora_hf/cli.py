@@ -22,7 +22,7 @@ from .inference.files import output_names
 from .inference.loading import ADAPTER_HELP, DTYPE_HELP, autocast_dtype, load_network
 from .metrics import score_images, summarise, write_per_image_csv
 from .network import AdapterMismatchError
-from .training import PretrainArguments, TrainArguments, pretrain, score_rows, train
+from .training import PretrainArguments, RunStopped, TrainArguments, pretrain, score_rows, train
 from .training.arguments import changed_settings
 from .training.run_directory import read_json, write_json
 
@@ -287,8 +287,11 @@ def run_command(arguments: type, job: Callable) -> None:
     try:
         (args,) = HfArgumentParser(arguments).parse_args_into_dataclasses(_expand_settings_file(sys.argv[1:]))
         job(args)
-    except (AdapterMismatchError, FloatingPointError, OSError, ValueError) as error:
+    except (AdapterMismatchError, FloatingPointError, MemoryError, OSError, ValueError) as error:
         sys.exit(f"error: {error}")
+    except RunStopped as stopped:
+        print(stopped, file=sys.stderr)
+        sys.exit(stopped.exit_status)
 
 
 def convert_main() -> None:

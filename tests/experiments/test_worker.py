@@ -43,20 +43,3 @@ def test_a_base_is_scored_as_it_comes(crosses, work):
     scores, _ = work("score_base", TrainArguments(dataset=str(crosses), output_dir="base", **FEW))
     assert (scores["dice"], scores["cldice"]) == (before["dice_before"], before["cldice_before"])
     assert scores["steps"] == 0
-
-
-@pytest.mark.parametrize("folder", ["checkpoint", ".checkpoint.old"])
-def test_training_goes_on_where_there_is_a_checkpoint(folder, work, tmp_path, monkeypatch):
-    resumed = []
-
-    def train(args: TrainArguments) -> None:
-        resumed.append(args.resume)
-        write_json(tmp_path / "run" / "metrics.json", {})
-
-    monkeypatch.setattr(worker, "train", train)
-    arguments = TrainArguments(dataset="synthetic", output_dir="run")
-    work("train", arguments)
-    (tmp_path / "run" / folder).mkdir()
-    write_json(tmp_path / "run" / folder / "checkpoint.json", {"step": 1})
-    work("train", arguments)
-    assert resumed == [False, True]

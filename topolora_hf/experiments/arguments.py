@@ -49,6 +49,7 @@ _OWN_FLAGS = {
     "output_dir",
     "num_threads",
     "resume",
+    "overwrite",
 }
 # A test set is read as the training set was, but has its own splits.
 _NOT_FOR_SCORING = {"dataset", "data_dir", "split", "seed"}

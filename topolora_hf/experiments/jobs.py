@@ -14,7 +14,17 @@ SETTINGS, METRICS, FAILURE, LOG = "job.json", "metrics.json", "failed.json", "lo
 # What training itself wrote down comes first: so runs of `recipes/train.py` count as well.
 _RECORDS = ("train_args.json", SETTINGS)
 # Where files lie and how fast it goes: what a run gives does not depend on it.
-_FREE = {"output_dir", "data_dir", "adapter", "num_workers", "num_threads", "log_with", "resume"}
+_FREE = {
+    "output_dir",
+    "data_dir",
+    "adapter",
+    "num_workers",
+    "num_threads",
+    "log_with",
+    "resume",
+    "overwrite",
+    "checkpoint_every",
+}
 
 
 class State(StrEnum):

@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,7 +20,6 @@ from ..benchmark.report import describe_machine
 from ..cli import ScoreArguments, score
 from ..inference import Predictor
 from ..training import TrainArguments, score_rows, train
-from ..training.checkpoints import read_note
 from ..training.run_directory import read_json, write_json
 from ..training.setup import build_network, load_splits
 
@@ -45,16 +43,6 @@ def step_times() -> Iterator[list[float]]:
         hook.remove()
 
 
-def train_or_resume(args: TrainArguments) -> None:
-    """Trains, from the last checkpoint where there is one."""
-    try:
-        read_note(Path(args.output_dir) / "checkpoint")
-    except FileNotFoundError:
-        train(args)
-    else:
-        train(replace(args, resume=True))
-
-
 def score_base(args: TrainArguments) -> None:
     """Scores the network that a run of these settings would start from: no image of the set was trained on."""
     spec, splits = load_splits(args, None)
@@ -70,7 +58,7 @@ def score_base(args: TrainArguments) -> None:
 
 
 COMMANDS: dict[str, tuple[type, Callable]] = {
-    "train": (TrainArguments, train_or_resume),
+    "train": (TrainArguments, train),
     "score": (ScoreArguments, score),
     "score_base": (TrainArguments, score_base),
 }

@@ -253,7 +253,8 @@ class Predictor:
         return predict(pixel_values)
 
     def _logits(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        pixel_values = pixel_values.contiguous(memory_format=torch.channels_last)
+        own = next((tensor.dtype for tensor in self.model.parameters() if tensor.is_floating_point()), torch.float32)
+        pixel_values = pixel_values.to(own).contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
             return self.model(pixel_values=pixel_values).logits.float()
 

@@ -1,5 +1,6 @@
 """The training objective: binary cross-entropy, Dice and clDice, on logits, per sample, inside the valid mask."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -85,6 +86,12 @@ class TopoLoss(nn.Module):
         ramp_fraction: the part of the training over which the weight rises.
         target_skeleton: `"hard"` (scikit-image) or `"soft"` (the same erosion as the prediction's).
 
+    Attributes:
+        progress: of the training, from 0 to 1.
+        mean_over_processes: where several processes train together, the mean of a scalar over them. Maps without a
+            target have no clDice, and may be more in one process's batch than in another's: with it, the mean of the
+            processes' losses is that of one batch of all their samples.
+
     Raises:
         ValueError: for an unknown schedule or target skeleton, a negative weight, or labels that do not fit the logits.
 
@@ -113,6 +120,7 @@ class TopoLoss(nn.Module):
         self.ramp_fraction = ramp_fraction
         self.target_skeleton = target_skeleton
         self.progress = 1.0
+        self.mean_over_processes: Callable[[torch.Tensor], torch.Tensor] | None = None
         self.log_variances = nn.Parameter(torch.zeros(3)) if schedule == "adaptive" else None
 
     def weight_now(self) -> float:
@@ -128,8 +136,8 @@ class TopoLoss(nn.Module):
         valid_mask: torch.Tensor | None = None,
         skeleton: torch.Tensor | None = None,
     ) -> Losses:
-        logits = logits.float()
-        target = masks_from_labels(labels, logits.shape)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        target = masks_from_labels(labels, logits.shape).to(logits)
         valid = torch.ones_like(target[:, :1]) if valid_mask is None else valid_mask[:, None].to(target)
         target = target * valid
         probabilities = logits.sigmoid() * valid
@@ -156,10 +164,13 @@ class TopoLoss(nn.Module):
                 raise ValueError(
                     f"a skeleton of shape {tuple(skeleton.shape)} does not say of which of {maps} maps it is"
                 )
-            skeleton = masks_from_labels(skeleton, probabilities.shape) * valid
+            skeleton = masks_from_labels(skeleton, probabilities.shape).to(valid) * valid
         per_map = cldice_loss(probabilities, target, self.iterations, skeleton)
         has_target = ~per_map.isnan()
-        return torch.where(has_target, per_map, 0).sum() / has_target.sum().clamp_min(1)
+        count = has_target.sum().to(per_map)
+        if self.mean_over_processes is not None:
+            count = self.mean_over_processes(count)
+        return torch.where(has_target, per_map, 0).sum() / torch.where(count > 0, count, 1)
 
     def _weigh(self, bce: torch.Tensor, dice: torch.Tensor, cldice: torch.Tensor) -> torch.Tensor:
         if self.log_variances is None:

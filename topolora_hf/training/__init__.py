@@ -1,8 +1,9 @@
 """From settings to a run directory."""
 
 from .arguments import TrainArguments
-from .loop import train
+from .interruption import RunStopped
 from .pretraining import PretrainArguments, pretrain
+from .run import train
 from .scoring import score_rows
 
-__all__ = ["PretrainArguments", "TrainArguments", "pretrain", "score_rows", "train"]
+__all__ = ["PretrainArguments", "RunStopped", "TrainArguments", "pretrain", "score_rows", "train"]

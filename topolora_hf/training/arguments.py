@@ -13,6 +13,7 @@ from ..data import DataArguments
 from ..network import full_base_name
 from ..objective import CLDICE_SCHEDULES, TARGET_SKELETONS
 from ..specialists import SPECIALISTS
+from .numerics import ON_NON_FINITE
 
 _MAX_STEPS = 2500
 _DECODER_INITS = ("sam", "scratch")
@@ -87,6 +88,16 @@ class TrainArguments(DataArguments):
     skeleton_iterations: int | None = _option(None, "rounds of soft erosion; by default from the training masks")
     augmentation: bool = _option(True, "flips, quarter turns, scale, brightness, contrast, gamma, noise")
     mixed_precision: str = _option("auto", "no, bf16, fp16; auto: bf16 where the hardware has it")
+    float64: bool = _option(
+        False, "weights and arithmetic in double precision: slow, and a way to tell rounding from error"
+    )
+    on_non_finite: str = _option(
+        "stop",
+        f"{' or '.join(ON_NON_FINITE)}: what a loss or gradient that is infinite or not a number does",
+    )
+    auto_batch_size: bool = _option(
+        False, "where a batch does not fit into memory, halve it until it does, and accumulate to the same steps"
+    )
     gradient_checkpointing: bool = _option(False, "recompute the encoder in the backward pass: less memory, more time")
     cache_features: bool = _option(
         False,
@@ -114,7 +125,11 @@ class TrainArguments(DataArguments):
     )
     log_every: int = _option(10, "steps between rows of history.csv")
     log_with: str | None = _option(None, "an Accelerate tracker, such as tensorboard")
-    resume: bool = _option(False, "go on from the run directory's last checkpoint")
+    checkpoint_every: int = _option(100, "steps between checkpoints; the last two are kept")
+    resume: bool = _option(
+        False, "fail where there is no checkpoint to go on from; the same command goes on from its last one anyway"
+    )
+    overwrite: bool = _option(False, "start anew, whatever the run directory holds of this run or another")
 
     push_to_hub: bool = _option(False, "publish the adapter when it is trained and scored (see `hf auth login`)")
     hub_model_id: str | None = _option(None, "the repository, org/name or name; by default the run directory's name")
@@ -135,7 +150,8 @@ class TrainArguments(DataArguments):
             raise ValueError(f"give max_steps or epochs, not both; got {self.max_steps} and {self.epochs}")
         elif not self.epochs > 0:
             raise ValueError(f"epochs must be positive, got {self.epochs}")
-        for name in ("max_steps", "batch_size", "gradient_accumulation_steps", "evaluate_every", "log_every"):
+        intervals = ("evaluate_every", "log_every", "checkpoint_every")
+        for name in ("max_steps", "batch_size", "gradient_accumulation_steps", *intervals):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.train_images is not None and self.train_images < 1:
@@ -147,6 +163,14 @@ class TrainArguments(DataArguments):
             raise ValueError(f"decoder_init must be {' or '.join(_DECODER_INITS)}, got {self.decoder_init!r}")
         if self.mixed_precision not in ("auto", "no", "bf16", "fp16"):
             raise ValueError(f"mixed_precision must be auto, no, bf16 or fp16; got {self.mixed_precision!r}")
+        if self.on_non_finite not in ON_NON_FINITE:
+            raise ValueError(f"on_non_finite must be {' or '.join(ON_NON_FINITE)}, got {self.on_non_finite!r}")
+        if self.float64:
+            if self.mixed_precision not in ("auto", "no"):
+                raise ValueError(f"float64 is not mixed with {self.mixed_precision}")
+            self.mixed_precision = "no"
+        if self.resume and self.overwrite:
+            raise ValueError("give resume or overwrite, not both")
         self._check_push()
         for name in ("learning_rate", "detail_learning_rate"):
             if getattr(self, name) <= 0:

@@ -1,17 +1,23 @@
 """Checkpoints: what is trained, and all that is needed to go on as if nothing had happened."""
 
+import hashlib
+import io
 import os
 import shutil
+import warnings
 from pathlib import Path
 
+import safetensors.torch
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 from .averaging import WeightAverage
-from .run_directory import read_json, write_json
+from .numerics import require_finite
+from .run_directory import read_json, sync_directory, write_file, write_json
 
+FOLDER = "checkpoints"
 _TENSORS, _AVERAGE, _STATE, _NOTE = "trained.safetensors", "averaged.safetensors", "state.pt", "checkpoint.json"
+_KEPT = 2
 
 
 def save_checkpoint(
@@ -23,24 +29,25 @@ def save_checkpoint(
     note: dict,
     average: WeightAverage | None = None,
 ) -> None:
-    """Writes a checkpoint under a temporary name and renames it in place of the last one.
+    """Writes a checkpoint under a temporary name, flushes it to the disk, and renames it; the last two are kept.
 
-    Only what is trained is written (and the running statistics beside it), not the frozen base.
+    Only what is trained is written (and the running statistics beside it), not the frozen base. At every moment, and
+    after any crash, the newest directory with a number for its name is whole.
 
     Args:
-        directory: of the checkpoint.
+        directory: of the checkpoints; each is a folder in it, named by its step.
         model: unwrapped.
         criterion: the objective; its learned weights are kept.
         optimizer, scheduler: as Accelerate prepared them.
-        note: JSON values: step, epoch, history, and the arguments of the run.
+        note: JSON values: step, history, and the arguments of the run.
         average: of the weights, where the run keeps one.
+
+    Raises:
+        FloatingPointError: what is trained is not finite.
+        OSError: it cannot be written; the earlier checkpoints stay.
     """
-    temporary = directory.with_name(f".{directory.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    save_file({key: tensor.contiguous() for key, tensor in trained_tensors(model).items()}, temporary / _TENSORS)
-    if average is not None:
-        save_file(average.tensors, temporary / _AVERAGE)
+    trained = trained_tensors(model)
+    require_finite(trained)
     state = {
         "optimizer": optimizer.state_dict(),
         "scheduler": scheduler.state_dict(),
@@ -48,73 +55,121 @@ def save_checkpoint(
         "loss_scaler": None if optimizer.scaler is None else optimizer.scaler.state_dict(),
         "torch_random": torch.get_rng_state(),
     }
-    torch.save(state, temporary / _STATE)
-    write_json(temporary / _NOTE, note)
-    # At every moment a whole checkpoint lies under a name that `_latest` finds.
-    previous = _previous(directory)
-    if directory.exists():
-        shutil.rmtree(previous, ignore_errors=True)
-        os.replace(directory, previous)
-    os.replace(temporary, directory)
-    shutil.rmtree(previous, ignore_errors=True)
+    files = {_TENSORS: safetensors.torch.save({key: tensor.contiguous() for key, tensor in trained.items()})}
+    if average is not None:
+        files[_AVERAGE] = safetensors.torch.save(average.tensors)
+    in_memory = io.BytesIO()
+    torch.save(state, in_memory)
+    files[_STATE] = in_memory.getvalue()
+    _write(directory, note["step"], files, note)
 
 
-def load_checkpoint(
-    directory: Path,
-    model: nn.Module,
-    criterion: nn.Module,
-    optimizer,
-    scheduler,
-    average: WeightAverage | None = None,
-) -> dict:
-    """Restores what `save_checkpoint` wrote and returns its note.
+def _write(directory: Path, step: int, files: dict[str, bytes], note: dict) -> None:
+    target = directory / f"{step:08}"
+    temporary = directory / f".{target.name}.tmp"
+    directory.mkdir(exist_ok=True)
+    for hidden in directory.glob(".*"):  # what a crash left
+        shutil.rmtree(hidden, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        for name, content in files.items():
+            write_file(temporary / name, content)
+        digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+        write_json(temporary / _NOTE, {**note, "sha256": digests})
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    shutil.rmtree(target, ignore_errors=True)  # of this step: one that could not be read
+    os.replace(temporary, target)
+    sync_directory(directory)
+    for old in _newest_first(directory)[_KEPT:]:
+        hidden = old.with_name(f".{old.name}.old")
+        os.replace(old, hidden)  # what is half removed must not pass for a checkpoint
+        shutil.rmtree(hidden, ignore_errors=True)
+
+
+class Checkpoint:
+    """A checkpoint that was read and found whole.
+
+    Attributes:
+        note: as `save_checkpoint` was given it.
+        files: the other files' contents by name.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.note = read_json(path / _NOTE)
+        if not isinstance(self.note, dict) or not isinstance(self.note.get("sha256"), dict):
+            raise ValueError(f"{path / _NOTE} is not the note of a checkpoint")
+        digests = self.note.pop("sha256")
+        self.files = {name: (path / name).read_bytes() for name in digests}
+        for name, content in self.files.items():
+            if hashlib.sha256(content).hexdigest() != digests[name]:
+                raise ValueError(f"{path / name} is not what was written: truncated, or changed since")
+
+    def restore(
+        self, model: nn.Module, criterion: nn.Module, optimizer, scheduler, average: WeightAverage | None = None
+    ) -> None:
+        """Brings a run to where the checkpoint was written.
+
+        Raises:
+            ValueError: its tensors are not those that this run trains; nothing was changed.
+        """
+        self._copy(_TENSORS, trained_tensors(model))
+        if average is not None:
+            self._copy(_AVERAGE, average.tensors)
+        state = torch.load(io.BytesIO(self.files[_STATE]), map_location="cpu", weights_only=True)
+        optimizer.load_state_dict(state["optimizer"])
+        scheduler.load_state_dict(state["scheduler"])
+        criterion.load_state_dict(state["criterion"])
+        if optimizer.scaler is not None:
+            optimizer.scaler.load_state_dict(state["loss_scaler"])
+        torch.set_rng_state(state["torch_random"])
+
+    def _copy(self, name: str, tensors: dict[str, torch.Tensor]) -> None:
+        stored = safetensors.torch.load(self.files.get(name, safetensors.torch.save({})))
+        found, expected = ({name: tensor.shape for name, tensor in group.items()} for group in (stored, tensors))
+        if found != expected:
+            difference = sorted({name for name, _ in found.items() ^ expected.items()})
+            raise ValueError(
+                f"{self.path} is a checkpoint of another network; tensors that differ: {', '.join(difference)}"
+            )
+        with torch.no_grad():
+            for key, tensor in stored.items():
+                tensors[key].copy_(tensor)
+
+
+def read_checkpoint(directory: Path) -> Checkpoint | None:
+    """The newest checkpoint that is whole; None where there never was one. One that is not is passed over, with a
+    warning.
 
     Raises:
-        FileNotFoundError: there is no checkpoint.
-        ValueError: its tensors are not those that this run trains.
+        ValueError: there are checkpoints, and none is whole.
     """
-    note = read_note(directory)
-    directory = _latest(directory)
-    _restore(trained_tensors(model), directory / _TENSORS)
-    if average is not None:
-        _restore(average.tensors, directory / _AVERAGE)
-    state = torch.load(directory / _STATE, weights_only=True)
-    optimizer.load_state_dict(state["optimizer"])
-    scheduler.load_state_dict(state["scheduler"])
-    criterion.load_state_dict(state["criterion"])
-    if optimizer.scaler is not None:
-        optimizer.scaler.load_state_dict(state["loss_scaler"])
-    torch.set_rng_state(state["torch_random"])
-    return note
+    problems = []
+    for path in _newest_first(directory):
+        try:
+            checkpoint = Checkpoint(path)
+        except (OSError, ValueError) as error:
+            problems.append(f"{path.name}: {error}")
+            continue
+        if problems:
+            warnings.warn(f"going on from checkpoint {path}, not from a newer one: {'; '.join(problems)}", stacklevel=2)
+        return checkpoint
+    if problems:
+        raise ValueError(f"no checkpoint in {directory} can be read: {'; '.join(problems)}")
+    return None
 
 
-def read_note(directory: Path) -> dict:
-    """The note of a checkpoint, without touching anything; FileNotFoundError when there is no checkpoint."""
-    if not (_latest(directory) / _NOTE).is_file():
-        raise FileNotFoundError(f"no checkpoint to resume from at {directory}")
-    return read_json(_latest(directory) / _NOTE)
+def remove_checkpoints(directory: Path) -> None:
+    """Removes all of them."""
+    shutil.rmtree(directory, ignore_errors=True)
 
 
-def _restore(tensors: dict[str, torch.Tensor], file: Path) -> None:
-    stored = load_file(file)
-    shapes, expected = ({name: tensor.shape for name, tensor in group.items()} for group in (stored, tensors))
-    if shapes != expected:
-        difference = sorted({name for name, _ in shapes.items() ^ expected.items()})
-        raise ValueError(
-            f"{file.parent} is a checkpoint of another network; tensors that differ: {', '.join(difference)}"
-        )
-    with torch.no_grad():
-        for key, tensor in stored.items():
-            tensors[key].copy_(tensor)
-
-
-def _latest(directory: Path) -> Path:
-    """Where the last checkpoint is: a run that ended between the two renames left it under its second name."""
-    return directory if directory.exists() else _previous(directory)
-
-
-def _previous(directory: Path) -> Path:
-    return directory.with_name(f".{directory.name}.old")
+def _newest_first(directory: Path) -> list[Path]:
+    if not directory.is_dir():
+        return []
+    return sorted((path for path in directory.iterdir() if path.name.isdigit()), key=lambda p: int(p.name))[::-1]
 
 
 def trained_tensors(model: nn.Module) -> dict[str, torch.Tensor]:

@@ -1,130 +1,42 @@
-"""The training loop: one `accelerate.Accelerator`, one run directory."""
+"""The training loop: one `accelerate.Accelerator`, steps that survive what happens to them."""
 
-import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import broadcast, gather_object, set_seed
+from accelerate import Accelerator, skip_first_batches
+from accelerate.utils import broadcast, gather_object
 from peft import PeftModel
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, RandomSampler
 from tqdm import tqdm
 from transformers import get_cosine_schedule_with_warmup
 
-from ..adapters import (
-    AdapterSettings,
-    create_adapter,
-    format_parameter_table,
-    get_preset,
-    parameter_table,
-    unfreeze,
-)
+from ..adapters import AdapterSettings
 from ..data import TileDataset
-from ..hub import open_repository, push_adapter
 from ..inference.predictor import Predictor
 from ..metrics import score_set
 from ..metrics.temperature import fit_temperature, logit_counts
 from ..objective import TopoLoss
-from .arguments import TrainArguments, changed_settings
+from .arguments import TrainArguments
 from .averaging import WeightAverage
-from .checkpoints import load_checkpoint, read_note, save_checkpoint, trained_tensors
-from .results import score_and_save
-from .run_directory import write_history, write_json
+from .checkpoints import FOLDER, Checkpoint, save_checkpoint, trained_tensors
+from .interruption import RunStopped, StopRequest, ignore_signals, naming_dead_workers
+from .numerics import NumericsGuard, Statistics
+from .progress import tiles_a_step
+from .run_directory import write_history
 from .scoring import SplitScores, score_rows
-from .setup import (
-    build_accelerator,
-    build_criterion,
-    build_feature_cache,
-    build_network,
-    build_tiles,
-    compile_regions,
-    count_steps,
-    load_splits,
-    parameter_groups,
-    typical_disc_diameter,
-)
-
-_CHECKPOINT = "checkpoint"
-_FREE_ON_RESUMING = {"resume", "output_dir", "num_workers", "num_threads", "log_with", "data_dir"}
-_FREE_ON_RESUMING |= {"push_to_hub", "hub_model_id", "private"}
-
-
-def train(args: TrainArguments, data: dict[str, Sequence[dict]] | None = None) -> dict:
-    """Trains an adapter, a whole base or a specialist, scores it, and fills the run directory.
-
-    Args:
-        args: see `TrainArguments`.
-        data: splits of decoded rows in place of `load_segmentation_data(args.dataset, ...)`.
-
-    Returns:
-        What metrics.json holds.
-
-    Raises:
-        DataError: the data cannot be used; the message lists every problem.
-        ValueError: settings that cannot be met.
-        PushError: with push_to_hub, the Hub refused, or could not be reached; a trained adapter stays in its directory.
-        OSError: the base cannot be loaded, or there is no checkpoint to resume from.
-        FloatingPointError: the loss is not finite; the message names the images of the batch.
-    """
-    started = time.monotonic()
-    accelerator = build_accelerator(args)
-    set_seed(args.seed)
-    run = Path(args.output_dir)
-    if args.push_to_hub and accelerator.is_main_process:
-        open_repository(args.repository, args.private)  # before the work, not after it, is the time to be refused
-    if args.resume:
-        _require_same_run(run, args, accelerator.num_processes)
-    with accelerator.main_process_first():  # it unpacks or downloads, the others find it done
-        spec, splits = load_splits(args, data)
-    network, settings = build_network(args, spec)
-    settings.intensity = getattr(splits, "intensity", None)
-    settings.disc_diameter = typical_disc_diameter(args, spec, splits["train"])
-    criterion = build_criterion(args, splits["train"], settings)
-    if args.is_specialist:
-        model = network
-    elif get_preset(args.preset).whole:
-        model = unfreeze(network)
-    else:
-        model = create_adapter(network, args.preset, rank=args.rank, lora_layers=args.lora_layers)
-    if args.gradient_checkpointing:
-        network.gradient_checkpointing_enable()
-    if args.compile:
-        compile_regions(network)
-
-    if accelerator.is_main_process:
-        run.mkdir(parents=True, exist_ok=True)
-        write_json(run / "train_args.json", asdict(args))
-        _announce(accelerator, args, splits, settings, criterion, model)
-    if args.log_with:
-        settings_given = {name: value for name, value in asdict(args).items() if value is not None}
-        accelerator.init_trackers("topolora_hf", config=settings_given)
-
-    tiles = build_tiles(args, splits["train"], settings, spec.augmentation, accelerator.num_processes)
-    trainer = Trainer(args, accelerator, run, model, criterion, tiles, splits, settings)
-    scored_split = "test" if "test" in splits else "validation"
-    before = score_set(trainer.score(scored_split).rows) if args.score_untrained else None
-    try:
-        trainer.run_steps()
-    finally:
-        trainer.close()
-    with trainer.averaged():
-        metrics = score_and_save(trainer, scored_split, before, started)
-    # The wrapper that averages gradients has to go before the process group that it uses: freed after it, it can wait
-    # for ever for a thread of the group (seen with torch 2.13 on CPUs).
-    del trainer
-    accelerator.free_memory()
-    accelerator.end_training()
-    if args.push_to_hub and accelerator.is_main_process:
-        print(f"pushed to {push_adapter(run, args.repository, args.private)}")
-    return metrics
+from .setup import build_feature_cache, count_steps, parameter_groups
 
 
 class Trainer:
-    """The state of a run: model, optimizer, schedule, history; and the steps that change it."""
+    """The state of a run: model, optimizer, schedule, history; and the steps that change it.
+
+    Which tiles a step sees depends on its number, the seed and how many tiles a step has, not on how these are shared
+    out over batches and processes.
+    """
 
     def __init__(
         self,
@@ -139,20 +51,27 @@ class Trainer:
     ):
         self.args, self.accelerator, self.run, self.settings = args, accelerator, run, settings
         self.tiles, self.splits = tiles, splits
-        self.step, self.epoch, self.history = 0, 0, []
+        self.step, self.history = 0, []
         self.max_steps = count_steps(args, len(tiles.rows), accelerator.num_processes)
-        self.batch_losses = []  # since the last optimizer step
+        self.steps_an_epoch = len(tiles) // tiles_a_step(asdict(args), accelerator.num_processes)
+        self._written = None  # the step of the last checkpoint
+        self._losses, self._ids = [], []  # of the batches since the last optimizer step
+        self.losses = None  # of the last step, a mean over its batches; None where it was skipped
         features = run / f"features-{accelerator.process_index}.bin"
         base = model.get_base_model() if isinstance(model, PeftModel) else model
         self.features = build_feature_cache(args, base, tiles, features)
+        # An epoch is whole steps: what is left of its last tiles would make a smaller one.
+        whole = self.steps_an_epoch * tiles_a_step(asdict(args), accelerator.num_processes)
+        generator = torch.Generator().manual_seed(args.seed)
         loader = DataLoader(
             tiles,
             batch_size=args.batch_size,
-            shuffle=True,
+            sampler=RandomSampler(tiles, num_samples=whole, generator=generator),
             drop_last=True,
             num_workers=args.num_workers,
             persistent_workers=args.num_workers > 0,
-            generator=torch.Generator().manual_seed(args.seed),
+            worker_init_fn=ignore_signals,
+            generator=generator,
         )
         optimizer = torch.optim.AdamW(parameter_groups(args, model, criterion), fused=True)
         warmup = round(args.warmup_fraction * self.max_steps)
@@ -161,7 +80,12 @@ class Trainer:
             model, optimizer, loader, scheduler
         )
         self.criterion = criterion.to(accelerator.device)
+        if accelerator.num_processes > 1:
+            self.criterion.mean_over_processes = lambda value: accelerator.reduce(value, reduction="mean")
         self.average = WeightAverage(trained_tensors(self.network), args.ema_decay) if args.ema_decay else None
+        self.guard = NumericsGuard(accelerator, args.on_non_finite)
+        self.statistics = Statistics(self.network if args.on_non_finite == "skip" else nn.Module())
+        self.dtype = next(model.parameters()).dtype
 
     @property
     def network(self) -> nn.Module:
@@ -169,29 +93,54 @@ class Trainer:
         return self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=True)
 
     @property
-    def checkpoint(self) -> Path:
-        return self.run / _CHECKPOINT
+    def epoch(self) -> int:
+        """That of the last step."""
+        return max(0, self.step - 1) // self.steps_an_epoch
+
+    def resume(self, checkpoint: Checkpoint) -> None:
+        """Goes to where the checkpoint was written."""
+        checkpoint.restore(self.network, self.criterion, self.optimizer, self.scheduler, self.average)
+        self.step, self.history = checkpoint.note["step"], checkpoint.note["history"]
+        self._written = self.step
 
     def run_steps(self) -> None:
-        """Steps until `max_steps`, with a validation every `evaluate_every` and a checkpoint an epoch."""
-        if self.args.resume:
-            self._resume()
+        """Steps until `max_steps`, with a validation every `evaluate_every` and a checkpoint every `checkpoint_every`.
+
+        Raises:
+            RunStopped: a signal asked for it; a checkpoint was written.
+        """
         bar = tqdm(
             initial=self.step, total=self.max_steps, desc="training", disable=not self.accelerator.is_main_process
         )
-        while self.step < self.max_steps:
-            self.tiles.set_epoch(self.epoch)
-            self.loader.set_epoch(self.epoch)
-            self.model.train()
-            for batch in self.loader:
-                if self._step_batch(batch):
+        with bar, naming_dead_workers(), StopRequest(self.accelerator) as request:
+            while self.step < self.max_steps:
+                for batch in self._rest_of_epoch():
+                    if not self._step_batch(batch):
+                        continue
                     bar.update()
                     self._after_step(bar)
-                    if self.step == self.max_steps:
+                    stopping, last = request.was_made(), self.step == self.max_steps
+                    if stopping or last or self.step % self.args.checkpoint_every == 0:
+                        self._write_checkpoint()
+                    if stopping:
+                        self.accelerator.wait_for_everyone()  # who ends first has the others ended by their launcher
+                        raise RunStopped(
+                            f"stopped after step {self.step} of {self.max_steps}, with a checkpoint: the same command "
+                            "goes on from there",
+                            request.number,
+                        )
+                    if last:
                         break
-            self.epoch += 1
-            self._write_checkpoint()
-        bar.close()
+
+    def _rest_of_epoch(self) -> Iterable[dict]:
+        """The batches of the next step's epoch that no step has seen yet."""
+        epoch, done = divmod(self.step, self.steps_an_epoch)
+        self.tiles.set_epoch(epoch)
+        self.loader.set_epoch(epoch)
+        self.model.train()
+        if not done:
+            return self.loader
+        return skip_first_batches(self.loader, done * self.args.gradient_accumulation_steps)
 
     def close(self) -> None:
         """Removes what is only of use while steps are run."""
@@ -202,28 +151,41 @@ class Trainer:
         """One batch forward and backward; True when it completed an optimizer step."""
         self.criterion.progress = self.step / self.max_steps
         with self.accelerator.accumulate(self.model):
-            pixel_values = batch["pixel_values"].contiguous(memory_format=torch.channels_last)
+            pixel_values = batch["pixel_values"].to(self.dtype).contiguous(memory_format=torch.channels_last)
             logits = self.model(pixel_values=pixel_values, **self._frozen_features(batch)).logits
             losses = self.criterion(logits, batch["labels"], batch["valid_mask"], batch.get("skeleton"))
-            if not torch.isfinite(losses.total):
-                raise FloatingPointError(
-                    f"the loss is {losses.total.item()} at step {self.step} on images {', '.join(batch['id'])}"
-                )
-            self.batch_losses.append(torch.stack(losses).detach())
+            self._losses.append(torch.stack(losses).detach())
+            self._ids.append(batch["id"])
             self.accelerator.backward(losses.total)
             if not self.accelerator.sync_gradients:
                 return False
             self._share_criterion_gradients()
-            self.accelerator.clip_grad_norm_(self.model.parameters(), self.args.max_grad_norm)
-            self.optimizer.step()
-            self.scheduler.step()
-            self.optimizer.zero_grad()
-        self.losses = torch.stack(self.batch_losses).mean(0)
-        self.batch_losses = []
-        if self.average is not None:
-            self.average.update(self.step)
+            self._take_step()
         self.step += 1
         return True
+
+    def _take_step(self) -> None:
+        """The optimizer's step, or none where a loss or a gradient is not finite."""
+        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.args.max_grad_norm)
+        norm = torch.stack([norm, *(parameter.grad.norm() for parameter in self.criterion.parameters())]).norm()
+        scaler = self.optimizer.scaler
+        losses, ids = torch.stack(self._losses), self._ids
+        self._losses, self._ids = [], []
+        # With a loss scaler, gradients that overflow are its own affair: it leaves the step out and scales less.
+        watched = norm if scaler is None else norm.new_zeros(())
+        if self.guard.allows(self.step, losses[:, 0], watched, ids):
+            self.optimizer.step()
+            self.losses = losses.mean(0)
+            if self.average is not None:
+                self.average.update(self.step)
+            self.statistics.keep()
+        else:
+            if scaler is not None:
+                scaler.update()
+            self.losses = None
+            self.statistics.bring_back()
+        self.scheduler.step()
+        self.optimizer.zero_grad()
 
     def _frozen_features(self, batch: dict) -> dict[str, torch.Tensor]:
         """The keyword argument by which our network goes on from cached features, where they are cached."""
@@ -241,12 +203,13 @@ class Trainer:
         args = self.args
         last = self.step == self.max_steps
         if self.step % args.log_every == 0 or last:
-            names = ("loss", "bce", "dice_loss", "cldice_loss")
-            values = self.accelerator.gather(self.losses[None]).mean(0).tolist()
-            row = {"step": self.step, "epoch": self.epoch, **dict(zip(names, values, strict=True))}
+            row = {"step": self.step, "epoch": self.epoch}
+            if self.losses is not None:
+                values = self.accelerator.gather(self.losses[None]).mean(0).tolist()
+                row |= dict(zip(("loss", "bce", "dice_loss", "cldice_loss"), values, strict=True))
+                bar.set_postfix(loss=f"{row['loss']:.3f}")
             row["learning_rate"] = self.scheduler.get_last_lr()[0]
             self._log(row)
-            bar.set_postfix(loss=f"{row['loss']:.3f}")
         if "validation" in self.splits and (self.step % args.evaluate_every == 0 or last):
             with self.averaged():
                 scores = score_set(self.score("validation", test_time_flips=False).rows)
@@ -260,7 +223,8 @@ class Trainer:
         if self.args.log_with:
             self.accelerator.log({key: value for key, value in row.items() if key != "step"}, step=row["step"])
         if self.accelerator.is_main_process:
-            write_history(self.run / "history.csv", self.history)
+            with self._writing("history.csv"):
+                write_history(self.run / "history.csv", self.history)
 
     def averaged(self) -> AbstractContextManager:
         """Within it the network has the average of its weights, where the run keeps one."""
@@ -289,41 +253,26 @@ class Trainer:
         return Predictor(network, replace(self.settings, **changes), device=device)
 
     def _write_checkpoint(self) -> None:
-        if not self.accelerator.is_main_process:
+        if not self.accelerator.is_main_process or self.step == self._written:
             return
         note = {
             "step": self.step,
-            "epoch": self.epoch,
             "history": self.history,
             "arguments": asdict(self.args),
             "processes": self.accelerator.num_processes,
         }
         state = (self.network, self.criterion, self.optimizer, self.scheduler)
-        save_checkpoint(self.checkpoint, *state, note, self.average)
+        with self._writing("a checkpoint"):
+            save_checkpoint(self.run / FOLDER, *state, note, self.average)
+        self._written = self.step
 
-    def _resume(self) -> None:
-        state = (self.network, self.criterion, self.optimizer, self.scheduler)
-        note = load_checkpoint(self.checkpoint, *state, self.average)
-        self.step, self.epoch, self.history = note["step"], note["epoch"], note["history"]
-
-
-def _require_same_run(run: Path, args: TrainArguments, processes: int) -> None:
-    """Before anything is read or written: a checkpoint goes on with the settings that it began with."""
-    note = read_note(run / _CHECKPOINT)
-    changed = changed_settings(note["arguments"], args, _FREE_ON_RESUMING)
-    if note["processes"] != processes:
-        changed.append(f"the number of processes was {note['processes']}, is {processes}")
-    if changed:
-        raise ValueError(f"cannot resume {run} with other settings: {'; '.join(changed)}")
-
-
-def _announce(accelerator, args, splits, settings, criterion, model) -> None:
-    counts = ", ".join(f"{len(rows)} {split}" for split, rows in splits.items())
-    print(f"data      {args.dataset}: {counts} images, view {settings.view}, tiles of {settings.tile_size} pixels")
-    ours = f"base      {settings.base}, encoder at {settings.image_size} pixels"
-    from_scratch = f"network   {args.network}, from scratch"
-    print(f"{from_scratch if args.is_specialist else ours}, {accelerator.mixed_precision} precision")
-    print(
-        f"objective BCE + Dice + {args.cldice_weight} clDice ({args.cldice_schedule}), {criterion.iterations} erosions"
-    )
-    print(format_parameter_table(parameter_table(model)))
+    @contextmanager
+    def _writing(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            last = "there is no checkpoint yet" if self._written is None else f"the last one is of step {self._written}"
+            raise OSError(
+                f"cannot write {what} to {self.run} after step {self.step}: {error}. When that is put right, the same "
+                f"command goes on from the last checkpoint ({last})"
+            ) from error

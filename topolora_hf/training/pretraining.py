@@ -10,7 +10,7 @@ from ..adapters import get_preset, load_adapter
 from ..data import CATALOG, load_segmentation_data
 from ..network import TINY_RANDOM, TopoSamForSegmentation
 from .arguments import TrainArguments, _option
-from .loop import train
+from .run import train
 
 
 @dataclass(kw_only=True)

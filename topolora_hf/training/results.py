@@ -15,7 +15,9 @@ from ..metrics import best_threshold, score_set
 from ..metrics.temperature import apply_temperature
 from ..specialists import Specialist, save_specialist
 from .arguments import TrainArguments
-from .run_directory import write_json
+from .checkpoints import trained_tensors
+from .numerics import require_finite
+from .run_directory import replacing_directory, write_json
 
 if TYPE_CHECKING:
     from .loop import Trainer
@@ -34,6 +36,7 @@ def score_and_save(trainer: "Trainer", split: str, before: dict | None, started:
         summary |= {"temperature": settings.temperature, **_calibration_before(trainer, split)}
     metrics = _metrics(trainer, split, summary, before, time.monotonic() - started)
     if trainer.accelerator.is_main_process:
+        require_finite(trained_tensors(trainer.network))
         _save_trained(trainer.accelerator.unwrap_model(trainer.model), args, settings, metrics, run)
         scores.save(run, settings.threshold)
         save_curves(run / "curves.png", trainer.history)
@@ -75,12 +78,12 @@ def _metrics(trainer: "Trainer", split: str, scores: dict, before: dict | None, 
 
 def _save_trained(model: nn.Module, args: TrainArguments, settings: AdapterSettings, metrics: dict, run: Path) -> None:
     """`adapter/`, with its model card in place of PEFT's own README.md; `network/` where the whole base was trained."""
-    if isinstance(model, Specialist):
-        save_specialist(model, settings, run / "network")
-        return
-    if not isinstance(model, PeftModel):
-        model.save_pretrained(run / "network")
-        return
-    save_adapter(model, settings, run / "adapter")
-    card = render_model_card({**asdict(args), **asdict(settings)}, metrics, parameters=parameter_table(model))
-    card.save(run / "adapter" / "README.md")
+    with replacing_directory(run / ("adapter" if isinstance(model, PeftModel) else "network")) as directory:
+        if isinstance(model, Specialist):
+            save_specialist(model, settings, directory)
+        elif not isinstance(model, PeftModel):
+            model.save_pretrained(directory)
+        else:
+            save_adapter(model, settings, directory)
+            card = render_model_card({**asdict(args), **asdict(settings)}, metrics, parameters=parameter_table(model))
+            card.save(directory / "README.md")

@@ -1,29 +1,94 @@
-"""The files of a run, each written whole or not at all."""
+"""The files of a run, each written whole or not at all, and on the disk before anything relies on it."""
 
 import csv
+import io
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 
-def write_json(path: Path, values: Mapping) -> None:
-    """Writes JSON under a temporary name, then renames it: no reader sees half a file. NaN becomes null."""
+def write_file(path: Path, content: bytes) -> None:
+    """Writes a file under a temporary name, then renames it: no reader, and no crash, sees half of it.
+
+    Both the content and the name are flushed to the disk, so that the file also survives a power cut.
+
+    Raises:
+        OSError: the disk is full, the directory is gone or cannot be written to; what was there before stays.
+    """
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(_without_nan(values), indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)  # on a full disk, the half of it would be in the way
+        raise
+    sync_directory(path.parent)
+
+
+def sync_directory(directory: Path) -> None:
+    """Flushes to the disk which names a directory holds: a rename alone does not."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def replacing_directory(directory: Path) -> Iterator[Path]:
+    """A new directory to fill, which then takes the place of `directory`; when filling it fails, the old one stays.
+
+    Between the two renames that put it in place, the old one lies beside it as `.NAME.old`.
+
+    Example:
+        >>> import tempfile
+        >>> target = Path(tempfile.mkdtemp()) / "adapter"
+        >>> with replacing_directory(target) as new:
+        ...     _ = (new / "weights").write_bytes(b"1")
+        >>> [file.name for file in target.iterdir()]
+        ['weights']
+    """
+    new, old = (directory.with_name(f".{directory.name}.{ending}") for ending in ("tmp", "old"))
+    for leftover in (new, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    new.mkdir()
+    try:
+        yield new
+        for path in new.rglob("*"):
+            if path.is_file():
+                sync_directory(path)  # a file's descriptor is flushed in the same way
+        sync_directory(new)
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+    if directory.exists():
+        os.replace(directory, old)
+    os.replace(new, directory)
+    sync_directory(directory.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def write_json(path: Path, values: Mapping) -> None:
+    """Writes JSON as `write_file` does. NaN becomes null."""
+    text = json.dumps(_without_nan(values), indent=2, allow_nan=False) + "\n"
+    write_file(path, text.encode())
 
 
 def write_history(path: Path, rows: Sequence[Mapping]) -> None:
-    """One row a log point; columns are the union of all rows' keys, empty where a row has none."""
+    """One row a log point; columns are the union of all rows' keys, empty where a row has none, or NaN."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(temporary, path)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(_without_nan(rows))
+    write_file(path, text.getvalue().encode())
 
 
 def read_json(path: Path) -> dict:

@@ -1,0 +1,121 @@
+"""Too little memory: advice on the settings that help, and batches made smaller until they fit."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import find_executable_batch_size
+from accelerate.utils.memory import should_reduce_batch_size
+from torch import nn
+
+from .arguments import TrainArguments
+from .checkpoints import trained_tensors
+
+
+@contextmanager
+def advice_on_memory(args: TrainArguments) -> Iterator[None]:
+    """Says which settings help where memory does not suffice.
+
+    Raises:
+        MemoryError: in place of what PyTorch or NumPy raised.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not isinstance(error, MemoryError) and not should_reduce_batch_size(error):
+            raise
+        raise MemoryError(_advice(args, error)) from error
+
+
+def _advice(args: TrainArguments, error: Exception) -> str:
+    smaller = largest_divisor_below(args.batch_size)
+    times = args.batch_size // smaller if smaller else 1
+    ways = []
+    if smaller:
+        ways.append(
+            f"--batch_size {smaller} --gradient_accumulation_steps {args.gradient_accumulation_steps * times} (the "
+            "same steps in smaller batches; --auto_batch_size True finds them)"
+        )
+    if not args.gradient_checkpointing and not args.is_specialist:
+        ways.append("--gradient_checkpointing True (the same steps in more time)")
+    ways.append("a smaller --tile_size" if args.is_specialist else "a smaller --image_size or --tile_size")
+    first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return f"not enough memory ({first_line}). What helps: {'; '.join(ways)}"
+
+
+def largest_divisor_below(batch_size: int) -> int:
+    """The next smaller batch size that makes a step of the same tiles; 0 below 1.
+
+    >>> [largest_divisor_below(size) for size in (1, 2, 6, 9)]
+    [0, 1, 3, 3]
+    """
+    return next((size for size in range(batch_size - 1, 0, -1) if batch_size % size == 0), 0)
+
+
+def fit_batch_size(
+    args: TrainArguments, accelerator: Accelerator, model: nn.Module, criterion: nn.Module, tile_size: int
+) -> TrainArguments:
+    """Arguments with the largest batches that fit, accumulated to the same tiles a step; the same on all processes.
+
+    A batch of empty tiles goes forward and backward, before anything else; nothing of it remains. All batches of a run
+    have one size in pixels, so what fits once fits.
+
+    Args:
+        args: `batch_size` is where to begin.
+        model, criterion: unprepared; they are moved to the device.
+        tile_size: T.
+
+    Raises:
+        MemoryError: not even one tile fits.
+    """
+    model, criterion = model.to(accelerator.device).train(), criterion.to(accelerator.device)
+    buffers = [(buffer, buffer.clone()) for buffer in trained_tensors(model).values()]
+    size = args.batch_size
+
+    def next_smaller() -> int:
+        nonlocal size
+        size = largest_divisor_below(size)
+        return size
+
+    @find_executable_batch_size(starting_batch_size=size, reduce_batch_size_fn=next_smaller)
+    def fitting(batch_size: int) -> int:
+        try:
+            _try_batch(accelerator, model, criterion, batch_size, tile_size)
+        finally:
+            model.zero_grad(set_to_none=True)
+            criterion.zero_grad(set_to_none=True)
+        return batch_size
+
+    with advice_on_memory(replace(args, batch_size=1)):
+        try:
+            found = fitting()
+        except RuntimeError as error:
+            if "No executable batch size" in str(error):
+                raise MemoryError(f"not even one tile of {tile_size} pixels fits") from error
+            raise
+    with torch.no_grad():
+        for buffer, before in buffers:
+            buffer.copy_(before)
+    smallest = int(accelerator.gather(torch.tensor([found], device=accelerator.device)).min())
+    times = args.batch_size // smallest
+    if times > 1 and accelerator.is_main_process:
+        print(f"batches   of {smallest} in place of {args.batch_size}: {times} times as many make a step")
+    accumulation = args.gradient_accumulation_steps * times
+    return replace(args, batch_size=smallest, gradient_accumulation_steps=accumulation)
+
+
+def _try_batch(accelerator: Accelerator, model: nn.Module, criterion: nn.Module, batch: int, tile: int) -> None:
+    dtype = next(model.parameters()).dtype
+    pixel_values = torch.zeros(batch, 3, tile, tile, device=accelerator.device, dtype=dtype)
+    pixel_values = pixel_values.contiguous(memory_format=torch.channels_last)
+    labels = torch.zeros(batch, tile, tile, dtype=torch.uint8, device=accelerator.device)
+    with accelerator.autocast():
+        logits = model(pixel_values=pixel_values).logits
+    valid = torch.ones_like(labels, dtype=torch.bool)
+    # Room for what AdamW keeps of each trained number.
+    moments = [torch.empty_like(tensor) for tensor in trained_tensors(model).values() for _ in range(2)]
+    criterion.progress = 1.0  # with all terms
+    criterion(logits, labels, valid, ~valid).total.backward()
+    del moments

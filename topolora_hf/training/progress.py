@@ -1,0 +1,136 @@
+"""How far a run directory has come: the same command starts a run, goes on with it, or finds it done."""
+
+import fcntl
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+
+from .arguments import TrainArguments, changed_settings
+from .checkpoints import FOLDER, Checkpoint, read_checkpoint, remove_checkpoints
+from .run_directory import read_json
+
+METRICS, SETTINGS = "metrics.json", "train_args.json"
+_LOCK = ".lock"
+# What a run gives does not depend on them, but for rounding.
+_FREE = {"resume", "overwrite", "output_dir", "num_workers", "num_threads", "log_with", "data_dir"}
+_FREE |= {"push_to_hub", "hub_model_id", "private", "checkpoint_every", "on_non_finite", "auto_batch_size"}
+# Only their product with the number of processes counts: the tiles of a step.
+_BATCH = {"batch_size", "gradient_accumulation_steps"}
+
+
+@dataclass
+class Progress:
+    """What a run directory holds: `metrics` of a finished run, or the `checkpoint` of one to go on with, or nothing."""
+
+    metrics: dict | None = None
+    checkpoint: Checkpoint | None = None
+
+
+def find_progress(run: Path, args: TrainArguments, processes: int) -> Progress:
+    """Before anything is written or loaded, on one process.
+
+    Raises:
+        ValueError: the directory holds a run of other settings, each of which is named; or no checkpoint that can be
+            read.
+        FileNotFoundError: `resume` was given, and there is no checkpoint.
+    """
+    checkpoints = run / FOLDER
+    if args.overwrite:
+        (run / METRICS).unlink(missing_ok=True)
+        remove_checkpoints(checkpoints)
+        return Progress()
+    if (run / METRICS).is_file() and (run / SETTINGS).is_file():
+        _require_same(f"{run} holds a finished run of", read_json(run / SETTINGS), args)
+        print(f"{run} holds this run, finished; --overwrite True starts it anew")
+        return Progress(metrics=read_json(run / METRICS))
+    checkpoint = read_checkpoint(checkpoints)
+    if checkpoint is None:
+        if args.resume:
+            raise FileNotFoundError(f"no checkpoint to resume from at {checkpoints}")
+        return Progress()
+    note = checkpoint.note
+    now = tiles_a_step(asdict(args), processes)
+    before = tiles_a_step(note["arguments"], note["processes"])
+    changed = [] if now == before else [f"the tiles of a step were {before}, are {now} ({_product(args, processes)})"]
+    _require_same(f"cannot resume {run} with", note["arguments"], args, changed)
+    print(f"going on with {run} after step {note['step']}")
+    return Progress(checkpoint=checkpoint)
+
+
+def _require_same(what: str, before: dict, args: TrainArguments, changed: list[str] | None = None) -> None:
+    free = _FREE if changed is None else _FREE | _BATCH
+    changed = changed_settings(before, args, free) + (changed or [])
+    if changed:
+        raise ValueError(
+            f"{what} other settings: {'; '.join(changed)}. Choose another output_dir; --overwrite True starts anew"
+        )
+
+
+def tiles_a_step(settings: dict, processes: int) -> int:
+    """How many tiles an optimizer step sees."""
+    return settings["batch_size"] * settings["gradient_accumulation_steps"] * processes
+
+
+def _product(args: TrainArguments, processes: int) -> str:
+    return (
+        f"batch_size {args.batch_size} x gradient_accumulation_steps {args.gradient_accumulation_steps} x {processes} "
+        f"process{'' if processes == 1 else 'es'}"
+    )
+
+
+def on_main_process(accelerator: Accelerator, work: Callable[[], Any]) -> Any:
+    """What the main process gets from `work`, on all of them: the others may see another disk. So for its errors."""
+    outcome: list = [None, None]
+    if accelerator.is_main_process:
+        try:
+            outcome[0] = work()
+        except (OSError, ValueError) as error:
+            outcome[1] = error
+    broadcast_object_list(outcome)
+    if outcome[1] is not None:
+        raise outcome[1]
+    return outcome[0]
+
+
+@contextmanager
+def alone_in(run: Path, accelerator: Accelerator) -> Iterator[None]:
+    """Makes the run directory, and keeps others out of it until the block, or this process, ends.
+
+    The system holds the lock, so that not even `kill -9` leaves one behind.
+
+    Raises:
+        BlockingIOError: another process trains in it.
+        OSError: it cannot be made or written to.
+    """
+    lock = None
+
+    def take() -> None:
+        nonlocal lock
+        run.mkdir(parents=True, exist_ok=True)
+        lock = (run / _LOCK).open("a+", encoding="utf-8")
+        try:
+            # Of the process, not of the file: those that load data do not inherit it, and keep nobody waiting.
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            lock.seek(0)
+            raise BlockingIOError(
+                f"{run} is in use: {lock.read().strip() or 'another process'} trains in it. Wait for it, end it, or "
+                "choose another output_dir"
+            ) from error
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} on {socket.gethostname()}")
+        lock.flush()
+
+    try:
+        on_main_process(accelerator, take)
+        yield
+    finally:
+        if lock is not None:
+            lock.close()
