@@ -132,6 +132,25 @@ def test_the_threshold_flag_wins_over_the_adapters(call, fails, make_adapter, tm
     assert "threshold must be in [0, 1], got 1.5" in message
 
 
+def test_precision_is_chosen_on_the_command_line(call, fails, make_adapter, tmp_path):
+    adapter = make_adapter()[1]
+    save(tmp_path / "a.png", np.random.default_rng(0).integers(0, 256, (50, 40, 3), dtype=np.uint8))
+    words = ("--adapter", adapter, "--images", "a.png", "--probability", "True", "--overlay", "False")
+    maps = {}
+    for dtype in ("float32", "bfloat16", "float16"):
+        call(cli.predict_main, *words, "--dtype", dtype, "--output_dir", dtype)
+        maps[dtype] = np.asarray(Image.open(f"{dtype}/a_probability.png")) / 65535
+    for dtype, most in (("bfloat16", 0.1), ("float16", 0.02)):
+        assert 0 < np.abs(maps[dtype] - maps["float32"]).max() < most
+    call(cli.predict_main, *words, "--dtype", "float32", "--tile_batch", "1", "--output_dir", "float32")
+    assert "dtype was 'float32', is 'bfloat16'" in fails(
+        cli.predict_main, *words, "--dtype", "bfloat16", "--output_dir", "float32"
+    )
+    assert "dtype must be one of float32, bfloat16, float16; got 'int8'" in fails(
+        cli.predict_main, *words, "--dtype", "int8", "--output_dir", "int8"
+    )
+
+
 def test_the_flips_flag_wins_over_the_adapters_own(call, make_adapter, folder):
     adapter = make_adapter()[1]
     settings = json.loads((adapter / "topolora_config.json").read_text())

@@ -90,14 +90,17 @@ def benchmark_groups(args: BenchmarkArguments) -> list[Group]:
             for model in _prediction_shapes(args)
         ),
         Group("adapters", f"Several adapters on one base ({args.model})", {}, item="switch"),
-        Group(
-            "onnx",
-            "Logits of 4 tiles with tiny, its adapter merged",
-            {"PyTorch": "onnx/torch/float32"},
-            item="tile",
-        ),
+        *_onnx_groups(args),
         Group("data", f"Data and scores ({_DATA_SIZE}x{_DATA_SIZE}, one process)", {}, item="item"),
     ]
+
+
+def _onnx_groups(args: BenchmarkArguments) -> list[Group]:
+    """None where onnxruntime is not installed, and on a GPU, which it would leave idle."""
+    if args.device != "cpu" or not all(find_spec(package) for package in ("onnx", "onnxruntime")):
+        return []
+    title = "Logits of 4 tiles with tiny, its adapter merged"
+    return [Group("onnx", title, {"PyTorch": "onnx/torch/float32"}, item="tile")]
 
 
 def benchmark_rows(args: BenchmarkArguments) -> list[Row]:
@@ -200,9 +203,9 @@ def _prediction_rows(args: BenchmarkArguments) -> Iterable[Row]:
 
 def _sharing_rows(args: BenchmarkArguments) -> Iterable[Row]:
     yield Row("adapters/switch/float32", True, LABELS["switch"], partial(adapters_in_turn, args.shape))
-    if args.device == "cpu" and all(find_spec(package) for package in ("onnx", "onnxruntime")):
+    for group in _onnx_groups(args):
         for form in ("torch", "onnxruntime"):
-            yield Row(f"onnx/{form}/float32", form != "torch", LABELS[form], partial(tiles_through, form))
+            yield Row(f"{group.name}/{form}/float32", form != "torch", LABELS[form], partial(tiles_through, form))
 
 
 def _data_rows() -> Iterable[Row]:

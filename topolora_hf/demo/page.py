@@ -82,6 +82,7 @@ def launch_options() -> dict:
     """Of `Blocks.launch`: this machine alone (GRADIO_SERVER_NAME says otherwise), no tunnel, no extras."""
     gr = require_gradio()
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
+    theme.set(checkbox_background_color_hover="*neutral_300")  # its own is white, as the dot of what is chosen
     return {"theme": theme, "share": False, "ssr_mode": False, "max_file_size": _MOST_BYTES, "footer_links": []}
 
 
