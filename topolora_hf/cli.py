@@ -1,5 +1,8 @@
 """The command lines: of the recipes, and of the installed `topolora` command."""
 
+import hashlib
+import io
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -23,6 +26,7 @@ from .hub import push_adapter
 from .inference import Predictor, find_images
 from .metrics import score_images, summarise, write_per_image_csv
 from .network import EMBEDDED, AdapterMismatchError, TopoSamForSegmentation, full_base_name
+from .output_files import output_folder
 from .specialists import is_specialist, load_specialist
 from .training import PretrainArguments, TrainArguments, pretrain, score_rows, train
 from .training.arguments import changed_settings
@@ -34,6 +38,8 @@ _SCALE_HELP = (
     "retinal photographs so that their disc is as large as those were"
 )
 PREDICT_SETTINGS = "predict_args.json"
+# File systems take names of 255 bytes; the longest that is written for an image is `.NAME_probability.png.tmp`.
+_LONGEST_NAME_BYTES = 225
 _NO_VALUE = ("", "~", "null")  # how a settings file says that the default stands
 
 
@@ -121,7 +127,7 @@ def predict(args: PredictArguments) -> list[Path]:
             _begin_predictions(args, output, [mask for _, mask in work])
     network = Path(args.adapter)
     trained = max((file.stat().st_mtime for file in network.iterdir()), default=0.0) if network.is_dir() else 0.0
-    waiting = [(file, mask) for file, mask in work if not _is_up_to_date(mask, max(trained, file.stat().st_mtime))]
+    waiting = [(file, mask) for file, mask in work if not _is_up_to_date(mask, file, trained)]
     unreadable = []
     for file, mask in tqdm(waiting[state.process_index :: state.num_processes], desc="predicting", disable=None):
         try:
@@ -137,7 +143,7 @@ def predict(args: PredictArguments) -> list[Path]:
 def _begin_predictions(args: PredictArguments, output: Path, masks: list[Path]) -> None:
     """Notes the settings of a folder's masks, or checks that they are the same."""
     free = {"images", "output_dir", "overwrite"}
-    output.mkdir(parents=True, exist_ok=True)
+    output_folder(output)
     settings = output / PREDICT_SETTINGS
     if args.overwrite:
         for mask in masks:
@@ -150,8 +156,12 @@ def _begin_predictions(args: PredictArguments, output: Path, masks: list[Path]) 
     write_json(settings, {name: value for name, value in asdict(args).items() if name not in free})
 
 
-def _is_up_to_date(mask: Path, since: float) -> bool:
-    return mask.exists() and mask.stat().st_mtime >= since
+def _is_up_to_date(mask: Path, image: Path, trained: float) -> bool:
+    """An image that is gone by now is not; reading it says so."""
+    try:
+        return mask.stat().st_mtime >= max(trained, image.stat().st_mtime)
+    except FileNotFoundError:
+        return False
 
 
 def _predict_one(predictor: Predictor, file: Path, mask: Path, args: PredictArguments) -> None:
@@ -173,8 +183,7 @@ def score(args: ScoreArguments) -> dict:
     if args.part not in (*splits, "all"):
         raise DataError(f"data set {args.dataset} has no split {args.part!r}, but {', '.join(splits)}; or all of them")
     scores = score_rows(predictor, ConcatDataset(splits.values()) if args.part == "all" else splits[args.part])
-    output = Path(args.output_dir)
-    output.mkdir(parents=True, exist_ok=True)
+    output = output_folder(args.output_dir)
     metrics = {
         "dataset": Path(args.dataset).name,
         "split": args.part,
@@ -198,8 +207,7 @@ def score_graders(args: GraderArguments) -> dict:
     if not both:
         raise DataError(f"data set {args.dataset} has no image that both people marked")
     rows = score_images(_agreement(first[name], second[name]) for name in tqdm(both, desc="scoring"))
-    output = Path(args.output_dir)
-    output.mkdir(parents=True, exist_ok=True)
+    output = output_folder(args.output_dir)
     metrics = {"dataset": Path(args.dataset).name, **summarise(rows)}
     write_json(output / "metrics.json", metrics)
     write_per_image_csv(output / "per_image.csv", rows)
@@ -279,6 +287,8 @@ def main() -> None:
 
 def run_command(arguments: type, job: Callable) -> None:
     """Parses flags and does the job; a foreseen error is a message, not a traceback."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be Unicode
     try:
         (args,) = HfArgumentParser(arguments).parse_args_into_dataclasses(_expand_settings_file(sys.argv[1:]))
         job(args)
@@ -315,9 +325,9 @@ def _expand_settings_file(flags: list[str]) -> list[str]:
     try:
         # Every value stays the text that it is, as on a command line: `mixed_precision: no` is not False.
         settings = yaml.load(Path(flags[0]).read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+    except (UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"{flags[0]} is not a YAML or JSON file: {error}") from error
-    if not isinstance(settings, dict) or any(isinstance(value, dict) for value in settings.values()):
+    if not isinstance(settings, dict) or not all(map(_is_plain, settings.values())):
         raise ValueError(f"{flags[0]} must hold one setting a line (name: value)")
     listed = [
         [f"--{name}", *(value if isinstance(value, list) else [value])]
@@ -325,6 +335,10 @@ def _expand_settings_file(flags: list[str]) -> list[str]:
         if value not in _NO_VALUE
     ]
     return [*chain.from_iterable(listed), *flags[1:]]
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, str) or (isinstance(value, list) and all(isinstance(item, str) for item in value))
 
 
 def _predictor(args: PredictArguments | ScoreArguments) -> Predictor:
@@ -364,4 +378,13 @@ def _output_names(files: list[Path]) -> list[str]:
     twice = [name for name, count in names.items() if count > 1]
     if twice:
         raise DataError(f"several images of the same name would overwrite each other's masks: {', '.join(twice)}")
-    return [file.stem if stems[file.stem] == 1 else file.name for file in files]
+    return [_short(file.stem if stems[file.stem] == 1 else file.name) for file in files]
+
+
+def _short(name: str) -> str:
+    """A name that leaves room for what is added to it; the end of a longer one becomes its hash."""
+    content = os.fsencode(name)
+    if len(content) <= _LONGEST_NAME_BYTES:
+        return name
+    digest = hashlib.blake2b(content, digest_size=8).hexdigest()
+    return f"{content[: _LONGEST_NAME_BYTES - 17].decode(errors='ignore')}-{digest}"

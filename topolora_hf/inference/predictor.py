@@ -1,10 +1,9 @@
 """From an image of any size to a probability map of the same size."""
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from glob import glob
+from glob import has_magic
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from ..data import IMAGE_SUFFIXES, DataError, IntensityScaling, decode_image, no
 from ..data.field_of_view import disc_diameter, estimate_field_of_view
 from ..metrics.temperature import apply_temperature
 from ..network.tile_scaling import resize_antialiased
+from ..output_files import whole_file
 from .centreline import Centreline
 from .pictures import overlay
 
@@ -256,11 +256,8 @@ def _starts(side: int, tile: int, overlap: float) -> list[int]:
 
 
 def _save_whole(picture: Image.Image, path: str | Path) -> None:
-    """A PNG under a temporary name first: whoever finds the file finds all of it."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.tmp")
-    picture.save(temporary, format="PNG")
-    os.replace(temporary, path)
+    with whole_file(path) as temporary:
+        picture.save(temporary, format="PNG")
 
 
 def find_images(patterns: Sequence[str | Path]) -> list[Path]:
@@ -277,13 +274,25 @@ def find_images(patterns: Sequence[str | Path]) -> list[Path]:
         elif path.is_file():
             files = [path]
         else:
-            files = sorted(file for file in map(Path, glob(str(pattern), recursive=True)) if _looks_like_an_image(file))
+            files = sorted(file for file in _glob(path) if _looks_like_an_image(file))
         if not files:
             raise DataError(
                 f"no images at {pattern}: expected a file, a folder or a glob of {', '.join(sorted(IMAGE_SUFFIXES))}"
             )
         found.update(dict.fromkeys(files))
     return list(found)
+
+
+def _glob(pattern: Path) -> list[Path]:
+    """Files by a pattern; `**` stands for folders of any depth, but follows no link: it might lead round in circles."""
+    parts = pattern.parts
+    first = next((number for number, part in enumerate(parts) if has_magic(part)), len(parts))
+    if first == len(parts):
+        return []
+    rest = parts[first:] if parts[-1] != "**" else (*parts[first:], "*")
+    root = Path(*parts[:first])
+    found = root.glob(str(Path(*rest)))
+    return [file for file in found if not any(part.startswith(".") for part in file.relative_to(root).parts)]
 
 
 def _looks_like_an_image(file: Path) -> bool:
