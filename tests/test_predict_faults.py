@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from topolora_hf import AdapterSettings, Predictor, TopoSamForSegmentation, cli, create_adapter, save_adapter
-from topolora_hf.data import DataError
+from topolora_hf.data import DataError, decode_mask
 
 NOISE = np.random.default_rng(0).integers(0, 256, (50, 60, 3), dtype=np.uint8)
 
@@ -162,8 +162,6 @@ def test_settings_that_are_no_plain_list_are_named(photos, predict, monkeypatch)
 
 
 def test_an_infinite_mask_is_refused(tmp_path):
-    from topolora_hf.data import decode_mask
-
     mask = np.zeros((5, 5))
     mask[2, 2] = np.inf
     np.save(tmp_path / "mask.npy", mask)
