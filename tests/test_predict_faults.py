@@ -8,12 +8,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from topolora_hf import AdapterSettings, Predictor, TopoSamForSegmentation, cli, create_adapter, save_adapter
 from topolora_hf.data import DataError, decode_mask
 
-NOISE = np.random.default_rng(0).integers(0, 256, (50, 60, 3), dtype=np.uint8)
+NOISE = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)  # one tile
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +130,7 @@ def test_an_image_that_is_deleted_after_it_was_listed_is_named(photos, predict, 
 def test_names_of_any_kind_are_kept_and_too_long_ones_shortened_apart(photos, predict):
     shutil.rmtree(photos)
     photos.mkdir()
-    names = ["-rf", "two words", "a\nb", ";$(touch gone)", "=1+1", "Gefäß", os.fsdecode(b"\xff"), "[x]", "'\""]
+    names = ["-rf", "two words", "a\nb;$(touch gone)", "=1+1", "Gefäß'\"", os.fsdecode(b"\xff"), "[x]"]
     long = ["n" * 250 + "1", "n" * 250 + "2", "ß" * 125]
     for name in names + long:
         Image.fromarray(NOISE).save(photos / f"{name}.png")
@@ -132,15 +141,15 @@ def test_names_of_any_kind_are_kept_and_too_long_ones_shortened_apart(photos, pr
 
 
 def test_an_image_over_the_limit_is_named_with_what_raises_it(photos, predict, monkeypatch):
-    monkeypatch.setenv("TOPOLORA_MAX_IMAGE_PIXELS", "2999")
+    monkeypatch.setenv("TOPOLORA_MAX_IMAGE_PIXELS", "2303")
     message = predict()
-    assert "photos/a.png: has 60 x 50 pixels, more than the 2,999 pixels allowed" in message
+    assert "photos/a.png: has 48 x 48 pixels, more than the 2,303 pixels allowed" in message
     assert "TOPOLORA_MAX_IMAGE_PIXELS" in message
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_numbers_that_are_not_finite_in_a_float_image_are_black_or_white(tmp_path, adapter, value):
-    array = np.random.default_rng(0).random((50, 60)).astype(np.float32)
+    array = np.random.default_rng(0).random((48, 48)).astype(np.float32)
     array[10, 20] = value
     np.save(tmp_path / "a.npy", array)
     Image.fromarray(array).save(tmp_path / "a.tif")

@@ -116,7 +116,7 @@ def test_what_the_hub_does_not_give_is_explained():
         load_segmentation_data("drive")
 
 
-ROWS = r"unreadable image \(1\): images/c3.* \(train row 3, column image\): has 400 x 300 pixels, more than the 10,000"
+ROWS = r"unreadable image \(1\): images/c3.* \(train row 3, column image\): has 120,000 pixels, more than the 10,000"
 
 
 def test_an_absurd_image_is_refused_with_its_row(tmp_path, monkeypatch):
