@@ -1,5 +1,6 @@
 """The command lines: of the recipes, and of the installed `topolora` command."""
 
+import io
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
@@ -22,6 +23,7 @@ from .inference.files import output_names
 from .inference.loading import ADAPTER_HELP, DTYPE_HELP, autocast_dtype, load_network
 from .metrics import score_images, summarise, write_per_image_csv
 from .network import AdapterMismatchError
+from .output_files import output_folder
 from .training import PretrainArguments, RunStopped, TrainArguments, pretrain, score_rows, train
 from .training.arguments import changed_settings
 from .training.run_directory import read_json, write_json
@@ -125,7 +127,7 @@ def predict(args: PredictArguments) -> list[Path]:
             _begin_predictions(args, output, [mask for _, mask in work])
     network = Path(args.adapter)
     trained = max((file.stat().st_mtime for file in network.iterdir()), default=0.0) if network.is_dir() else 0.0
-    waiting = [(file, mask) for file, mask in work if not _is_up_to_date(mask, max(trained, file.stat().st_mtime))]
+    waiting = [(file, mask) for file, mask in work if not _is_up_to_date(mask, file, trained)]
     unreadable = []
     for file, mask in tqdm(waiting[state.process_index :: state.num_processes], desc="predicting", disable=None):
         try:
@@ -141,7 +143,7 @@ def predict(args: PredictArguments) -> list[Path]:
 def _begin_predictions(args: PredictArguments, output: Path, masks: list[Path]) -> None:
     """Notes the settings of a folder's masks, or checks that they are the same."""
     free = {"images", "output_dir", "overwrite", "tile_batch"}
-    output.mkdir(parents=True, exist_ok=True)
+    output_folder(output)
     settings = output / PREDICT_SETTINGS
     if args.overwrite:
         for mask in masks:
@@ -154,8 +156,12 @@ def _begin_predictions(args: PredictArguments, output: Path, masks: list[Path]) 
     write_json(settings, {name: value for name, value in asdict(args).items() if name not in free})
 
 
-def _is_up_to_date(mask: Path, since: float) -> bool:
-    return mask.exists() and mask.stat().st_mtime >= since
+def _is_up_to_date(mask: Path, image: Path, trained: float) -> bool:
+    """An image that is gone by now is not; reading it says so."""
+    try:
+        return mask.stat().st_mtime >= max(trained, image.stat().st_mtime)
+    except FileNotFoundError:
+        return False
 
 
 def _predict_one(predictor: Predictor, file: Path, mask: Path, args: PredictArguments) -> None:
@@ -177,8 +183,7 @@ def score(args: ScoreArguments) -> dict:
     if args.part not in (*splits, "all"):
         raise DataError(f"data set {args.dataset} has no split {args.part!r}, but {', '.join(splits)}; or all of them")
     scores = score_rows(predictor, ConcatDataset(splits.values()) if args.part == "all" else splits[args.part])
-    output = Path(args.output_dir)
-    output.mkdir(parents=True, exist_ok=True)
+    output = output_folder(args.output_dir)
     metrics = {
         "dataset": Path(args.dataset).name,
         "split": args.part,
@@ -203,8 +208,7 @@ def score_graders(args: GraderArguments) -> dict:
     if not both:
         raise DataError(f"data set {args.dataset} has no image that both people marked")
     rows = score_images(_agreement(first[name], second[name]) for name in tqdm(both, desc="scoring"))
-    output = Path(args.output_dir)
-    output.mkdir(parents=True, exist_ok=True)
+    output = output_folder(args.output_dir)
     metrics = {"dataset": Path(args.dataset).name, **summarise(rows)}
     write_json(output / "metrics.json", metrics)
     write_per_image_csv(output / "per_image.csv", rows)
@@ -284,6 +288,8 @@ def main() -> None:
 
 def run_command(arguments: type, job: Callable) -> None:
     """Parses flags and does the job; a foreseen error is a message, not a traceback."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be Unicode
     try:
         (args,) = HfArgumentParser(arguments).parse_args_into_dataclasses(_expand_settings_file(sys.argv[1:]))
         job(args)
@@ -323,9 +329,9 @@ def _expand_settings_file(flags: list[str]) -> list[str]:
     try:
         # Every value stays the text that it is, as on a command line: `mixed_precision: no` is not False.
         settings = yaml.load(Path(flags[0]).read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+    except (UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"{flags[0]} is not a YAML or JSON file: {error}") from error
-    if not isinstance(settings, dict) or any(isinstance(value, dict) for value in settings.values()):
+    if not isinstance(settings, dict) or not all(map(_is_plain, settings.values())):
         raise ValueError(f"{flags[0]} must hold one setting a line (name: value)")
     listed = [
         [f"--{name}", *(value if isinstance(value, list) else [value])]
@@ -333,6 +339,10 @@ def _expand_settings_file(flags: list[str]) -> list[str]:
         if value not in _NO_VALUE
     ]
     return [*chain.from_iterable(listed), *flags[1:]]
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, str) or (isinstance(value, list) and all(isinstance(item, str) for item in value))
 
 
 def _predictor(args: PredictArguments | ScoreArguments) -> Predictor:

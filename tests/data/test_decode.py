@@ -159,3 +159,25 @@ def test_broken_files_are_named(tmp_path, decode):
             decode(tmp_path / name)
     with pytest.raises(DataError, match="absent.png: no such file"):
         decode(tmp_path / "absent.png")
+
+
+def test_a_tiff_whose_pages_lead_round_in_circles_is_read_by_its_first_two():
+    """Of a kind that only tifffile reads; following the chain would never end."""
+    buffer = io.BytesIO()
+    with tifffile.TiffWriter(buffer) as writer:
+        for side in (20, 10, 6):
+            writer.write(np.full((side, side), 7, np.float64), photometric="minisblack")
+    content = bytearray(buffer.getvalue())
+    with tifffile.TiffFile(io.BytesIO(content)) as file:
+        second, last = file.pages[1].offset, file.pages[2].offset
+        entries = int.from_bytes(content[last : last + 2], "little")
+    content[last + 2 + 12 * entries : last + 6 + 12 * entries] = second.to_bytes(4, "little")
+    assert (decode_mask(bytes(content)) == 1).all() and decode_mask(bytes(content)).shape == (20, 20)
+
+
+def test_stacks_of_wide_numbers_are_refused():
+    for options in ({}, {"imagej": True}):
+        buffer = io.BytesIO()
+        tifffile.imwrite(buffer, np.zeros((5, 8, 8), np.float32 if options else np.float64), **options)
+        with pytest.raises(DataError, match="stack"):
+            decode_mask(buffer.getvalue())

@@ -5,7 +5,7 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value
 from PIL import Image as Picture
 
-from topolora_hf.data import CATALOG, DataError, Layout, find_dataset, load_segmentation_data
+from topolora_hf.data import CATALOG, DataError, Layout, find_dataset, hub, load_segmentation_data
 
 
 def cell(kind, seed, name, file_format="PNG"):
@@ -114,3 +114,52 @@ def test_what_the_hub_does_not_give_is_explained():
         load_segmentation_data("someone/some-roads")
     with pytest.raises(DataError, match=r"(?s)Zomba/DRIVE.* cannot be loaded.*needs data_dir.*training/images"):
         load_segmentation_data("drive")
+
+
+ROWS = r"unreadable image \(1\): images/c3.* \(train row 3, column image\): has 120,000 pixels, more than the 10,000"
+
+
+def test_an_absurd_image_is_refused_with_its_row(tmp_path, monkeypatch):
+    rows = paired(range(6)).to_list()
+    buffer = io.BytesIO()
+    Picture.new("RGB", (400, 300)).save(buffer, "PNG")
+    rows[3]["image"] = {"bytes": buffer.getvalue(), "path": "c3.png"}
+    features = Features({"image": Image(), "mask": Image()})
+    Dataset.from_list(rows, features=features).save_to_disk(tmp_path / "saved")
+    monkeypatch.setenv("TOPOLORA_MAX_IMAGE_PIXELS", "10000")
+    with pytest.raises(DataError, match=ROWS):
+        load_segmentation_data(str(tmp_path / "saved"))
+    assert sum(map(len, load_segmentation_data(str(tmp_path / "saved"), skip_bad=True).values())) == 5
+
+
+STRANGE = ["../../outside.png", "/outside.png", ".hidden.png", "x\0y.png", "n" * 300 + ".png", "..", ""]
+
+
+@pytest.mark.parametrize("path", STRANGE)
+def test_names_in_a_data_set_lead_nowhere_else(tmp_path, path):
+    rows = paired(range(5)).to_list()
+    rows[2]["image"]["path"] = path
+    Dataset.from_list(rows, features=Features({"image": Image(), "mask": Image()})).save_to_disk(tmp_path / "saved")
+    check_count = sum(map(len, load_segmentation_data(str(tmp_path / "saved")).values()))
+    assert check_count == 5 and not list(tmp_path.rglob("outside*"))
+
+
+def test_a_data_set_from_the_hub_may_not_point_to_files_of_ones_own(tmp_path, save):
+    private = save(tmp_path / "private.png")
+    with pytest.raises(DataError, match=f"org/set: row 1 points to {private}, which is not a part of the data set"):
+        hub._file_content("org/set: row 1", str(private), is_remote=True)
+    assert hub._file_content("a folder: row 1", str(private), is_remote=False) == private.read_bytes()
+    with pytest.raises(DataError, match="row 1 points to .*gone.png, which cannot be read: No such file"):
+        hub._file_content("a folder: row 1", str(tmp_path / "gone.png"), is_remote=False)
+
+
+def test_a_script_beside_the_data_is_not_run(tmp_path):
+    folder = tmp_path / "roads"
+    folder.mkdir()
+    paired(range(5)).to_parquet(folder / "train-00000-of-00001.parquet")
+    (folder / "roads.py").write_text(f"open({str(tmp_path / 'touched')!r}, 'w')")
+    try:
+        load_segmentation_data(str(folder))
+    except DataError as error:
+        assert "roads" in str(error)
+    assert not (tmp_path / "touched").exists()

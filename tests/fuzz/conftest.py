@@ -25,7 +25,7 @@ DAMAGES = st.lists(
     min_size=1,
     max_size=5,
 )
-SECONDS_AT_MOST = 60  # far beyond what any input takes: what is longer hangs
+SECONDS_AT_MOST = 20  # of the processor, far beyond what any input takes: what is longer hangs
 
 
 def damaged(content: bytes, damages, other: bytes = b"") -> bytes:
@@ -68,27 +68,27 @@ def run(check, strategy, count: int, megabytes: int = 1500) -> int:
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     limits = resource.getrlimit(resource.RLIMIT_AS)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    alarm = signal.signal(signal.SIGALRM, _on_alarm)
+    alarm = signal.signal(signal.SIGPROF, _on_alarm)
     resource.setrlimit(resource.RLIMIT_AS, (used + megabytes * 2**20, limits[1]))
 
     def watched(example):
-        signal.setitimer(signal.ITIMER_REAL, SECONDS_AT_MOST)
+        signal.setitimer(signal.ITIMER_PROF, SECONDS_AT_MOST)
         check(example)
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
     try:
         for first in range(0, count, 1000):
             examples = min(1000, count - first)
-            # A hang inside a library's own code ends the process, with a traceback.
-            faulthandler.dump_traceback_later(2 * SECONDS_AT_MOST + 10 * examples, exit=True)
+            # A hang inside a library's own code, or waiting, ends the process with a traceback.
+            faulthandler.dump_traceback_later(1200, exit=True)
             options = settings(
                 max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck)
             )
             seed(first)(options(given(strategy)(watched)))()
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         faulthandler.cancel_dump_traceback_later()
-        signal.signal(signal.SIGALRM, alarm)
+        signal.signal(signal.SIGPROF, alarm)
         resource.setrlimit(resource.RLIMIT_AS, limits)
     return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 

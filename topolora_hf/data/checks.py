@@ -15,6 +15,7 @@ from .decode import binarise, decode_mask, read_mask_levels, read_pixels
 from .errors import DataError
 from .field_of_view import ESTIMATED
 from .records import UNSPLIT, Record, Splits
+from .row_names import name_with_row
 
 logger = logging.getLogger(__name__)
 
@@ -149,7 +150,7 @@ def check_record(record: Record, data_dir: Path) -> RowCheck:
         if path is None or path == ESTIMATED:
             return None
         try:
-            return decode(path, _relative(path, data_dir))
+            return decode(path, name_with_row(path, data_dir))
         except DataError as error:
             problems.append((kind, str(error)))
             return None
@@ -158,15 +159,15 @@ def check_record(record: Record, data_dir: Path) -> RowCheck:
     mask_levels = read(UNREADABLE_MASK, record.mask, _read_mask)
     view = read(UNREADABLE_VIEW, record.valid_mask, decode_mask)
     if record.mask is None:
-        problems.append((NO_MASK, _relative(record.image, data_dir)))
+        problems.append((NO_MASK, name_with_row(record.image, data_dir)))
     mask, levels = mask_levels if mask_levels else (None, "")
     for array, path in ((mask, record.mask), (view, record.valid_mask)):
         if image is not None and array is not None and array.shape != image.shape[:2]:
             sizes = [f"{shown.shape[1]}x{shown.shape[0]}" for shown in (image, array)]
-            names = [_relative(file, data_dir) for file in (record.image, path)]
+            names = [name_with_row(file, data_dir) for file in (record.image, path)]
             problems.append((OTHER_SIZE, f"{names[0]} is {sizes[0]}, {names[1]} is {sizes[1]}"))
     if view is not None and not view.any():
-        problems.append((EMPTY_VIEW, _relative(record.valid_mask, data_dir)))
+        problems.append((EMPTY_VIEW, name_with_row(record.valid_mask, data_dir)))
     return RowCheck(
         tuple(problems),
         size=None if image is None else (image.shape[1], image.shape[0]),
@@ -207,7 +208,7 @@ def _mark_copies(splits: Splits, checks: dict[str, list[RowCheck]], data_dir: Pa
     harmless = []
     for split in sorted(splits, key=_KEEP_FIRST.index):
         for number, (record, check) in enumerate(zip(splits[split], checks[split], strict=True)):
-            name = _relative(record.image, data_dir)
+            name = name_with_row(record.image, data_dir)
             if not check.fingerprint or check.problems:
                 continue
             other_split, other = first.setdefault(check.fingerprint, (split, name))
@@ -227,9 +228,11 @@ def _remark(report: CheckReport, splits: Splits, data_dir: Path, repeats: Sequen
         for split, records in splits.items()
         for record, check in zip(records, report.checks[split], strict=True)
     ]
-    grey = [f"{_relative(record.mask, data_dir)} ({check.grey_levels})" for record, check in pairs if check.grey_levels]
-    full = [_relative(record.mask, data_dir) for record, check in pairs if check.foreground == 1]
-    empty = [_relative(record.mask, data_dir) for record, check in pairs if check.foreground == 0]
+    grey = [
+        f"{name_with_row(record.mask, data_dir)} ({check.grey_levels})" for record, check in pairs if check.grey_levels
+    ]
+    full = [name_with_row(record.mask, data_dir) for record, check in pairs if check.foreground == 1]
+    empty = [name_with_row(record.mask, data_dir) for record, check in pairs if check.foreground == 0]
     if grey:
         report.warnings.append(
             f"{len(grey)} masks are not binary: {_some(grey)}. From half of the range (128 of 255) on is foreground"
@@ -262,14 +265,10 @@ def _require_foreground(good: dict[str, list[tuple[Record, RowCheck]]], data_dir
     trained_on = next((split for split in ("train", UNSPLIT) if split in good), None)
     for split in [trained_on] if trained_on else good:
         if not any(check.foreground for _, check in good[split]):
-            masks = ", ".join(_relative(record.mask, data_dir) for record, _ in good[split] if record.mask)
+            masks = ", ".join(name_with_row(record.mask, data_dir) for record, _ in good[split] if record.mask)
             raise DataError(f"{data_dir}: no mask of {split} has any foreground: {masks}")
 
 
 def _some(names: Sequence[str]) -> str:
     more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
     return ", ".join(names[:_NAMES_SHOWN]) + more
-
-
-def _relative(path: Path, data_dir: Path) -> str:
-    return path.relative_to(data_dir).as_posix() if path.is_relative_to(data_dir) else str(path)

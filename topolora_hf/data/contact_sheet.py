@@ -63,7 +63,8 @@ def _thumbnail(image: Image.Image) -> Image.Image:
 
 
 def _fitting(draw: ImageDraw.ImageDraw, text: str, width: int) -> str:
-    """The text, its end cut off where it is wider than `width`."""
+    """The text on one line, its end cut off where it is wider than `width`."""
+    text = " ".join(text.split())
     if draw.textlength(text) <= width:
         return text
     while draw.textlength(text + "…") > width:

@@ -116,11 +116,14 @@ def binarise(levels: np.ndarray, is_lossy: bool) -> np.ndarray:
     """Cuts (H, W) values at half of their range: 1, 255, or their own maximum where that is higher.
 
     Raises:
-        DataError: The values are class indices of more than two classes.
+        DataError: The values are class indices of more than two classes, or infinite; NaN is background.
     """
     if is_lossy:
         return (levels >= 127.5).astype(np.uint8)
-    levels = np.nan_to_num(levels) if np.issubdtype(levels.dtype, np.floating) else levels
+    if np.issubdtype(levels.dtype, np.floating):
+        if np.isinf(levels).any():
+            raise DataError("holds infinite values; a mask of two classes is needed (0 and 1, or 0 and 255)")
+        levels = np.nan_to_num(levels)
     peak = float(levels.max())
     if peak <= 1:
         return (levels >= 0.5).astype(np.uint8)

@@ -4,12 +4,12 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 from skimage.morphology import skeletonize
 
+from ..output_files import output_folder
 from .arguments import DataArguments
 from .catalog import find_dataset
 from .contact_sheet import contact_sheet
@@ -53,8 +53,7 @@ def describe(args: DescribeArguments) -> dict:
         "splits": {split: describe_rows(rows, args.measured) for split, rows in data.items()},
         "remarks": list(data.remarks),
     }
-    output = Path(args.output_dir)
-    output.mkdir(parents=True, exist_ok=True)
+    output = output_folder(args.output_dir)
     text = json.dumps(description, indent=2) + "\n"
     (output / "description.json").write_text(text, encoding="utf-8")
     shown = evenly_spread([(split, number) for split, rows in data.items() for number in range(len(rows))], args.images)

@@ -14,13 +14,16 @@ from pathlib import Path
 
 import datasets
 from datasets import ClassLabel, Dataset, DatasetDict, Features, load_dataset, load_from_disk
+from huggingface_hub.constants import HF_HOME, HF_HUB_CACHE
 
 from .archives import cache_folder, staging_folder
-from .decode import without_suffix
+from .decode import IMAGE_SUFFIXES, without_suffix
 from .errors import DataError
 from .records import SPLIT_OF_NAME, Layout
+from .row_names import save_row_names
 from .table import IMAGE_COLUMNS, MASK_COLUMNS, VIEW_COLUMNS, find_column
 
+_LONGEST_STEM = 240  # bytes of UTF-8; with its suffix a name may have 255
 _KIND_FOLDERS = {"image": "images", "input": "images", "mask": "masks", "label": "masks", "view": "valid_masks"}
 _SUFFIX_OF_MAGIC = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"II*\x00": ".tif", b"MM\x00*": ".tif"}
 _SUFFIX_OF_MAGIC |= {b"GIF8": ".gif", b"BM": ".bmp", b"P6": ".ppm", b"P5": ".pgm", b"RIFF": ".webp"}
@@ -82,30 +85,43 @@ def _export(source: str | Path, splits: dict[str, Dataset], layout: Layout, fold
     unknown = [name for name in splits if name.lower() not in SPLIT_OF_NAME]
     if unknown and len(splits) > 1:
         raise DataError(f"data set {source} has the split {unknown[0]!r}; allowed: train, validation, test")
+    row_names: dict[Path, str] = {}
     for name, rows in splits.items():
         # A data set with one split is not divided, whatever that is called.
         split_folder = folder / SPLIT_OF_NAME[name.lower()] if len(splits) > 1 else folder
-        if not _write_split(source, rows, layout, split_folder):
-            shutil.rmtree(split_folder)
+        row_names |= _write_split(source, rows, layout, split_folder, name)
+        if not _has_files(split_folder / "masks"):
+            shutil.rmtree(split_folder, ignore_errors=True)
     if not any(folder.rglob("masks/*")):
         raise DataError(f"data set {source} has no masks")
+    save_row_names(folder, {path.relative_to(folder): row for path, row in row_names.items()})
 
 
-def _write_split(source: str | Path, rows: Dataset, layout: Layout, folder: Path) -> bool:
-    """Writes one split; returns whether it has masks."""
+def _write_split(source: str | Path, rows: Dataset, layout: Layout, folder: Path, name: str) -> dict[Path, str]:
+    """Writes one split; returns which row each file is."""
+    written = {}
+
+    def write(kind: str, number: int, column: str, cell: dict | None, stem: str | None = None) -> None:
+        row = f"{name} row {number}, column {column}"
+        path = _write(f"{source}: {row}", kind, cell, folder, isinstance(source, str), stem)
+        if path is not None:
+            written[path] = row
+
     kind_column = _kind_column(rows.features)
     if kind_column is not None and layout.mask_column is None:
         feature = rows.features[kind_column]
         image = find_column(_image_columns(rows.features), layout.image_column, IMAGE_COLUMNS, f"{source}: image")
-        for row in rows.select_columns([kind_column, image]):
-            _write(source, feature.int2str(row[kind_column]), row[image], folder)
-        return _has_files(folder / "masks")
+        for number, row in enumerate(rows.select_columns([kind_column, image])):
+            if row[kind_column] is None:
+                raise DataError(f"data set {source}: {name} row {number} has no {kind_column}")
+            write(feature.int2str(row[kind_column]), number, image, row[image])
+        return written
     columns = _columns(source, rows.features, layout)
     stems = _row_names(rows.select_columns([columns["image"]]), columns["image"])
-    for row, stem in zip(rows.select_columns(list(columns.values())), stems, strict=True):
+    for number, (row, stem) in enumerate(zip(rows.select_columns(list(columns.values())), stems, strict=True)):
         for kind, column in columns.items():
-            _write(source, kind, row[column], folder, stem)
-    return _has_files(folder / "masks")
+            write(kind, number, column, row[column], stem)
+    return written
 
 
 def _has_files(folder: Path) -> bool:
@@ -145,28 +161,51 @@ def _columns(source: str | Path, features: Features, layout: Layout) -> dict[str
 
 
 def _row_names(rows: Dataset, column: str) -> list[str]:
-    """The stems of the image files where all have one of their own, else the rows' numbers."""
+    """The stems of the image files where all have one of their own that a file may have, else the rows' numbers."""
     stems = [without_suffix(Path(cell["path"])).name if cell and cell.get("path") else "" for cell in rows[column]]
-    if all(stems) and max(Counter(stems).values(), default=1) == 1:
+    if all(map(_is_plain, stems)) and max(Counter(stems).values(), default=1) == 1:
         return stems
     return [f"{number:06d}" for number in range(len(stems))]
 
 
-def _write(source: str | Path, kind: str, cell: dict | None, folder: Path, stem: str | None = None) -> None:
-    """Writes one cell as a file, under `stem` or its own name."""
+def _is_plain(stem: str) -> bool:
+    """Files whose names begin with a dot are not looked at, and long names cannot be written."""
+    return bool(stem) and not stem.startswith(".") and "\0" not in stem and len(stem.encode()) <= _LONGEST_STEM
+
+
+def _write(
+    place: str, kind: str, cell: dict | None, folder: Path, is_remote: bool, stem: str | None = None
+) -> Path | None:
+    """Writes one cell as a file, under `stem` or its own name; returns its path, None for an empty cell."""
     target = folder / _KIND_FOLDERS[kind]
     target.mkdir(parents=True, exist_ok=True)
     if cell is None:  # the checks say that this row has no mask
-        return
-    content = cell["bytes"] if cell["bytes"] is not None else Path(cell["path"]).read_bytes()
+        return None
+    content = cell["bytes"] if cell["bytes"] is not None else _file_content(place, cell["path"], is_remote)
     name = Path(cell["path"] or "")
     stem = stem or without_suffix(name).name
-    if not stem:
+    if not _is_plain(stem):
         raise DataError(
-            f"data set {source}: images and masks are separate rows, but have no file names to pair them by"
+            f"data set {place}: images and masks are separate rows, but the file's name {name.name!r} is none to pair "
+            "them by"
         )
     suffix = next((suffix for magic, suffix in _SUFFIX_OF_MAGIC.items() if content.startswith(magic)), None)
-    path = target / f"{stem}{suffix or name.suffix or '.png'}"
+    path = target / f"{stem}{suffix or (name.suffix if name.suffix.lower() in IMAGE_SUFFIXES else '.png')}"
     if path.exists():
-        raise DataError(f"data set {source} has two files of kind {kind!r} with the name {path.name}")
+        raise DataError(f"data set {place}: there are two files of kind {kind!r} with the name {path.name}")
     path.write_bytes(content)
+    return path
+
+
+def _file_content(place: str, name: str | None, is_remote: bool) -> bytes:
+    """What a cell without bytes points to; a data set from the Hub may point to nothing but what came with it."""
+    if not name:
+        raise DataError(f"data set {place} holds neither an image nor a file's name")
+    path = Path(name)
+    own = [Path(folder).resolve() for folder in (HF_HOME, HF_HUB_CACHE, datasets.config.HF_DATASETS_CACHE)]
+    if is_remote and not any(path.resolve().is_relative_to(folder) for folder in own):
+        raise DataError(f"data set {place} points to {name}, which is not a part of the data set")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"data set {place} points to {name}, which cannot be read: {error.strerror}") from error

@@ -136,29 +136,39 @@ def scientific_tiff(source: Source) -> np.ndarray:
     """
     try:
         with tifffile.TiffFile(io.BytesIO(source) if isinstance(source, bytes) else Path(source)) as tiff:
-            series = tiff.series[0]
-            _require_room(series)
-            for page in series.pages:
-                if page is not None:
-                    _require_honest_segments(page.aspage(), series.nbytes)
-            return series.asarray(maxworkers=1)
+            page = tiff.pages.first
+            _require_one_page(tiff, page)
+            _require_room(page)
+            _require_honest_segments(page)
+            return page.asarray(maxworkers=1)
     except tifffile.TiffFileError as error:
         raise DataError("cannot be read as an image (unknown format)") from error
 
 
-def _require_room(series: tifffile.TiffPageSeries) -> None:
+def _require_one_page(tiff: tifffile.TiffFile, first: tifffile.TiffPage) -> None:
+    """Looks at the second page alone: a chain of pages may lead round in circles, and tifffile follows it."""
+    if first.is_imagej and (tiff.imagej_metadata or {}).get("images", 1) != 1:
+        raise DataError("holds a stack of images; one image a file is needed")
+    try:
+        second = tiff.pages[1]
+    except IndexError:
+        return
+    if second.shape == first.shape:
+        raise DataError("holds several images of the same size (a stack); one image a file is needed")
+
+
+def _require_room(page: tifffile.TiffPage) -> None:
     limit = max_image_pixels()
-    samples = series.shape[-1] if series.shape and series.shape[-1] in (3, 4) else 1
-    if math.prod(series.shape) // samples > limit:
-        raise too_large(f"an array of shape {tuple(series.shape)}", limit)
+    if page.imagewidth * page.imagelength * page.imagedepth > limit or math.prod(page.shape) > 4 * limit:
+        raise too_large(f"an array of shape {tuple(page.shape)}", limit)
 
 
-def _require_honest_segments(page: tifffile.TiffPage, most_bytes: int) -> None:
+def _require_honest_segments(page: tifffile.TiffPage) -> None:
     """tifffile unpacks a strip or tile whole, however much that is; it is measured first, piece by piece."""
     if page.compression not in _INFLATERS:
         return
     # Tiles at the edge are whole ones, padded.
-    most_bytes += math.prod(page.chunks) * page.dtype.itemsize
+    most_bytes = page.nbytes + math.prod(page.chunks) * page.dtype.itemsize
     for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False):
         page.parent.filehandle.seek(offset)
         packed = page.parent.filehandle.read(count)

@@ -1,6 +1,7 @@
 """How large an image or an unpacked archive may be: what a file's header claims is not to be trusted."""
 
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -82,7 +83,8 @@ def pillow_within_limit() -> Iterator[None]:
     try:
         yield
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise too_large("an absurd size", limit) from error
+        pixels = re.search(r"\d+", str(error))  # its message has nothing but the number of pixels and Pillow's limit
+        raise too_large(f"{int(pixels[0]):,} pixels" if pixels else "too many pixels", limit) from error
     finally:
         with _lock:
             _readers -= 1

@@ -1,6 +1,7 @@
 """A data set by name, path or Hub id, as a `datasets.DatasetDict` that decodes its rows when they are read."""
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,7 +22,7 @@ from .folder import read_folder
 from .hub import export_dataset, is_saved_dataset
 from .intensity import PERCENTILES, IntensityScaling, evenly_spread, fit_intensity_scaling
 from .listed import divide_by_lists
-from .records import Layout, ReadOptions, Record, Splits
+from .records import Layout, ReadOptions, Record, Splits, printable
 from .splits import complete_splits
 from .synthetic import draw_synthetic
 from .table import TABLE_SUFFIXES, read_table
@@ -189,12 +190,13 @@ def rows_from_records(
 ) -> Dataset:
     """A data set of paths whose rows decode when they are read, squashed to a square of that side if one is given."""
     columns = {
-        "id": [record.id for record in records],
-        "image": [str(record.image) for record in records],
-        "mask": [str(record.mask) for record in records],
-        "valid_mask": [str(record.valid_mask) if record.valid_mask else None for record in records],
+        "id": [printable(record.id) for record in records],
+        "image": [os.fsencode(record.image) for record in records],
+        "mask": [os.fsencode(record.mask) for record in records],
+        "valid_mask": [os.fsencode(record.valid_mask) if record.valid_mask else None for record in records],
     }
-    features = Features({column: Value("string") for column in COLUMNS})
+    # Names of files are bytes: those that are no Unicode cannot be text.
+    features = Features({column: Value("string" if column == "id" else "binary") for column in COLUMNS})
     return Dataset.from_dict(columns, features=features).with_transform(
         partial(_decode_rows, intensity=intensity, squash=squash)
     )
@@ -225,9 +227,9 @@ def _decode_rows(
     """Paths to arrays; `batch` has only those columns that the caller asked for."""
     rows = dict(batch)
     if "image" in batch:
-        rows["image"] = [decode_image(path, scaling=intensity) for path in batch["image"]]
+        rows["image"] = [decode_image(os.fsdecode(path), scaling=intensity) for path in batch["image"]]
     if "mask" in batch:
-        rows["mask"] = [decode_mask(path) for path in batch["mask"]]
+        rows["mask"] = [decode_mask(os.fsdecode(path)) for path in batch["mask"]]
     if "valid_mask" in batch:
         if "image" not in batch:
             raise DataError("valid_mask cannot be read without the image, of which it has the size. Read whole rows")
@@ -243,10 +245,11 @@ def _decode_rows(
     return rows
 
 
-def _decode_valid_mask(path: str | None, image: np.ndarray) -> np.ndarray:
+def _decode_valid_mask(path: bytes | None, image: np.ndarray) -> np.ndarray:
     if path is None:
         return np.ones(image.shape[:2], dtype=bool)
-    return estimate_field_of_view(image) if path == ESTIMATED else decode_mask(path).astype(bool)
+    name = os.fsdecode(path)
+    return estimate_field_of_view(image) if name == ESTIMATED else decode_mask(name).astype(bool)
 
 
 def _generated_rows(spec: DatasetSpec, split: str) -> Dataset:

@@ -1,6 +1,7 @@
 """Which mask belongs to which image, by their names."""
 
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -87,17 +88,22 @@ def _index(
 ) -> dict[str, list[Path]]:
     """The paths by stem; those that do not fit the pattern are left out."""
     by_stem = defaultdict(list)
-    expression = None if pattern is None else _expression(pattern)
+    expression = None if pattern is None else _expression(_composed(pattern))
     for path in paths:
         relative = path.relative_to(root)
         if expression is None:
-            stem = without_suffix(relative).as_posix()
+            stem = _composed(without_suffix(relative).as_posix())
             by_stem[suffix.sub("", stem) if suffix else stem].append(path)
-        elif match := expression.fullmatch(relative.name):
-            by_stem[relative.with_name(match["stem"]).as_posix()].append(path)
+        elif match := expression.fullmatch(_composed(relative.name)):
+            by_stem[_composed(relative.with_name(match["stem"]).as_posix())].append(path)
     return dict(by_stem)
+
+
+def _composed(text: str) -> str:
+    """Accents in one form: a Mac writes letter and accent as two characters where others write one."""
+    return unicodedata.normalize("NFC", text)
 
 
 def _expression(pattern: str) -> re.Pattern:
     escaped = re.escape(pattern).replace(re.escape("{stem}"), "(?P<stem>.+)").replace(re.escape("*"), ".*")
-    return re.compile(escaped, re.IGNORECASE)
+    return re.compile(escaped, re.IGNORECASE | re.DOTALL)

@@ -1,5 +1,6 @@
 """What a reader is asked, and what it returns: which files make one row, before anything is decoded."""
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -83,6 +84,19 @@ class ReadOptions:
     grader: int = 1
     allow_partial: bool = False
     layout: Layout = field(default_factory=Layout)
+
+
+def printable(text: str) -> str:
+    r"""The text with what is no Unicode, as in file names of other encodings, written as escapes.
+
+    >>> printable("\udcff.png")
+    '\\xff.png'
+    """
+    return os.fsencode(text).decode("utf-8", "backslashreplace") if any(map(_is_surrogate, text)) else text
+
+
+def _is_surrogate(character: str) -> bool:
+    return "\ud800" <= character <= "\udfff"
 
 
 def list_images(folder: Path) -> list[Path]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from ..data.catalog import CATALOG, DatasetSpec
+from ..data.records import printable
 from ..network.tiny import EMBEDDED, TINY, TINY_RANDOM, full_base_name
 
 METRIC_NAMES = {
@@ -217,7 +218,7 @@ def _belongs_in_training_table(key: str, value: object) -> bool:
 
 
 def _last_part(path: str) -> str:
-    return re.split(r"[/\\]+", path.rstrip("/\\"))[-1] or "unnamed"
+    return printable(re.split(r"[/\\]+", path.rstrip("/\\"))[-1]) or "unnamed"
 
 
 def _slug(name: str) -> str:

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,8 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 from skimage.morphology import skeletonize
+
+from ..output_files import whole_file
 
 _AROUND = np.ones((3, 3), int)
 
@@ -61,10 +62,10 @@ class Centreline:
         path = Path(path)
         numbers = {"length": self.length, "branch_points": self.branch_points, "end_points": self.end_points}
         numbers["mean_width"] = None if np.isnan(self.mean_width) else self.mean_width
-        Image.fromarray(self.skeleton.astype(np.uint8) * 255).save(path.with_suffix(".png"))
-        temporary = path.with_name(f".{path.name}.tmp")
-        temporary.write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
+        with whole_file(path.with_suffix(".png")) as temporary:
+            Image.fromarray(self.skeleton.astype(np.uint8) * 255).save(temporary, format="PNG")
+        with whole_file(path) as temporary:
+            temporary.write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
 
 
 def _steps(skeleton: np.ndarray) -> tuple[int, int]:

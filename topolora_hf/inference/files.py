@@ -1,11 +1,16 @@
 """Which files are images, and what the results of each are called."""
 
+import hashlib
+import os
 from collections import Counter
 from collections.abc import Sequence
-from glob import glob
+from glob import has_magic
 from pathlib import Path
 
 from ..data import IMAGE_SUFFIXES, DataError
+
+# File systems take names of 255 bytes; the longest that is written for an image is `.NAME_probability.png.tmp`.
+_LONGEST_NAME_BYTES = 225
 
 
 def find_images(patterns: Sequence[str | Path]) -> list[Path]:
@@ -22,13 +27,25 @@ def find_images(patterns: Sequence[str | Path]) -> list[Path]:
         elif path.is_file():
             files = [path]
         else:
-            files = sorted(file for file in map(Path, glob(str(pattern), recursive=True)) if _looks_like_an_image(file))
+            files = sorted(file for file in _glob(path) if _looks_like_an_image(file))
         if not files:
             raise DataError(
                 f"no images at {pattern}: expected a file, a folder or a glob of {', '.join(sorted(IMAGE_SUFFIXES))}"
             )
         found.update(dict.fromkeys(files))
     return list(found)
+
+
+def _glob(pattern: Path) -> list[Path]:
+    """Files by a pattern; `**` stands for folders of any depth, but follows no link: it might lead round in circles."""
+    parts = pattern.parts
+    first = next((number for number, part in enumerate(parts) if has_magic(part)), len(parts))
+    if first == len(parts):
+        return []
+    rest = parts[first:] if parts[-1] != "**" else (*parts[first:], "*")
+    root = Path(*parts[:first])
+    found = root.glob(str(Path(*rest)))
+    return [file for file in found if not any(part.startswith(".") for part in file.relative_to(root).parts)]
 
 
 def _looks_like_an_image(file: Path) -> bool:
@@ -41,4 +58,13 @@ def output_names(files: Sequence[Path]) -> list[str]:
     twice = [name for name, count in names.items() if count > 1]
     if twice:
         raise DataError(f"several images of the same name would overwrite each other's masks: {', '.join(twice)}")
-    return [file.stem if stems[file.stem] == 1 else file.name for file in files]
+    return [_short(file.stem if stems[file.stem] == 1 else file.name) for file in files]
+
+
+def _short(name: str) -> str:
+    """A name that leaves room for what is added to it; the end of a longer one becomes its hash."""
+    content = os.fsencode(name)
+    if len(content) <= _LONGEST_NAME_BYTES:
+        return name
+    digest = hashlib.blake2b(content, digest_size=8).hexdigest()
+    return f"{content[: _LONGEST_NAME_BYTES - 17].decode(errors='ignore')}-{digest}"

@@ -1,6 +1,5 @@
 """From an image of any size to a probability map of the same size."""
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +19,7 @@ from ..data import IntensityScaling, decode_image, normalise
 from ..data.field_of_view import disc_diameter, estimate_field_of_view
 from ..metrics.temperature import apply_temperature
 from ..network.tile_scaling import resize_antialiased
+from ..output_files import whole_file
 from .centreline import Centreline
 from .pictures import overlay
 
@@ -283,11 +283,8 @@ def _starts(side: int, tile: int, overlap: float) -> list[int]:
 
 
 def _save_whole(picture: Image.Image, path: str | Path) -> None:
-    """A PNG under a temporary name first: whoever finds the file finds all of it."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.tmp")
-    picture.save(temporary, format="PNG")
-    os.replace(temporary, path)
+    with whole_file(path) as temporary:
+        picture.save(temporary, format="PNG")
 
 
 def _as_array(image: str | Path | Image.Image | np.ndarray, intensity: IntensityScaling | None) -> np.ndarray:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..output_files import whole_file
 from .boundary import bfscore
 from .calibration import ece, ece_foreground
 from .masks import as_probability_and_target, as_valid_mask
@@ -160,12 +161,10 @@ def write_per_image_csv(path: str | os.PathLike, rows: Sequence[Mapping[str, obj
     columns = ["id", *(name for name in columns if name != "id")]
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with unfinished.open("w", newline="", encoding="utf-8") as file:
+    with whole_file(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    os.replace(unfinished, path)
 
 
 def _score_sample(sample: Mapping[str, object], threshold: float) -> dict[str, object]:
