@@ -303,7 +303,8 @@ def test_settings_of_before_flips_and_temperature_are_read_as_without_them(tmp_p
 
 
 @pytest.mark.parametrize(
-    "text, message", [("{", "not a JSON file"), ("[]", "an object with `base`"), ('{"base": "x", "tyle": 1}', "fields")]
+    "text, message",
+    [("{", "not a JSON file"), ("[]", "must hold an object"), ('{"base": "x", "tyle": 1}', "fields")],
 )
 def test_broken_settings_are_refused_with_the_files_name(tmp_path, text, message):
     (tmp_path / "topolora_config.json").write_text(text)

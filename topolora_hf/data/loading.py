@@ -191,12 +191,16 @@ def rows_from_records(
     """A data set of paths whose rows decode when they are read, squashed to a square of that side if one is given."""
     columns = {
         "id": [printable(record.id) for record in records],
-        "image": [os.fsencode(record.image) for record in records],
-        "mask": [os.fsencode(record.mask) for record in records],
-        "valid_mask": [os.fsencode(record.valid_mask) if record.valid_mask else None for record in records],
+        "image": [str(record.image) for record in records],
+        "mask": [str(record.mask) for record in records],
+        "valid_mask": [str(record.valid_mask) if record.valid_mask else None for record in records],
     }
-    # Names of files are bytes: those that are no Unicode cannot be text.
-    features = Features({column: Value("string" if column == "id" else "binary") for column in COLUMNS})
+    features = Features({column: Value("string") for column in COLUMNS})
+    for column in COLUMNS[1:]:
+        if not all(path is None or printable(path) == path for path in columns[column]):
+            # Names of files are bytes; these are no Unicode and cannot be text.
+            columns[column] = [None if path is None else os.fsencode(path) for path in columns[column]]
+            features[column] = Value("binary")
     return Dataset.from_dict(columns, features=features).with_transform(
         partial(_decode_rows, intensity=intensity, squash=squash)
     )
@@ -245,7 +249,7 @@ def _decode_rows(
     return rows
 
 
-def _decode_valid_mask(path: bytes | None, image: np.ndarray) -> np.ndarray:
+def _decode_valid_mask(path: str | bytes | None, image: np.ndarray) -> np.ndarray:
     if path is None:
         return np.ones(image.shape[:2], dtype=bool)
     name = os.fsdecode(path)
