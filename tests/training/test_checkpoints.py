@@ -119,7 +119,9 @@ def test_a_missing_file_and_a_changed_byte_count_as_truncated(checkpoints):
     content = bytearray(changed.read_bytes())
     content[-1] ^= 1
     changed.write_bytes(content)
-    with pytest.raises(ValueError, match="no checkpoint in .* can be read: 00000002: .*state.pt.*; 00000001: .*changed"):
+    with pytest.raises(
+        ValueError, match="no checkpoint in .* can be read: 00000002: .*state.pt.*; 00000001: .*changed"
+    ):
         read_checkpoint(checkpoints)
 
 

@@ -1,6 +1,6 @@
 """Memory stays flat, however long a run is.
 
-    SOAK_SECONDS=3600 python -m pytest tests/training/test_soak.py -m slow -s
+SOAK_SECONDS=3600 python -m pytest tests/training/test_soak.py -m slow -s
 """
 
 import os
