@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from topolora_hf import TrainArguments, train
-from topolora_hf.training import loop
+from topolora_hf.training import loop, results, scoring
 
 
 def make_crosses(count: int, first: int = 0, size: tuple[int, int] = (72, 80)) -> list[dict]:
@@ -67,3 +67,10 @@ def interrupt(monkeypatch):
                 train(args, splits)
 
     return run
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """Runs end without the drawing of their pictures, which takes most of the time of a short one."""
+    monkeypatch.setattr(results, "save_curves", lambda *_: None)
+    monkeypatch.setattr(scoring.SplitScores, "save", lambda *_: None)

@@ -24,6 +24,8 @@ from topolora_hf.training.memory import fit_batch_size
 from topolora_hf.training.numerics import NumericsGuard
 from topolora_hf.training.progress import alone_in
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 
 def limit_files(size: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))

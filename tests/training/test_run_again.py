@@ -13,6 +13,8 @@ from topolora_hf import RunStopped, train
 from topolora_hf.training import loop, progress
 from topolora_hf.training.checkpoints import read_checkpoint
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 
 def contents(args) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in Path(args.output_dir).rglob("*") if path.is_file()}

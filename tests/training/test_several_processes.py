@@ -19,14 +19,22 @@ TILES_A_STEP = 6
 STEPS = 10
 
 
-def launch(processes: int, *command: str, **options) -> subprocess.CompletedProcess:
-    """`accelerate launch` with that many processes, here on the CPU: `--cpu` itself would start one."""
-    launcher = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu"]
-    launcher += ["--num_processes", str(processes), "--num_machines", "1", "--mixed_precision", "no"]
-    launcher += ["--dynamo_backend", "no", "--num_cpu_threads_per_process", "1", "--main_process_port", "0"]
+def launch_command(processes: int) -> list[str]:
+    """`accelerate launch` with the settings file for CPUs, and that many processes."""
+    settings = str(PROJECT / "recipes" / "configs" / "accelerate" / "cpu.yaml")
+    launcher = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--config_file", settings]
+    return [*launcher, "--num_processes", str(processes), "--main_process_port", "0"]
+
+
+def launch(processes: int, *command: str) -> subprocess.CompletedProcess:
     environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
     return subprocess.run(
-        [*launcher, *command], cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=180, **options
+        [*launch_command(processes), *command],
+        cwd=PROJECT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
 
 

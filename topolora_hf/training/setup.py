@@ -48,9 +48,10 @@ def build_accelerator(args: TrainArguments) -> Accelerator:
     """The accelerator of a run; ValueError when its tracker is not installed, or a CPU lacks the precision."""
     if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true":
         raise ValueError(
-            "FSDP is not supported: it shards what is trained, which here is a few percent of the network, and what is "
-            "saved and scored would have to be put together again. Each process holds the whole network (SAM ViT-H: 2.5 "
-            "GB); use a settings file without fsdp_config, such as recipes/configs/accelerate/several_gpus.yaml"
+            "FSDP is not supported: it shards what is trained, which here is a few percent of the network, and what "
+            "is saved and scored would have to be put together again. Each process holds the whole network (SAM "
+            "ViT-H: 2.5 GB); use a settings file without fsdp_config, such as "
+            "recipes/configs/accelerate/several_gpus.yaml"
         )
     launched = int(os.environ.get("WORLD_SIZE", 1))
     accelerator = Accelerator(
