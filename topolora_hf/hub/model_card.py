@@ -30,6 +30,7 @@ ADAPTER_PLACE = "path/to/adapter"
 # Said elsewhere on the card, or nothing that training depends on.
 _NOT_IN_TRAINING_TABLE = {"base", "dataset", "threshold", "labels", "image_mean", "image_std", "thin_structures"}
 _NOT_IN_TRAINING_TABLE |= {"push_to_hub", "hub_model_id", "private", "resume", "overwrite", "checkpoint_every"}
+_NOT_IN_TRAINING_TABLE |= {"on_non_finite", "auto_batch_size", "float64"}
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
