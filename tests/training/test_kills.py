@@ -78,21 +78,24 @@ def test_a_run_killed_in_a_checkpoint_and_in_a_validation_ends_with_the_same_byt
 @pytest.mark.slow
 def test_twenty_kills_at_random_moments_each_end_with_the_same_bytes(settings):
     rng = random.Random(0)
-    started = time.monotonic()
     expected = finish(settings("through"))
-    seconds = time.monotonic() - started
+    started = time.monotonic()
+    assert finish(settings("again")) == expected
+    seconds = time.monotonic() - started  # without what the first process had to import
     same, killed, resumed_from = 0, 0, []
     for number in range(20):
         one = settings(f"killed-{number}", num_workers=number % 2)
         kind = ("anywhere", "step", "checkpoint", "validation")[number % 4]
         if kind == "anywhere":
-            killed += kill_after(one, rng.uniform(0.2, 0.95) * seconds)
+            while not kill_after(one, rng.uniform(0.2, 0.9) * seconds):  # it was faster this time
+                shutil.rmtree(one["output_dir"])
         else:
-            kill_at(one, kind, rng.randint(1, {"step": 12, "checkpoint": 60, "validation": 5}[kind]))
-            killed += 1
+            kill_at(one, kind, rng.randint(1, {"step": 12, "checkpoint": 40, "validation": 4}[kind]))
+        killed += 1
         found = read_checkpoint(Path(one["output_dir"]) / "checkpoints")
         resumed_from.append((kind, None if found is None else found.note["step"]))
         same += finish(one) == expected
+        print(f"{number}: {kind}, gone on after {resumed_from[-1][1]}; {same} the same so far", flush=True)
         shutil.rmtree(one["output_dir"])
     print(f"\n{killed} killed, {same} of 20 with the same bytes; gone on after: {resumed_from}")
     assert same == killed == 20
