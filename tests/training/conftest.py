@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from topolora_hf import TrainArguments, train
-from topolora_hf.training import loop
+from topolora_hf.training import loop, results, scoring
 
 
-def _rows(count: int, first: int = 0, size: tuple[int, int] = (72, 80)) -> list[dict]:
+def make_crosses(count: int, first: int = 0, size: tuple[int, int] = (72, 80)) -> list[dict]:
     """Bright crosses of width 3 on a dark, noisy background."""
     rows = []
     for number in range(first, first + count):
@@ -23,12 +23,12 @@ def _rows(count: int, first: int = 0, size: tuple[int, int] = (72, 80)) -> list[
 @pytest.fixture(scope="session")
 def make_rows():
     """`make_rows(count, first=0)`: decoded rows named image0, image1, ..."""
-    return _rows
+    return make_crosses
 
 
 @pytest.fixture(scope="session")
 def splits():
-    return {"train": _rows(3), "validation": _rows(1, first=3), "test": _rows(3, first=4)}
+    return {"train": make_crosses(3), "validation": make_crosses(1, first=3), "test": make_crosses(3, first=4)}
 
 
 @pytest.fixture
@@ -67,3 +67,10 @@ def interrupt(monkeypatch):
                 train(args, splits)
 
     return run
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """Runs end without the drawing of their pictures, which takes most of the time of a short one."""
+    monkeypatch.setattr(results, "save_curves", lambda *_: None)
+    monkeypatch.setattr(scoring.SplitScores, "save", lambda *_: None)

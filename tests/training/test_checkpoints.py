@@ -1,4 +1,7 @@
-import shutil
+import json
+import resource
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -7,7 +10,7 @@ from torch import nn
 
 from topolora_hf import TopoLoss
 from topolora_hf.training.averaging import WeightAverage
-from topolora_hf.training.checkpoints import load_checkpoint, read_note, save_checkpoint, trained_tensors
+from topolora_hf.training.checkpoints import read_checkpoint, save_checkpoint, trained_tensors
 
 
 class Pieces:
@@ -32,13 +35,29 @@ class Pieces:
         return self.model, self.criterion, self.optimizer, self.scheduler
 
 
+@pytest.fixture
+def checkpoints(tmp_path):
+    """A folder with the checkpoints of steps 1 and 2."""
+    pieces = Pieces()
+    for step in (1, 2):
+        pieces.step()
+        save_checkpoint(tmp_path / "checkpoints", *pieces.all(), {"step": step})
+    return tmp_path / "checkpoints"
+
+
+def names(directory) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
+
+
 def test_what_is_loaded_goes_on_as_what_was_saved(tmp_path):
     first, second = Pieces(seed=0), Pieces(seed=1)
     second.model["frozen"].load_state_dict(first.model["frozen"].state_dict())
     first.step()
-    save_checkpoint(tmp_path / "checkpoint", *first.all(), {"step": 1})
+    save_checkpoint(tmp_path / "checkpoints", *first.all(), {"step": 1})
     drawn = torch.rand(3)
-    assert load_checkpoint(tmp_path / "checkpoint", *second.all()) == {"step": 1}
+    checkpoint = read_checkpoint(tmp_path / "checkpoints")
+    assert checkpoint.note == {"step": 1}
+    checkpoint.restore(*second.all())
     assert torch.equal(torch.rand(3), drawn)
     for pieces in (first, second):
         pieces.step()
@@ -52,8 +71,8 @@ def test_weights_and_their_average_both_come_back(tmp_path):
     averages = [WeightAverage(trained_tensors(pieces.model), 0.9) for pieces in (first, second)]
     first.step()
     averages[0].update(0)
-    save_checkpoint(tmp_path / "checkpoint", *first.all(), {"step": 1}, averages[0])
-    load_checkpoint(tmp_path / "checkpoint", *second.all(), averages[1])
+    save_checkpoint(tmp_path / "checkpoints", *first.all(), {"step": 1}, averages[0])
+    read_checkpoint(tmp_path / "checkpoints").restore(*second.all(), averages[1])
     for name, tensor in trained_tensors(first.model).items():
         assert torch.equal(trained_tensors(second.model)[name], tensor)
         assert torch.equal(averages[1].tensors[name], averages[0].tensors[name])
@@ -61,35 +80,115 @@ def test_weights_and_their_average_both_come_back(tmp_path):
     assert averages[1].tensors.keys() == {"trained.weight", "trained.bias"}
 
 
-def test_a_failed_write_leaves_the_last_checkpoint(tmp_path, monkeypatch):
+def test_the_last_two_are_kept(checkpoints):
+    assert names(checkpoints) == ["00000001", "00000002"]
     pieces = Pieces()
-    save_checkpoint(tmp_path / "checkpoint", *pieces.all(), {"step": 1})
-
-    def full(*_):
-        raise OSError("no space left")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(torch, "save", full)
-        with pytest.raises(OSError, match="no space left"):
-            save_checkpoint(tmp_path / "checkpoint", *pieces.all(), {"step": 2})
-    assert load_checkpoint(tmp_path / "checkpoint", *pieces.all())["step"] == 1
-    save_checkpoint(tmp_path / "checkpoint", *pieces.all(), {"step": 3})
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
-    assert read_note(tmp_path / "checkpoint")["step"] == 3
+    read_checkpoint(checkpoints).restore(*pieces.all())
+    save_checkpoint(checkpoints, *pieces.all(), {"step": 10})
+    assert names(checkpoints) == ["00000002", "00000010"]
+    assert read_checkpoint(checkpoints).note["step"] == 10
 
 
-def test_a_run_ended_between_the_two_renames_finds_its_last_checkpoint(tmp_path):
+def test_what_a_crash_left_is_no_checkpoint_and_goes_with_the_next(checkpoints):
+    for leftover in (".00000003.tmp", ".00000000.old"):
+        (checkpoints / leftover).mkdir()
+        (checkpoints / leftover / "checkpoint.json").write_text("{")
+    assert read_checkpoint(checkpoints).note["step"] == 2
+    save_checkpoint(checkpoints, *Pieces().all(), {"step": 3})
+    assert names(checkpoints) == ["00000002", "00000003"]
+
+
+@pytest.mark.parametrize("part", range(10))
+@pytest.mark.parametrize("file", ["trained.safetensors", "state.pt", "checkpoint.json"])
+def test_a_truncated_checkpoint_falls_back_to_the_one_before(checkpoints, file, part):
+    path = checkpoints / "00000002" / file
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * part // 10])
+    with pytest.warns(UserWarning, match=rf"going on from checkpoint .*00000001, not from a newer one: .*{file}"):
+        checkpoint = read_checkpoint(checkpoints)
+    assert checkpoint.note["step"] == 1
     pieces = Pieces()
-    save_checkpoint(tmp_path / "checkpoint", *pieces.all(), {"step": 1})
-    shutil.move(tmp_path / "checkpoint", tmp_path / ".checkpoint.old")
-    assert load_checkpoint(tmp_path / "checkpoint", *pieces.all())["step"] == 1
-    save_checkpoint(tmp_path / "checkpoint", *pieces.all(), {"step": 2})
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
+    checkpoint.restore(*pieces.all())
+    save_checkpoint(checkpoints, *pieces.all(), {"step": 2})  # takes the place of the broken one
+    assert read_checkpoint(checkpoints).note["step"] == 2
 
 
-def test_a_checkpoint_of_another_network_names_the_tensors(tmp_path):
-    pieces, other = Pieces(), Pieces()
-    save_checkpoint(tmp_path / "checkpoint", *pieces.all(), {"step": 1})
+def test_a_missing_file_and_a_changed_byte_count_as_truncated(checkpoints):
+    (checkpoints / "00000002" / "state.pt").unlink()
+    changed = checkpoints / "00000001" / "trained.safetensors"
+    content = bytearray(changed.read_bytes())
+    content[-1] ^= 1
+    changed.write_bytes(content)
+    with pytest.raises(
+        ValueError, match="no checkpoint in .* can be read: 00000002: .*state.pt.*; 00000001: .*changed"
+    ):
+        read_checkpoint(checkpoints)
+
+
+def test_no_folder_is_no_checkpoint(tmp_path):
+    assert read_checkpoint(tmp_path / "checkpoints") is None
+
+
+def test_a_checkpoint_of_another_network_names_the_tensors(checkpoints):
+    other = Pieces()
     other.model["frozen"].requires_grad_(True)
     with pytest.raises(ValueError, match="another network; tensors that differ: frozen.bias, frozen.weight"):
-        load_checkpoint(tmp_path / "checkpoint", *other.all())
+        read_checkpoint(checkpoints).restore(*other.all())
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_not_written(checkpoints, bad):
+    pieces = Pieces()
+    with torch.no_grad():
+        pieces.model["trained"].bias[1] = bad
+    with pytest.raises(FloatingPointError, match="1 of 2 trained tensors are not finite, among them trained.bias"):
+        save_checkpoint(checkpoints, *pieces.all(), {"step": 3})
+    assert names(checkpoints) == ["00000001", "00000002"]
+
+
+def test_a_file_that_may_not_grow_leaves_the_earlier_checkpoints(checkpoints):
+    """The limit on a file's size that shells call `ulimit -f`: as on a full disk, some of it is written."""
+    pieces = Pieces(width=100)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            save_checkpoint(checkpoints, *pieces.all(), {"step": 3})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert names(checkpoints) == ["00000001", "00000002"]
+    assert read_checkpoint(checkpoints).note["step"] == 2
+
+
+ON_A_SMALL_DISK = """
+import json, subprocess, sys
+from pathlib import Path
+from tests.training.test_checkpoints import Pieces, names, read_checkpoint, save_checkpoint
+disk = Path(sys.argv[1])
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", disk], check=True)
+written, error = 0, None
+while error is None:
+    try:
+        save_checkpoint(disk / "checkpoints", *Pieces(width=60).all(), {"step": written + 1})
+        written += 1
+        (disk / f"filler{written}").write_bytes(bytes(20_000))
+    except OSError as problem:
+        error = str(problem)
+last = read_checkpoint(disk / "checkpoints").note["step"]
+print(json.dumps({"written": written, "error": error, "last": last, "names": names(disk / "checkpoints")}))
+"""
+
+
+def test_a_full_disk_leaves_the_earlier_checkpoints(tmp_path):
+    command = ["unshare", "--user", "--map-root-user", "--mount", sys.executable, "-c", ON_A_SMALL_DISK, str(tmp_path)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    except FileNotFoundError:
+        pytest.skip("needs the command unshare")
+    if "unshare:" in done.stderr or "mount:" in done.stderr:
+        pytest.skip(f"this machine lets nobody make a small disk: {done.stderr.strip().splitlines()[-1]}")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert "No space left on device" in found["error"]
+    assert found["last"] == found["written"] >= 1
+    assert len(found["names"]) == min(2, found["written"])

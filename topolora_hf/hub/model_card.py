@@ -34,7 +34,7 @@ ADAPTER_PLACE = "path/to/adapter"
 # Said elsewhere on the card, or nothing that training depends on.
 _NOT_IN_TRAINING_TABLE = {"base", "dataset", "threshold", "labels", "image_mean", "image_std"}
 _NOT_IN_TRAINING_TABLE |= {"push_to_hub", "hub_model_id", "private", "resume", "network", "skip_bad"}
-_NOT_IN_TRAINING_TABLE |= {"overwrite", "checkpoint_every"}
+_NOT_IN_TRAINING_TABLE |= {"overwrite", "checkpoint_every", "on_non_finite", "auto_batch_size", "float64"}
 _NOT_IN_TRAINING_TABLE |= {"num_workers", "num_threads", "log_every", "log_with", "score_untrained"}
 _PROTOCOLS = {
     "native": "at their own resolution, inside the field of view where there is one",

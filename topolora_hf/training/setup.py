@@ -46,7 +46,17 @@ _MOST_ITERATIONS = 10  # of soft erosion: what is left inside a wider structure 
 
 def build_accelerator(args: TrainArguments) -> Accelerator:
     """The accelerator of a run; ValueError when its tracker is not installed, or a CPU lacks the precision."""
+    if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true":
+        raise ValueError(
+            "FSDP is not supported: it shards what is trained, which here is a few percent of the network, and what "
+            "is saved and scored would have to be put together again. Each process holds the whole network (SAM "
+            "ViT-H: 2.5 GB); use a settings file without fsdp_config, such as "
+            "recipes/configs/accelerate/several_gpus.yaml"
+        )
+    launched = int(os.environ.get("WORLD_SIZE", 1))
     accelerator = Accelerator(
+        # Processes that were launched together where there is no GPU: without this, each would train on its own.
+        cpu=launched > 1 and not torch.accelerator.is_available(),
         mixed_precision=_precision(args.mixed_precision),
         gradient_accumulation_steps=args.gradient_accumulation_steps,
         log_with=args.log_with,

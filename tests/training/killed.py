@@ -1,0 +1,61 @@
+"""A run in a process of its own, to be killed: processes are forked from one that has imported everything."""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from tests.training.conftest import make_crosses
+from topolora_hf import TrainArguments, train
+from topolora_hf.training import loop, run_directory
+
+
+def start(settings: dict, moment: str = "", number: int = 0) -> BaseProcess:
+    """Trains in another process. With a moment (`MOMENTS`), it stops there the `number`-th time, after it made the file
+    `moment` in the run directory, and waits to be killed: SIGSTOP changes nothing but that."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.training.killed"])
+    process = context.Process(target=_work, args=(settings, moment, number))
+    process.start()
+    return process
+
+
+def _work(settings: dict, moment: str, number: int) -> None:
+    quiet = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(quiet, 1)
+    os.dup2(quiet, 2)
+    args = TrainArguments(**settings)
+    if moment:
+        owner, name = MOMENTS[moment]
+        setattr(owner, name, _stopping(getattr(owner, name), Path(args.output_dir, "moment"), number))
+    train(args, crosses())
+
+
+def crosses() -> dict[str, list[dict]]:
+    """What it trains on and scores."""
+    rows = make_crosses(7)
+    return {"train": rows[:3], "validation": rows[3:4], "test": rows[4:]}
+
+
+# Where a process can be stopped: before an optimizer step, between two files of a checkpoint, at a score.
+MOMENTS = {
+    "step": (loop.Trainer, "_take_step"),
+    "checkpoint": (run_directory, "sync_directory"),
+    "validation": (loop, "score_rows"),
+}
+
+
+def _stopping(function: Callable, marker: Path, number: int) -> Callable:
+    calls = 0
+
+    def stopping(*arguments, **keywords):
+        nonlocal calls
+        calls += 1
+        if calls == number:
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return function(*arguments, **keywords)
+
+    return stopping

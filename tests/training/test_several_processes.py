@@ -1,0 +1,111 @@
+"""Training on several processes is training on one, with the same tiles a step."""
+
+import csv
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+from tests.training.several_processes import do
+
+PROJECT = Path(__file__).resolve().parents[2]
+TILES_A_STEP = 6
+STEPS = 10
+
+
+def launch_command(processes: int) -> list[str]:
+    """`accelerate launch` with the settings file for CPUs, and that many processes."""
+    settings = str(PROJECT / "recipes" / "configs" / "accelerate" / "cpu.yaml")
+    launcher = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--config_file", settings]
+    return [*launcher, "--num_processes", str(processes), "--main_process_port", "0"]
+
+
+def launch(processes: int, *command: str) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    return subprocess.run(
+        [*launch_command(processes), *command],
+        cwd=PROJECT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, stock_sam):
+    """`runs(processes)`: what that many processes made of one work list, done once."""
+    done = {}
+
+    def run(processes: int) -> Path:
+        if processes not in done:
+            done[processes] = tmp_path_factory.mktemp(f"processes-{processes}")
+            work = _work(stock_sam("small"), done[processes], processes)
+            if processes == 1:
+                with pytest.MonkeyPatch.context() as patch:
+                    patch.setattr(os, "environ", dict(os.environ))
+                    do(work)
+            else:
+                (done[processes] / "work.json").write_text(json.dumps(work))
+                script = str(PROJECT / "tests" / "training" / "several_processes.py")
+                launched = launch(processes, script, str(done[processes] / "work.json"))
+                assert launched.returncode == 0, launched.stderr[-3000:]
+        return done[processes]
+
+    return run
+
+
+def _work(base: str, directory: Path, processes: int) -> dict:
+    common = {"dataset": "crosses", "base": base, "image_size": 64, "tile_size": 48, "detail_channels": 4}
+    common |= {"num_workers": 0, "num_threads": 1, "mixed_precision": "no", "log_every": 1, "score_untrained": False}
+    common |= {"learning_rate": 1e-3, "max_steps": STEPS, "evaluate_every": 100}
+    common |= {"ema_decay": 0.5, "batch_size": TILES_A_STEP // processes}
+    runs = [{**common, "output_dir": str(directory / name), "float64": name == "float64"} for name in PRECISIONS]
+    return {"runs": runs, "ports": [_free_port() for _ in runs], "scores": str(directory / "scores.json")}
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("localhost", 0))
+        return one.getsockname()[1]
+
+
+PRECISIONS = ("float64", "float32")
+
+
+def losses(directory: Path) -> np.ndarray:
+    with (directory / "history.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["loss"]]
+    return np.array([[float(row[name]) for name in ("loss", "bce", "dice_loss", "cldice_loss")] for row in rows])
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_in_float64_the_parameters_are_those_of_one_process(runs, processes):
+    one, several = (
+        load_file(runs(number) / "float64" / "checkpoints" / f"{STEPS:08}" / "trained.safetensors")
+        for number in (1, processes)
+    )
+    assert one.keys() == several.keys()
+    for name, tensor in one.items():
+        assert np.abs(tensor.double().numpy() - several[name].double().numpy()).max() <= 1e-9, name
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_losses_of_every_step_are_those_of_one_process(runs, processes, precision):
+    one, several = (losses(runs(number) / precision) for number in (1, processes))
+    assert one.shape == (STEPS, 4) and np.isfinite(one).all()
+    np.testing.assert_allclose(several, one, rtol=1e-5 if precision == "float32" else 1e-10)
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_seven_images_have_the_same_scores_to_the_row(runs, processes):
+    one, several = (json.loads((runs(number) / "scores.json").read_text())["rows"] for number in (1, processes))
+    assert [row["id"] for row in one] == [f"image{number}" for number in range(7)]
+    assert several == one
