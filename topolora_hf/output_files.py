@@ -28,6 +28,8 @@ def output_folder(path: str | Path) -> Path:
 def whole_file(path: str | Path) -> Iterator[Path]:
     """A temporary name beside `path`, which becomes `path` when all went well: whoever finds the file finds all of it.
 
+    Content and name are flushed to the disk, so that the file also survives a power cut.
+
     Raises:
         OSError: It could not be written, as on a full disk; the message names the file, of which nothing is left.
     """
@@ -35,8 +37,19 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         yield temporary
+        flush(temporary)
         os.replace(temporary, path)
+        flush(path.parent)
     except OSError as error:
         raise OSError(error.errno, f"cannot write the file ({error.strerror or error})", str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def flush(path: Path) -> None:
+    """Flushes to the disk what a file holds, or which names a directory holds: a rename alone does not."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

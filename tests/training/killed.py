@@ -8,8 +8,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from tests.training.conftest import make_crosses
-from topolora_hf import TrainArguments, train
-from topolora_hf.training import loop, run_directory
+from topolora_hf import TrainArguments, output_files, train
+from topolora_hf.training import loop
 
 
 def start(settings: dict, moment: str = "", number: int = 0) -> BaseProcess:
@@ -42,7 +42,7 @@ def crosses() -> dict[str, list[dict]]:
 # Where a process can be stopped: before an optimizer step, between two files of a checkpoint, at a score.
 MOMENTS = {
     "step": (loop.Trainer, "_take_step"),
-    "checkpoint": (run_directory, "sync_directory"),
+    "checkpoint": (output_files, "flush"),
     "validation": (loop, "score_rows"),
 }
 

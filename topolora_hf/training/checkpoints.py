@@ -11,9 +11,10 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from ..output_files import flush
 from .averaging import WeightAverage
 from .numerics import require_finite
-from .run_directory import read_json, sync_directory, write_file, write_json
+from .run_directory import read_json, write_file, write_json
 
 FOLDER = "checkpoints"
 _TENSORS, _AVERAGE, _STATE, _NOTE = "trained.safetensors", "averaged.safetensors", "state.pt", "checkpoint.json"
@@ -81,7 +82,7 @@ def _write(directory: Path, step: int, files: dict[str, bytes], note: dict) -> N
         raise
     shutil.rmtree(target, ignore_errors=True)  # of this step: one that could not be read
     os.replace(temporary, target)
-    sync_directory(directory)
+    flush(directory)
     for old in _newest_first(directory)[_KEPT:]:
         hidden = old.with_name(f".{old.name}.old")
         os.replace(old, hidden)  # what is half removed must not pass for a checkpoint

@@ -10,35 +10,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..output_files import flush, whole_file
+
 
 def write_file(path: Path, content: bytes) -> None:
-    """Writes a file under a temporary name, then renames it: no reader, and no crash, sees half of it.
-
-    Both the content and the name are flushed to the disk, so that the file also survives a power cut.
+    """Writes a file as `whole_file` does: no reader, and no crash, sees half of it.
 
     Raises:
         OSError: the disk is full, the directory is gone or cannot be written to; what was there before stays.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)  # on a full disk, the half of it would be in the way
-        raise
-    sync_directory(path.parent)
-
-
-def sync_directory(directory: Path) -> None:
-    """Flushes to the disk which names a directory holds: a rename alone does not."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with whole_file(path) as temporary:
+        temporary.write_bytes(content)
 
 
 @contextmanager
@@ -63,15 +45,15 @@ def replacing_directory(directory: Path) -> Iterator[Path]:
         yield new
         for path in new.rglob("*"):
             if path.is_file():
-                sync_directory(path)  # a file's descriptor is flushed in the same way
-        sync_directory(new)
+                flush(path)
+        flush(new)
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
         raise
     if directory.exists():
         os.replace(directory, old)
     os.replace(new, directory)
-    sync_directory(directory.parent)
+    flush(directory.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 

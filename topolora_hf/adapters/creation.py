@@ -1,0 +1,110 @@
+"""From a preset to a PEFT model, and to its directory."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from peft import LoraConfig, PeftModel, get_peft_model
+
+from ..network import TopoSamForSegmentation
+from .presets import LIVING_DECODER, LORA_TARGETS, NO_LORA_TARGETS, Preset, get_preset, preset_network_settings
+from .settings import AdapterSettings, public_base_name
+
+
+def create_adapter(
+    network: TopoSamForSegmentation,
+    preset: str = "topolora",
+    rank: int | None = None,
+    lora_alpha: int | None = None,
+    lora_layers: int | None = None,
+) -> PeftModel:
+    """Wraps a base for training: everything frozen but what the preset trains.
+
+    Args:
+        network: the base. It must have the form that the preset needs (see `preset_network_settings`).
+        preset: a name in `PRESETS`.
+        rank: LoRA rank r in place of the preset's.
+        lora_alpha: LoRA scaling in place of the preset's; by default the preset's ratio alpha / r is kept.
+        lora_layers: LoRA in this many of the encoder's last layers only; the frozen layers before them then need no
+            backward pass and no memory for it. None: in all.
+
+    Raises:
+        ValueError: for an unknown preset, a rank or layers for a preset without LoRA, more layers than there are, or a
+            base of another form.
+    """
+    chosen = get_preset(preset)
+    if chosen.whole:
+        raise ValueError(f"preset {preset!r} trains the base itself: there is no adapter to create")
+    if rank is not None and (rank < 1 or not chosen.rank):
+        raise ValueError(
+            f"rank={rank}: preset {preset!r} " + ("needs a rank of 1 or more" if chosen.rank else "has no LoRA")
+        )
+    depth = len(network.sam.vision_encoder.layers)
+    if lora_layers is not None and not (chosen.rank and 1 <= lora_layers <= depth):
+        allowed = f"needs 1 to {depth}" if chosen.rank else "has no LoRA"
+        raise ValueError(f"lora_layers={lora_layers}: preset {preset!r} {allowed}")
+    _check_form(network, preset)
+    # On a bare `SamModel` PEFT must fail, not leave out what it does not find. With LoRA its targets see to that.
+    # Without, the decoder's names go without `sam.`: PEFT finds these parts there too, and misses their tensors.
+    modules_to_save = ["tile_scaling", *(f"sam.{name}" if chosen.rank else name for name in chosen.decoder)]
+    if chosen.spatial_adapter:
+        modules_to_save.append("spatial_adapter")
+    if chosen.detail_branch and network.detail_branch is not None:
+        modules_to_save += _detail_modules(network, chosen)
+    rank = rank or chosen.rank
+    ratio = chosen.lora_alpha / chosen.rank if chosen.rank else 1
+    config = LoraConfig(
+        r=rank or 1,
+        lora_alpha=lora_alpha or round(rank * ratio) or 1,
+        target_modules=_lora_targets(depth, lora_layers) if rank else NO_LORA_TARGETS,
+        modules_to_save=modules_to_save,
+    )
+    _use_public_name(network)
+    return get_peft_model(network, config)
+
+
+def unfreeze(network: TopoSamForSegmentation) -> TopoSamForSegmentation:
+    """Prepares a whole base for training: every part that reaches the logits learns, the rest is frozen."""
+    sam = network.sam
+    network.requires_grad_(False)
+    living = [network.get_submodule(f"sam.{name}") for name in LIVING_DECODER]
+    living += [sam.vision_encoder, sam.prompt_encoder.no_mask_embed, network.spatial_adapter, network.detail_branch]
+    for part in living:
+        if part is not None:
+            part.requires_grad_(True)
+    return network
+
+
+def save_adapter(model: PeftModel, settings: AdapterSettings, directory: str | Path) -> None:
+    """Writes `adapter_model.safetensors`, `adapter_config.json` and `topolora_config.json`; no local path in any."""
+    _use_public_name(model.get_base_model())
+    for config in model.peft_config.values():
+        config.base_model_name_or_path = public_base_name(config.base_model_name_or_path or "")
+    model.save_pretrained(str(directory), save_embedding_layers=False)
+    replace(settings, base=public_base_name(settings.base)).save(directory)
+
+
+def _lora_targets(depth: int, last: int | None) -> str:
+    """A pattern of the feed-forward layers of the encoder, of all `depth` or of the `last` ones."""
+    if last is None:
+        return LORA_TARGETS
+    return LORA_TARGETS.replace(r"\d+", f"(?:{'|'.join(map(str, range(depth - last, depth)))})")
+
+
+def _detail_modules(network: TopoSamForSegmentation, preset: Preset) -> list[str]:
+    """Without SAM the layers that take in what it saw are not run: frozen, never saved."""
+    if preset.use_sam:
+        return ["detail_branch"]
+    parts = [name for name, _ in network.detail_branch.named_children()]
+    return [f"detail_branch.{name}" for name in parts if not name.startswith("fuse")]
+
+
+def _use_public_name(network: TopoSamForSegmentation) -> None:
+    """PEFT writes the base's name into what it saves: from here on the base goes by its public one."""
+    network.name_or_path = network.config._name_or_path = public_base_name(network.name_or_path)
+
+
+def _check_form(network: TopoSamForSegmentation, preset: str) -> None:
+    for key, needed in preset_network_settings(preset).items():
+        present = getattr(network.config, key)
+        if present != needed:
+            raise ValueError(f"preset {preset!r} needs a base with {key}={needed!r}, this one has {key}={present!r}")

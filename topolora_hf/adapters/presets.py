@@ -1,0 +1,74 @@
+"""Presets: which parts of the network an adapter trains."""
+
+from dataclasses import dataclass
+
+LORA_TARGETS = r"sam\.vision_encoder\.layers\.\d+\.mlp\.lin[12]"
+# PEFT refuses an empty list of targets; this word means "no LoRA layer".
+NO_LORA_TARGETS = "dummy-target-modules"
+# The IoU head and hypernetworks 1 to 3 do not reach the logits: frozen, never saved.
+LIVING_DECODER = (
+    "mask_decoder.transformer",
+    "mask_decoder.upscale_conv1",
+    "mask_decoder.upscale_conv2",
+    "mask_decoder.upscale_layer_norm",
+    "mask_decoder.output_hypernetworks_mlps.0",
+    "mask_decoder.mask_tokens",
+    "mask_decoder.iou_token",
+)
+WHOLE_DECODER = ("mask_decoder",)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Which parts of the network an adapter trains, and the form of the network that it needs."""
+
+    description: str
+    rank: int = 16
+    lora_alpha: int = 32
+    decoder: tuple[str, ...] = LIVING_DECODER
+    spatial_adapter: bool = True
+    spatial_adapter_form: str = "paper"
+    detail_branch: bool = False
+    use_sam: bool = True
+    whole: bool = False
+
+
+PRESETS = {
+    "topolora": Preset("LoRA, spatial adapter, decoder and detail branch (default)", detail_branch=True),
+    "paper": Preset("the paper's network: LoRA of rank 16, spatial adapter, decoder"),
+    "seglab": Preset(
+        "the authors' code: LoRA of rank 8, spatial adapter with BatchNorm, whole decoder",
+        rank=8,
+        lora_alpha=16,
+        decoder=WHOLE_DECODER,
+        spatial_adapter_form="seglab",
+    ),
+    "decoder_only": Preset("the decoder", rank=0, spatial_adapter=False),
+    "lora_only": Preset("LoRA and decoder", spatial_adapter=False),
+    "adapter_only": Preset("spatial adapter and decoder", rank=0),
+    "detail_only": Preset(
+        "the detail branch alone, without SAM: what SAM adds is seen against it",
+        rank=0,
+        decoder=(),
+        spatial_adapter=False,
+        detail_branch=True,
+        use_sam=False,
+    ),
+    "whole": Preset("every part: gives a base of one's own, no adapter", rank=0, detail_branch=True, whole=True),
+}
+
+
+def get_preset(name: str) -> Preset:
+    """The preset of that name; ValueError lists the names."""
+    if name not in PRESETS:
+        raise ValueError(f"unknown preset {name!r}: one of {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+def preset_network_settings(preset: str) -> dict:
+    """`TopoSamConfig` fields that a base needs for a preset; `detail_channels` is 0 or left to the default."""
+    chosen = get_preset(preset)
+    settings = {"spatial_adapter_form": chosen.spatial_adapter_form, "use_sam": chosen.use_sam}
+    if not chosen.detail_branch:
+        settings["detail_channels"] = 0
+    return settings
