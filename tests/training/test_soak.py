@@ -42,6 +42,10 @@ def _children(process: int) -> list[int]:
     return found
 
 
+def _last_step(run: Path) -> int:
+    return max((int(path.name) for path in run.glob("checkpoints/[0-9]*")), default=0)
+
+
 @pytest.mark.slow
 def test_an_hour_of_training_leaves_memory_flat(tmp_path):
     """Training, validation, checkpoints and history; the first third of the time fills caches and is left out."""
@@ -58,13 +62,16 @@ def test_an_hour_of_training_leaves_memory_flat(tmp_path):
                 assert process.poll() is None
                 times.append((time.monotonic() - started) / 3600)
                 held.append(memory_of(process.pid) / MEGABYTE)
+                if len(held) % 15 == 0:
+                    step = _last_step(tmp_path / "run")
+                    print(f"{times[-1] * 60:.1f} minutes, step {step}: {held[-1]:.0f} MB", flush=True)
             process.send_signal(signal.SIGTERM)
             assert process.wait(timeout=300) == 128 + signal.SIGTERM
         finally:
             process.kill()
     later = len(times) // 3
     slope, _ = np.polyfit(times[later:], held[later:], 1)
-    steps = int(max(path.name for path in (tmp_path / "run" / "checkpoints").iterdir()))
+    steps = _last_step(tmp_path / "run")
     print(
         f"\n{times[-1] * 60:.1f} minutes, {steps} steps: {slope:+.1f} MB an hour after the first third; "
         f"{held[later]:.0f} MB there, {held[-1]:.0f} MB at the end, {max(held):.0f} MB at most"
