@@ -155,6 +155,20 @@ def test_formats_that_run_programs_are_not_opened_whatever_they_are_called(tmp_p
         decode_image(tmp_path / "a.png")
 
 
+def test_a_strip_far_beyond_the_end_of_the_file_is_refused(tmp_path):
+    """Planes of their own: Pillow would make room for two gigabytes to reach the second (found by fuzzing)."""
+    buffer = io.BytesIO()
+    planes = np.zeros((3, 13, 17), np.uint16)
+    tifffile.imwrite(buffer, planes, photometric="rgb", planarconfig="separate")
+    content = buffer.getvalue()
+    with tifffile.TiffFile(io.BytesIO(content)) as file:
+        second = struct.pack("<I", file.pages[0].dataoffsets[1])
+    (tmp_path / "a.tif").write_bytes(content.replace(second, struct.pack("<I", 2**31 + 730)))
+    for source in (tmp_path / "a.tif", (tmp_path / "a.tif").read_bytes()):
+        with pytest.raises(DataError, match="claims to hold pixels from byte 2,147,484,378 on, but has"):
+            decode_image(source)
+
+
 @pytest.fixture
 def little_memory():
     """No more than 400 MB beyond what this process has."""

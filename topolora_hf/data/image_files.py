@@ -104,6 +104,7 @@ def open_picture(source: Source) -> Image.Image:
     ):
         require_size(*image.size)
         _require_one_frame(image)
+        _require_parts_inside(image, len(source) if isinstance(source, bytes) else os.stat(source).st_size)
         image.load()
         upright = ImageOps.exif_transpose(image)
         upright.format = image.format
@@ -126,6 +127,13 @@ def _require_one_frame(image: Image.Image) -> None:
     if image.size == size:
         raise DataError(f"holds {frames} images of the same size (a stack or an animation); one image a file is needed")
     image.seek(0)
+
+
+def _require_parts_inside(image: Image.Image, file_bytes: int) -> None:
+    """Pillow makes room for all bytes from one strip of a TIFF to the next, wherever it claims to be."""
+    outside = [part[2] for part in image.tile if part[2] > file_bytes]
+    if outside:
+        raise DataError(f"claims to hold pixels from byte {outside[0]:,} on, but has {file_bytes:,} bytes")
 
 
 def scientific_tiff(source: Source) -> np.ndarray:
