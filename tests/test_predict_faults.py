@@ -11,7 +11,15 @@ import pytest
 import torch
 from PIL import Image
 
-from topolora_hf import AdapterSettings, Predictor, TopoSamForSegmentation, cli, create_adapter, save_adapter
+from topolora_hf import (
+    AdapterSettings,
+    Predictor,
+    TopoSamForSegmentation,
+    cli,
+    create_adapter,
+    load_adapter,
+    save_adapter,
+)
 from topolora_hf.data import DataError, decode_mask
 
 NOISE = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)  # one tile
@@ -153,7 +161,7 @@ def test_numbers_that_are_not_finite_in_a_float_image_are_black_or_white(tmp_pat
     array[10, 20] = value
     np.save(tmp_path / "a.npy", array)
     Image.fromarray(array).save(tmp_path / "a.tif")
-    predictor = Predictor(cli.load_adapter(adapter))
+    predictor = Predictor(load_adapter(adapter))
     for name in ("a.npy", "a.tif"):
         prediction = predictor(tmp_path / name)
         assert (prediction.image[10, 20] == (255 if value == np.inf else 0)).all()
