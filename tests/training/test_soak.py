@@ -23,14 +23,18 @@ MEGABYTE = 2**20
 
 
 def memory_of(process: int) -> int:
-    """Bytes that a process and those below it hold, what they share counted once."""
+    """Bytes that a process and those below it hold, what they share counted once; without libraries, of which each
+    process on the machine has a share that grows when another ends."""
     total = 0
     for task in (process, *_children(process)):
         try:
             rollup = Path(f"/proc/{task}/smaps_rollup").read_text()
         except (FileNotFoundError, ProcessLookupError):  # ended since
             continue
-        total += sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")) * 1024
+        total += (
+            sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith(("Pss_Anon:", "Pss_Shmem:")))
+            * 1024
+        )
     return total
 
 
