@@ -4,6 +4,7 @@ import os
 import resource
 import shutil
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -71,17 +72,20 @@ def masks(folder="predictions"):
     return sorted(path.name for path in Path(folder).glob("*_mask.png"))
 
 
-@pytest.fixture
+@contextmanager
 def full_disk():
-    """No file may grow beyond 2,000 bytes, as on a disk that is full."""
+    """No file may grow beyond 2,000 bytes, as on a disk that is full; nor may the tests' own log, meanwhile."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_is_named_with_the_file_and_leaves_nothing_half(photos, predict, full_disk):
-    message = predict()
+def test_a_full_disk_is_named_with_the_file_and_leaves_nothing_half(photos, predict):
+    with full_disk():
+        message = predict()
     assert message.startswith("error: ") and "cannot write the file (File too large)" in message
     assert "predictions/a_overlay.png" in message
     left = [path.name for path in Path("predictions").iterdir()]
@@ -89,10 +93,9 @@ def test_a_full_disk_is_named_with_the_file_and_leaves_nothing_half(photos, pred
 
 
 def test_a_command_that_met_a_full_disk_goes_on_where_it_stopped(photos, predict):
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, before[1]))
-    assert "cannot write" in predict()
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with full_disk():
+        message = predict()
+    assert "cannot write" in message
     assert predict() is None
     assert masks() == ["a_mask.png", "b_mask.png", "c_mask.png"]
 

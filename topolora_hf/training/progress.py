@@ -103,16 +103,17 @@ def on_main_process(accelerator: Accelerator, work: Callable[[], Any]) -> Any:
 def alone_in(run: Path, accelerator: Accelerator) -> Iterator[None]:
     """Makes the run directory, and keeps others out of it until the block, or this process, ends.
 
-    The system holds the lock, so that not even `kill -9` leaves one behind.
+    The system holds the lock, so that not even `kill -9` leaves one behind. A directory in which nothing was written is
+    removed again: data that cannot be used leave no run.
 
     Raises:
         BlockingIOError: another process trains in it.
         OSError: it cannot be made or written to.
     """
-    lock = None
+    lock, taken = None, False
 
     def take() -> None:
-        nonlocal lock
+        nonlocal lock, taken
         run.mkdir(parents=True, exist_ok=True)
         lock = (run / _LOCK).open("a+", encoding="utf-8")
         try:
@@ -127,10 +128,14 @@ def alone_in(run: Path, accelerator: Accelerator) -> Iterator[None]:
         lock.truncate(0)
         lock.write(f"process {os.getpid()} on {socket.gethostname()}")
         lock.flush()
+        taken = True
 
     try:
         on_main_process(accelerator, take)
         yield
     finally:
         if lock is not None:
+            if taken and run.is_dir() and [path.name for path in run.iterdir()] == [_LOCK]:
+                (run / _LOCK).unlink()
+                run.rmdir()
             lock.close()
