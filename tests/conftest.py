@@ -51,6 +51,15 @@ def _fill_with_random_weights(module: nn.Module, seed: int = 0) -> nn.Module:
     return module
 
 
+@pytest.fixture
+def one_thread():
+    """Sums in one order whichever way a layer is computed: for what must be equal to the bit."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="session")
 def sam_config():
     """`sam_config(shape, image_size=None)`: the configuration of a stock SAM of a shape in `SAM_SHAPES`."""

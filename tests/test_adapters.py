@@ -100,7 +100,7 @@ def test_merging_keeps_the_logits_and_reads_back(make_adapter, tmp_path, preset)
     assert (logits_of(again) - expected).abs().max() < 1e-4
 
 
-def test_two_adapters_on_one_base_switch_exactly(make_adapter):
+def test_two_adapters_on_one_base_switch_exactly(make_adapter, one_thread):
     first, first_directory = make_adapter("topolora", seed=1, image_size=64, tile_size=48)
     second, second_directory = make_adapter("topolora", seed=2, image_size=32, tile_size=96)
     large = torch.nn.functional.interpolate(TILES, (96, 96))
