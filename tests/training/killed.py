@@ -26,6 +26,8 @@ def _work(settings: dict, moment: str, number: int) -> None:
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 1)
     os.dup2(quiet, 2)
+    # As in a run of its own: processes that load data then see that it was killed, and end.
+    multiprocessing.set_start_method("fork", force=True)
     args = TrainArguments(**settings)
     if moment:
         owner, name = MOMENTS[moment]

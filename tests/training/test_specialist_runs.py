@@ -9,7 +9,7 @@ from PIL import Image
 from topolora_hf import Predictor, TrainArguments, cli, train
 from topolora_hf.metrics import score_image
 from topolora_hf.specialists import load_specialist
-from topolora_hf.training import PretrainArguments, setup
+from topolora_hf.training import PretrainArguments
 
 
 @pytest.fixture
@@ -73,10 +73,9 @@ def test_the_seed_decides_the_initial_weights(make_run, splits):
     assert weights(runs[0]) == weights(runs[1]) != weights(runs[2])
 
 
-def test_a_resumed_specialist_ends_with_the_same_bytes(make_run, splits, interrupt, monkeypatch):
+def test_a_resumed_specialist_ends_with_the_same_bytes(make_run, splits, interrupt):
     """The running statistics of its norms are part of what was trained."""
-    monkeypatch.setattr(setup, "_STEPS_AN_EPOCH", 2)
-    through, stopped = make_run("through", max_steps=4), make_run("stopped", max_steps=4)
+    through, stopped = (make_run(name, max_steps=4, checkpoint_every=2) for name in ("through", "stopped"))
     train(through, splits)
     interrupt(stopped, splits, step=3)
     stopped.resume = True

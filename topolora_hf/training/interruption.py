@@ -2,6 +2,8 @@
 
 import signal
 import threading
+import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -9,6 +11,7 @@ from types import FrameType
 from accelerate import Accelerator
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_SIGNAL_SECONDS = 1.0
 
 
 class RunStopped(Exception):
@@ -62,17 +65,32 @@ def naming_dead_workers() -> Iterator[None]:
     """Says what a run can do about it when a process that loads its data was killed.
 
     Raises:
-        ChildProcessError: in place of PyTorch's RuntimeError, which comes at any point of the main process's work.
+        ChildProcessError: in place of PyTorch's RuntimeError, which comes at any point of the main process's work, or of
+            the error of the connection that broke before it.
     """
     try:
         yield
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        reason = _death_of_a_worker(error)
+        if reason is None:
             raise
         raise ChildProcessError(
-            f"a process that loads data was killed, perhaps for its memory ({error}). The same command goes on from "
+            f"a process that loads data was killed, perhaps for its memory ({reason}). The same command goes on from "
             "the last checkpoint; fewer num_workers need less memory"
         ) from error
+
+
+def _death_of_a_worker(error: Exception) -> str | None:
+    """What PyTorch says of it; None for another error."""
+    if isinstance(error, RuntimeError):
+        return str(error) if "DataLoader worker" in str(error) else None
+    if not any(frame.filename.endswith("dataloader.py") for frame in traceback.extract_tb(error.__traceback__)):
+        return None
+    try:  # the connection broke first: the signal that the worker is dead is on its way, and becomes that RuntimeError
+        time.sleep(_SIGNAL_SECONDS)
+    except RuntimeError as late:
+        return str(late)
+    return str(error) or type(error).__name__
 
 
 def ignore_signals(worker: int) -> None:
