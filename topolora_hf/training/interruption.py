@@ -65,8 +65,8 @@ def naming_dead_workers() -> Iterator[None]:
     """Says what a run can do about it when a process that loads its data was killed.
 
     Raises:
-        ChildProcessError: in place of PyTorch's RuntimeError, which comes at any point of the main process's work, or of
-            the error of the connection that broke before it.
+        ChildProcessError: in place of PyTorch's RuntimeError, which comes at any point of the main process's work, or
+            of the error of the connection that broke before it.
     """
     try:
         yield
