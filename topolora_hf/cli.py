@@ -32,6 +32,9 @@ _SCALE_HELP = (
     "how much images are enlarged first, where theirs is another scale than the training images'; by default not, but "
     "retinal photographs so that their disc is as large as those were"
 )
+_COLOURS_HELP = (
+    "give retinal photographs whose colours no training image had those of the training images: another camera's"
+)
 PREDICT_SETTINGS = "predict_args.json"
 _NO_VALUE = ("", "~", "null")  # how a settings file says that the default stands
 
@@ -48,6 +51,7 @@ class PredictArguments:
     )
     threshold: float | None = field(default=None, metadata={"help": "in place of the adapter's own"})
     scale: float | None = field(default=None, metadata={"help": _SCALE_HELP})
+    match_colours: bool = field(default=True, metadata={"help": _COLOURS_HELP})
     test_time_flips: bool | None = field(
         default=None, metadata={"help": "average each tile's four mirrorings, or not: in place of the adapter's own"}
     )
@@ -76,6 +80,7 @@ class ScoreArguments(DataArguments):
     )
     threshold: float | None = field(default=None, metadata={"help": "in place of the adapter's own"})
     scale: float | None = field(default=None, metadata={"help": _SCALE_HELP})
+    match_colours: bool = field(default=True, metadata={"help": _COLOURS_HELP})
     test_time_flips: bool | None = field(
         default=None, metadata={"help": "average each tile's four mirrorings, or not: in place of the adapter's own"}
     )
@@ -192,6 +197,7 @@ def score(args: ScoreArguments) -> dict:
         "temperature": predictor.settings.temperature,
         "test_time_flips": predictor.flips,
         "scale": args.scale,
+        "match_colours": args.match_colours,
         "dtype": args.dtype or "float32",
         **scores.summary(),
     }
@@ -358,5 +364,6 @@ def _predictor(args: PredictArguments | ScoreArguments) -> Predictor:
         flips=args.test_time_flips,
         tile_batch=args.tile_batch,
         dtype=dtype,
+        match_colours=args.match_colours,
         within_disc=getattr(args, "within_disc", True),
     )

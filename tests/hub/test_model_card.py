@@ -78,7 +78,12 @@ def test_embedded_base_is_what_it_is_and_no_hub_repository(base, said, not_said)
         ({"use_sam": False}, "nothing of Segment Anything runs", "{%"),
         ({"use_sam": True}, "Segment Anything", "nothing of Segment Anything runs"),
         ({"disc_diameter": 539.6}, "brought to the scale of those trained on, 540 pixels across", "{%"),
-        ({"disc_diameter": None}, "at its own resolution\n", "pixels across"),
+        (
+            {"disc_diameter": 540.0, "disc_colours": {"typical": ()}},
+            "540 pixels across and to their colours where",
+            "{%",
+        ),
+        ({"disc_diameter": None, "disc_colours": None}, "at its own resolution\n", "pixels across"),
         ({"view": "whole"}, "resized as a whole to one tile", "overlapping tiles"),
     ],
 )

@@ -146,6 +146,7 @@ SETTINGS = {
     "use_sam": ("no", "true or false, got 'no'"),
     "intensity": ([1, 2], "an object with low, high and transform"),
     "disc_diameter": (-3, "a positive number or null"),
+    "disc_colours": ([0.5] * 6, "an object with lowest, typical and highest, or null"),
 }
 
 
@@ -163,6 +164,23 @@ def test_absurd_settings_are_refused_by_name(adapter, name):
 )
 def test_an_absurd_intensity_range_is_refused_by_the_files_name(adapter, intensity):
     file = edit_settings(adapter, intensity=intensity)
+    with pytest.raises(ValueError, match=f"{file}: "):
+        AdapterSettings.from_pretrained(adapter)
+
+
+@pytest.mark.parametrize(
+    "colours",
+    [
+        {"lowest": [0.1] * 6, "typical": [0.2] * 6},
+        {"lowest": [0.1] * 6, "typical": [0.2] * 6, "highest": [0.3] * 5},
+        {"lowest": [0.1] * 6, "typical": [0.2] * 6, "highest": [float("nan")] * 6},
+        {"lowest": [0.1] * 6, "typical": [0.2] * 6, "highest": ["0.3"] * 6},
+        {"lowest": [0.3] * 6, "typical": [0.2] * 6, "highest": [0.4] * 6},
+        {"lowest": 0.1, "typical": 0.2, "highest": 0.3},
+    ],
+)
+def test_absurd_colours_are_refused_by_the_files_name(adapter, colours):
+    file = edit_settings(adapter, disc_colours=colours)
     with pytest.raises(ValueError, match=f"{file}: "):
         AdapterSettings.from_pretrained(adapter)
 

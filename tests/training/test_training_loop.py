@@ -25,6 +25,7 @@ from topolora_hf import (
     train,
 )
 from topolora_hf.adapters import LIVING_DECODER
+from topolora_hf.data import DiscColours
 from topolora_hf.metrics import score_image, score_set
 from topolora_hf.training import averaging, loop, setup
 from topolora_hf.training.checkpoints import read_checkpoint
@@ -116,13 +117,18 @@ def test_every_preset_trains(make_arguments, splits, preset):
 
 
 @pytest.mark.parametrize(("dataset", "diameter"), [("drive", 61.0), ("kvasir", None), ("crosses", None)])
-def test_an_adapter_of_retinas_knows_how_large_they_were(make_arguments, splits, dataset, diameter):
+def test_an_adapter_of_retinas_knows_how_large_and_of_what_colours_they_were(make_arguments, splits, dataset, diameter):
     view = np.hypot(*np.ogrid[-35:37, -40:40]) <= 30
     rows = [{**row, "valid_mask": view} for row in splits["train"]]
     args = make_arguments(dataset=dataset)
     train(args, {**splits, "train": rows})
     settings = AdapterSettings.from_pretrained(Path(args.output_dir) / "adapter")
     assert settings.disc_diameter == diameter
+    expected = None
+    if diameter is not None:
+        expected = DiscColours.of_photographs((row["image"], view) for row in rows)
+        assert expected.lowest < expected.highest
+    assert settings.disc_colours == expected
 
 
 def test_without_a_test_split_validation_is_scored_and_named(make_arguments, splits):

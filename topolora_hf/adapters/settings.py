@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
-from ..data import IntensityScaling
+from ..data import DiscColours, IntensityScaling
 from ..json_files import read_json_object
 from ..network import EMBEDDED, TopoSamForSegmentation
 from ..setting_values import check_setting_values
@@ -46,6 +46,9 @@ class AdapterSettings:
     )
     disc_diameter: float | None = field(
         default=None, metadata={"help": "of the retinal disc in the training images, in pixels; None: no retinas"}
+    )
+    disc_colours: DiscColours | None = field(
+        default=None, metadata={"help": "of the retinal discs in the training images; None: no retinas"}
     )
     dataset: str | None = field(default=None, metadata={"help": "what it was trained on"})
 
@@ -94,6 +97,8 @@ class AdapterSettings:
         values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
         if values.get("intensity") is not None:
             values["intensity"] = IntensityScaling(**values["intensity"])
+        if values.get("disc_colours") is not None:
+            values["disc_colours"] = DiscColours(**values["disc_colours"])
         return cls(**values)
 
     @classmethod

@@ -4,6 +4,7 @@ from .arguments import DataArguments
 from .augmentation import Augmentation
 from .catalog import CATALOG, DatasetSpec, find_dataset
 from .decode import IMAGE_SUFFIXES, decode_image, decode_mask
+from .disc_colours import DiscColours
 from .errors import DataError
 from .field_of_view import estimate_field_of_view
 from .intensity import IntensityScaling
@@ -21,6 +22,7 @@ __all__ = [
     "DataArguments",
     "DataError",
     "DatasetSpec",
+    "DiscColours",
     "IntensityScaling",
     "Layout",
     "SegmentationData",

@@ -61,9 +61,9 @@ def render_model_card(
 
     Args:
         settings: What the adapter was trained with; `base` and `dataset` are needed. `threshold`, `view`,
-            `tile_size`, `disc_diameter`, `temperature`, `use_sam` and `cldice_weight` are put in words; numbers, names
-            and switches fill the training table. What is or may be a path is left out, and a folder or a local base
-            goes by its last part.
+            `tile_size`, `disc_diameter`, `disc_colours`, `temperature`, `use_sam` and `cldice_weight` are put in words;
+            numbers, names and switches fill the training table. What is or may be a path is left out, and a folder or
+            a local base goes by its last part.
         metrics: `metrics.json` of the run: scores by the names of `METRIC_NAMES`, `dice_before` (the untrained
             network's), and `dataset`, `split`, `protocol`, `threshold`, `n`. Empty where nothing was scored; scores
             that are NaN or missing are left out.
@@ -180,10 +180,12 @@ def _input_text(settings: Mapping[str, object]) -> str:
     if settings.get("view") == "whole":
         return f"an RGB image, resized as a whole to one tile{side}"
     tiles = f"an RGB image, read in overlapping tiles{side} at its own resolution"
-    if not settings.get("disc_diameter"):
-        return tiles
-    diameter = round(settings["disc_diameter"])
-    return f"{tiles}; a photograph of a retina is brought to the scale of those trained on, {diameter} pixels across"
+    brought = []
+    if settings.get("disc_diameter"):
+        brought.append(f"to the scale of those trained on, {round(settings['disc_diameter'])} pixels across")
+    if settings.get("disc_colours"):
+        brought.append("to their colours where another camera's differ")
+    return f"{tiles}; a photograph of a retina is brought {' and '.join(brought)}" if brought else tiles
 
 
 def _loss_text(settings: Mapping[str, object]) -> str:

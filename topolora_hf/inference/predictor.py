@@ -3,24 +3,23 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import ceil
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from scipy.ndimage import binary_dilation, binary_erosion
+from scipy.ndimage import binary_dilation
 from torch import nn
 from tqdm import tqdm
 
 from ..adapters import AdapterSettings
 from ..data import IntensityScaling, decode_image, normalise
-from ..data.field_of_view import disc_diameter, estimate_field_of_view
 from ..metrics.temperature import apply_temperature
 from ..network.tile_scaling import resize_antialiased
 from ..output_files import whole_file
 from .centreline import Centreline
+from .disc import Disc
 from .pictures import overlay
 
 # Within a tenth the scales that training varied over suffice.
@@ -29,10 +28,6 @@ _LEAST_CHANGE_OF_SCALE = 1.1
 _LONG_WORK = 100
 # Of the longer side, for each that a centreline is drawn broader to either hand.
 _PIXELS_A_LINE = 1000
-# Of a disc's diameter, from its edge inwards.
-_RIM = 0.0075
-# A longer side is measured in steps when the disc of a photograph is looked for.
-_LARGEST_FOR_DISC = 1500
 # Each undoes itself, and doubles the number of mirrorings.
 _FLIPS = (lambda tiles: tiles.flip(-1), lambda tiles: tiles.flip(-2))
 
@@ -102,6 +97,8 @@ class Predictor:
             images' (vessels twice as wide in pixels are no vessels to a network that never saw them).
         flips: whether each tile is seen as it is, mirrored left to right, top to bottom, and both, and the
             probabilities averaged, in four times the time; None: as the settings say.
+        match_colours: whether retinal photographs whose colours no training image had are given those that the training
+            images had (`DiscColours`): as with the scale, what a network never saw it does not know.
         within_disc: whether the dark ground around the disc of a retinal photograph, and its rim, are never foreground.
             Other images have no such disc. The method `probability` gives what the network says, everywhere.
 
@@ -128,6 +125,7 @@ class Predictor:
         dtype: torch.dtype | None = None,
         scale: float | None = None,
         flips: bool | None = None,
+        match_colours: bool = True,
         within_disc: bool = True,
     ):
         settings = settings or getattr(model, "adapter_settings", None)
@@ -150,6 +148,7 @@ class Predictor:
         self.tile_batch = tile_batch
         self.dtype = dtype
         self.scale = scale
+        self.match_colours = match_colours
         self.within_disc = within_disc
         self.flips = settings.test_time_flips if flips is None else flips
 
@@ -161,22 +160,28 @@ class Predictor:
             ValueError: when an array has another shape or dtype.
         """
         pixels = _as_array(image, self.settings.intensity)
-        probability = self.probability(pixels)
+        disc = Disc.find(pixels)
+        probability = self._probability(pixels, disc)
         if self.within_disc:
-            probability[~_disc_of(pixels)] = 0
+            probability[~disc.inside(pixels.shape[:2])] = 0
         return Prediction(pixels, probability, self.settings.threshold)
 
-    @torch.inference_mode()
     def probability(self, image: np.ndarray) -> np.ndarray:
         """uint8 (H, W, 3) -> float32 (H, W), the probability of foreground."""
+        return self._probability(image, Disc.find(image))
+
+    @torch.inference_mode()
+    def _probability(self, image: np.ndarray, disc: Disc) -> np.ndarray:
         size, tile = image.shape[:2], self.settings.tile_size
+        if self.match_colours and self.settings.disc_colours is not None and disc.diameter is not None:
+            image = self.settings.disc_colours.adapt(image, disc.colours())
         if self.settings.view == "whole":
             resized = F.interpolate(
                 self._pixel_values(image), (tile, tile), mode="bilinear", align_corners=False, antialias=True
             )
             probability = self._tile_probability(resized, size)[0, 0].cpu()
         else:
-            probability = self._in_tiles(image, self.scale_of(image))
+            probability = self._in_tiles(image, self._scale(disc))
         return apply_temperature(probability.clamp_(0, 1).numpy(), self.settings.temperature)
 
     def _pixel_values(self, image: np.ndarray) -> torch.Tensor:
@@ -230,12 +235,12 @@ class Predictor:
 
     def scale_of(self, image: np.ndarray) -> float:
         """How much an image (uint8 (H, W, 3)) is enlarged before it is cut into tiles."""
-        if self.scale is not None or self.settings.disc_diameter is None:
+        return self._scale(Disc.find(image))
+
+    def _scale(self, disc: Disc) -> float:
+        if self.scale is not None or self.settings.disc_diameter is None or disc.diameter is None:
             return self.scale or 1.0
-        diameter = disc_diameter(estimate_field_of_view(image))
-        if diameter is None:
-            return 1.0
-        ratio = self.settings.disc_diameter / diameter
+        ratio = self.settings.disc_diameter / disc.diameter
         return ratio if max(ratio, 1 / ratio) > _LEAST_CHANGE_OF_SCALE else 1.0
 
     def _tile_probability(self, pixel_values: torch.Tensor, size: torch.Size | None = None) -> torch.Tensor:
@@ -257,15 +262,6 @@ class Predictor:
         pixel_values = pixel_values.to(own).contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
             return self.model(pixel_values=pixel_values).logits.float()
-
-
-def _disc_of(image: np.ndarray) -> np.ndarray:
-    """uint8 (H, W, 3) -> bool (H, W): the retinal disc, everything where there is none; of large images by steps."""
-    step = ceil(max(image.shape[:2]) / _LARGEST_FOR_DISC)
-    view = estimate_field_of_view(image[::step, ::step])
-    if (diameter := disc_diameter(view)) is not None:  # its rim looks like a vessel
-        view = binary_erosion(view, iterations=max(1, round(_RIM * diameter)), border_value=1)
-    return view if step == 1 else view.repeat(step, 0).repeat(step, 1)[: image.shape[0], : image.shape[1]]
 
 
 def _mean_with_flipped(predict: Callable, flip: Callable) -> Callable:

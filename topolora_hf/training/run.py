@@ -28,7 +28,7 @@ from .setup import (
     build_tiles,
     compile_regions,
     load_splits,
-    typical_disc_diameter,
+    measure_discs,
 )
 
 
@@ -116,7 +116,7 @@ def _build_model(args: TrainArguments, spec: DatasetSpec, splits) -> tuple[nn.Mo
     """The network with what is trained of it, in the precision of its weights; and the settings saved with it."""
     network, settings = build_network(args, spec)
     settings.intensity = getattr(splits, "intensity", None)
-    settings.disc_diameter = typical_disc_diameter(args, spec, splits["train"])
+    settings.disc_diameter, settings.disc_colours = measure_discs(args, spec, splits["train"])
     if args.is_specialist:
         model = network
     elif get_preset(args.preset).whole:
