@@ -2,10 +2,12 @@ import pytest
 
 from topolora_hf.experiments import (
     AblateArguments,
+    BackbonesArguments,
     CompareArguments,
     CrossDatasetArguments,
     FewLabelsArguments,
     plan_ablate,
+    plan_backbones,
     plan_compare,
     plan_cross_dataset,
     plan_few_labels,
@@ -48,6 +50,20 @@ def test_ablations_vary_one_setting_on_the_sets_that_the_paper_uses(tmp_path):
     ]
     kvasir = plan_ablate(AblateArguments(study="rank", dataset="kvasir", seeds=[0], output_dir=str(tmp_path)))
     assert {job.arguments.dataset for job in kvasir.jobs} == {"kvasir"}
+
+
+def test_every_base_has_the_same_adapter_and_sees_the_same(tmp_path):
+    bases = ["tiny", "vit-b-random", "facebook/sam-vit-base"]
+    args = BackbonesArguments(bases=bases, seeds=[4], image_size=128, output_dir=str(tmp_path))
+    jobs = plan_backbones(args).jobs
+    assert [job.name for job in jobs] == ["drive/tiny/4", "drive/vit-b-random/4", "drive/sam-vit-base/4"]
+    assert [(job.arguments.base, job.arguments.preset, job.arguments.image_size) for job in jobs] == [
+        ("topolora_hf/tiny", "topolora", 128),
+        ("topolora_hf/vit-b-random", "topolora", 128),
+        ("facebook/sam-vit-base", "topolora", 128),
+    ]
+    with pytest.raises(ValueError, match="give --bases, not --base tiny"):
+        BackbonesArguments(base="tiny")
 
 
 def test_across_sets_every_training_is_followed_by_its_scores_on_the_others(tmp_path):

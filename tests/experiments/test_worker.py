@@ -30,11 +30,12 @@ def work(tmp_path):
 
 def test_a_trained_run_is_scored_on_all_images_of_another_set(crosses, work, tmp_path):
     metrics, resources = work("train", TrainArguments(dataset=str(crosses), output_dir="run", **FEW))
-    assert metrics["n"] == 1 and resources["seconds_per_step"] > 0
+    assert metrics["n"] == 1 and resources["seconds_per_step"] > 0 and resources["seconds_per_tile"] > 0
+    assert resources["saved_bytes"] == (tmp_path / "run/adapter/adapter_model.safetensors").stat().st_size
     arguments = ScoreArguments(dataset=str(crosses), adapter=str(tmp_path / "run/adapter"), part="all", output_dir="on")
     scores, resources = work("score", arguments)
     assert (scores["n"], scores["split"]) == (7, "all")
-    assert resources["seconds_per_step"] is None
+    assert resources["seconds_per_step"] is None and "saved_bytes" not in resources
 
 
 def test_a_base_is_scored_as_it_comes(crosses, work):
@@ -43,3 +44,10 @@ def test_a_base_is_scored_as_it_comes(crosses, work):
     scores, _ = work("score_base", TrainArguments(dataset=str(crosses), output_dir="base", **FEW))
     assert (scores["dice"], scores["cldice"]) == (before["dice_before"], before["cldice_before"])
     assert scores["steps"] == 0
+
+
+def test_a_specialist_has_a_file_and_a_time_too(crosses, work, tmp_path):
+    few = {name: value for name, value in FEW.items() if name not in ("base", "image_size")}
+    _, resources = work("train", TrainArguments(dataset=str(crosses), network="unet", output_dir="run", **few))
+    assert resources["seconds_per_tile"] > 0
+    assert resources["saved_bytes"] == (tmp_path / "run/network/model.safetensors").stat().st_size

@@ -9,7 +9,7 @@ import torch
 from ..adapters import create_adapter
 from ..convert import OnnxNetwork, export_onnx
 from ..network import TopoSamConfig, TopoSamForSegmentation
-from ..network.tiny import TINY
+from ..network.embedded import TINY
 from .measure import Workload
 from .networks import NetworkShape, fill_with_random_weights
 

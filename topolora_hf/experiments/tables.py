@@ -35,6 +35,8 @@ _COSTS = {
     "total_parameters": ("total", lambda count: f"{count / 1e6:.2f} M"),
     "seconds_per_step": ("time per step", format_seconds),
     "peak_memory_bytes": ("peak memory", format_bytes),
+    "seconds_per_tile": ("predicting a tile", format_seconds),
+    "saved_bytes": ("file", format_bytes),
 }
 _RUNS = ("runs_done", "runs_planned", "runs_failed")
 _NOTHING = "–"

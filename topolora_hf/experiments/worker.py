@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
@@ -19,9 +20,12 @@ from ..benchmark.arguments import BenchmarkArguments
 from ..benchmark.report import describe_machine
 from ..cli import ScoreArguments, score
 from ..inference import Predictor
+from ..inference.loading import load_network
 from ..training import TrainArguments, score_rows, train
 from ..training.run_directory import read_json, write_json
 from ..training.setup import build_network, load_splits
+
+_REPEATS = 5
 
 
 @contextmanager
@@ -69,16 +73,37 @@ def run_worker(command: str, settings: Path) -> None:
     arguments, work = COMMANDS[command]
     started = time.monotonic()
     with step_times() as times:
-        work(arguments(**read_json(settings)))
+        work(given := arguments(**read_json(settings)))
     between = [later - earlier for earlier, later in pairwise(times)]
     resources = {
         "seconds": round(time.monotonic() - started, 1),
         # Validations and checkpoints, which come between two steps, do not touch the median.
         "seconds_per_step": statistics.median(between) if between else None,
         "peak_memory_bytes": _peak_memory_bytes(),
+        **(_what_is_used_later(given) if command == "train" else {}),
         "machine": describe_machine(BenchmarkArguments(threads=torch.get_num_threads())),
     }
     write_json(settings.with_name("resources.json"), resources)
+
+
+def _what_is_used_later(args: TrainArguments) -> dict[str, float]:
+    """The size of what a run trained, and how long a tile takes with it."""
+    saved = Path(args.output_dir, "adapter")
+    is_adapter = saved.is_dir()
+    if not is_adapter:
+        saved = saved.with_name("network")
+    predictor = Predictor(load_network(str(saved), args.base if is_adapter else None))
+    tile = predictor.settings.tile_size
+    noise = np.random.default_rng(0).integers(0, 256, (tile, tile, 3), dtype=np.uint8)
+    seconds = []
+    for _ in range(_REPEATS):
+        started = time.perf_counter()
+        predictor.probability(noise)
+        seconds.append(time.perf_counter() - started)
+    return {
+        "saved_bytes": sum(file.stat().st_size for file in saved.glob("*.safetensors")),
+        "seconds_per_tile": statistics.median(seconds),
+    }
 
 
 def _peak_memory_bytes() -> int:

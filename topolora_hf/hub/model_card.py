@@ -10,7 +10,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from ..data.catalog import CATALOG, DatasetSpec
 from ..data.records import printable
-from ..network.tiny import EMBEDDED, TINY, TINY_RANDOM, full_base_name
+from ..network.embedded import EMBEDDED, TINY, full_base_name
 
 METRIC_NAMES = {
     "dice": "Dice",
@@ -40,12 +40,14 @@ _PROTOCOLS = {
     "native": "at their own resolution, inside the field of view where there is one",
     "paper": "squashed to 384 x 384 pixels without a field of view, as the paper's authors score",
 }
-_BASE_LIMITS = {
-    TINY: "Its base is small and has seen synthetic drawings only, no photograph; it has none of the weights of a "
-    "published Segment Anything model.",
-    TINY_RANDOM: "Its base has random weights, not those of a pretrained Segment Anything model: all it knows comes "
-    "from the data above.",
-}
+_TINY_LIMITS = (
+    "Its base is small and has seen synthetic drawings only, no photograph; it has none of the weights of a published "
+    "Segment Anything model."
+)
+_RANDOM_LIMITS = (
+    "Its base has random weights, not those of a pretrained Segment Anything model: all it knows comes from the data "
+    "above."
+)
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -109,7 +111,7 @@ def render_model_card(
         title=name,
         repo_id=repo_id or ADAPTER_PLACE,
         base_text=_base_text(base),
-        base_limits=_BASE_LIMITS.get(full_base_name(base)),
+        base_limits=_base_limits(base),
         private_base=None if _is_embedded(base) or _is_hub_id(base) else _last_part(base),
         dataset_text=f"[{dataset.title}]({dataset.url})" if dataset.url else dataset.title,
         dataset_licence=dataset.licence,
@@ -166,10 +168,17 @@ def _is_hub_id(name: str) -> bool:
     return bool(_HUB_ID.fullmatch(name)) and not _is_embedded(name) and not Path(name).exists()
 
 
+def _base_limits(base: str) -> str | None:
+    if not _is_embedded(base):
+        return None
+    return _TINY_LIMITS if full_base_name(base) == TINY else _RANDOM_LIMITS
+
+
 def _base_text(base: str) -> str:
     if _is_embedded(base):
-        weights = "pretrained on synthetic images" if full_base_name(base) == TINY else "with seeded random weights"
-        return f"`{full_base_name(base)}`, a small network {weights} that comes with the package (nothing to download)"
+        is_tiny = full_base_name(base) == TINY
+        what = "a small network pretrained on synthetic images" if is_tiny else "a network with seeded random weights"
+        return f"`{full_base_name(base)}`, {what} that comes with the package (nothing to download)"
     if _is_hub_id(base):
         return f"[{base}](https://huggingface.co/{base})"
     return f"`{_last_part(base)}`, a checkpoint that has not been published under a Hub id"

@@ -2,10 +2,10 @@
 
 from .configuration import SPATIAL_ADAPTER_FORMS, TopoSamConfig
 from .detail_branch import DetailBranch
+from .embedded import EMBEDDED, TINY, TINY_RANDOM, full_base_name, tiny_config
 from .guards import AdapterMismatchError
 from .segmenter import TopoSamForSegmentation
 from .spatial_adapter import SpatialAdapter
-from .tiny import EMBEDDED, TINY, TINY_RANDOM, full_base_name, tiny_config
 
 __all__ = [
     "EMBEDDED",

@@ -13,12 +13,12 @@ from ..objective import TopoLoss
 from .adapter_files import check_adapter_files
 from .configuration import TopoSamConfig
 from .detail_branch import ChannelNorm, DetailBranch, SamFeatures, resize_bilinear
+from .embedded import EMBEDDED, build_embedded
 from .encoder import count_frozen_layers, run_layers
 from .guards import check_adapter_keys, check_loaded_adapter
 from .meta_checkpoint import read_meta_checkpoint
 from .spatial_adapter import SpatialAdapter, ZeroConv2d
 from .tile_scaling import TileScaling
-from .tiny import EMBEDDED, build_tiny
 
 
 class TopoSamForSegmentation(SamPreTrainedModel):
@@ -215,7 +215,7 @@ class TopoSamForSegmentation(SamPreTrainedModel):
     def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs) -> "TopoSamForSegmentation":
         """Reads a base: a Hub id or directory of stock SAM, a directory this class saved, Meta's own file
         (`"sam_vit_b_01ec64.pth"`), or an embedded base (`"topolora_hf/tiny"`, pretrained on synthetic images;
-        `"topolora_hf/tiny-random"`).
+        `"topolora_hf/tiny-random"`, `"topolora_hf/vit-s-random"`, `"topolora_hf/vit-b-random"`).
 
         As with any transformers class, a directory of an adapter loads its base, in the form that the adapter needs,
         and then the adapter. `TopoSamConfig`'s fields are keyword arguments; `image_size` and `tile_size` win over what
@@ -228,14 +228,14 @@ class TopoSamForSegmentation(SamPreTrainedModel):
         kwargs.setdefault("dtype", torch.float32)
         kwargs.setdefault("use_safetensors", True)
         if pretrained_model_name_or_path in EMBEDDED:
-            return build_tiny(cls, pretrained_model_name_or_path, **kwargs)
+            return build_embedded(cls, pretrained_model_name_or_path, **kwargs)
         if str(pretrained_model_name_or_path).endswith(".pth"):
             return cls._from_meta_checkpoint(pretrained_model_name_or_path, **kwargs)
         settings = _settings_of_adapter(pretrained_model_name_or_path)
         if settings is not None:
             kwargs = {**settings.network_settings(), **kwargs}
             if settings.base in EMBEDDED:
-                network = build_tiny(cls, settings.base, **kwargs)
+                network = build_embedded(cls, settings.base, **kwargs)
                 network.load_adapter(pretrained_model_name_or_path)
                 return network
         return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)

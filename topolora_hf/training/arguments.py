@@ -41,7 +41,7 @@ def _option(default, text: str):
 class TrainArguments(DataArguments):
     """Settings of a run; only the data set is required."""
 
-    base: str = _option("facebook/sam-vit-base", "a SAM on the Hub, a directory, or tiny (embedded, needs no download)")
+    base: str = _option("facebook/sam-vit-base", "a SAM on the Hub, a directory, or embedded: tiny, tiny-random, ...")
     preset: str = _option("topolora", f"which parts are trained: {', '.join(PRESETS)}")
     network: str = _option(
         _OURS, f"{_OURS}; or, to compare with, a specialist trained whole and from scratch: {', '.join(SPECIALISTS)}"

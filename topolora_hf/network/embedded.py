@@ -1,9 +1,10 @@
-"""The embedded bases: a small SAM that needs no download.
+"""The embedded bases: SAMs that need no download.
 
 `topolora_hf/tiny` was pretrained on synthetic images alone (`recipes/pretrain_tiny.py`; see `bases/tiny/README.md`): it
 is a whole network that segments thin structures as it comes. `topolora_hf/tiny-random` is what that training started
 from: seeded random numbers, drawn from exact integers of torch's generator (scaled uniform numbers, no transcendental
-functions), so that every machine builds the same base and an adapter fits it anywhere.
+functions), so that every machine builds the same base and an adapter fits it anywhere. `topolora_hf/vit-s-random` and
+`topolora_hf/vit-b-random` are drawn likewise: stock SAM with a ViT-S and a ViT-B, for what depends on shapes alone.
 """
 
 import math
@@ -17,18 +18,20 @@ from .configuration import TopoSamConfig
 
 TINY = "topolora_hf/tiny"
 TINY_RANDOM = "topolora_hf/tiny-random"
-EMBEDDED = (TINY, TINY_RANDOM)
+VIT_S_RANDOM = "topolora_hf/vit-s-random"
+VIT_B_RANDOM = "topolora_hf/vit-b-random"
+EMBEDDED = (TINY, TINY_RANDOM, VIT_S_RANDOM, VIT_B_RANDOM)
 _SEED = 0
 _WEIGHTS = Path(__file__).parents[1] / "bases" / "tiny" / "model.safetensors"  # float16
 
 
 def full_base_name(name: str) -> str:
-    """`"tiny"` and `"tiny-random"` stand for the embedded bases; every other name stays."""
+    """An embedded base's name may be short (`"tiny"`, `"vit-b-random"`); every other name stays."""
     return f"topolora_hf/{name}" if f"topolora_hf/{name}" in EMBEDDED else name
 
 
 def tiny_config(**settings) -> TopoSamConfig:
-    """The configuration of the embedded base: a 6-layer, 256-wide ViT at 256 pixels, decoder width 128.
+    """The configuration of `tiny`: a 6-layer, 256-wide ViT at 256 pixels, decoder width 128.
 
     Args:
         **settings: `TopoSamConfig` fields that differ from the default.
@@ -48,11 +51,20 @@ def tiny_config(**settings) -> TopoSamConfig:
     return TopoSamConfig(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder, **settings)
 
 
-def build_tiny(network_class: type, name: str = TINY, **settings) -> nn.Module:
+def vit_s_config(**settings) -> TopoSamConfig:
+    """Stock SAM's, but for the encoder: 12 layers, 384 wide, with 6 heads."""
+    vision = {"hidden_size": 384, "num_attention_heads": 6}
+    return TopoSamConfig(vision_config=vision, **settings)
+
+
+_CONFIGS = {TINY: tiny_config, TINY_RANDOM: tiny_config, VIT_S_RANDOM: vit_s_config, VIT_B_RANDOM: TopoSamConfig}
+
+
+def build_embedded(network_class: type, name: str = TINY, **settings) -> nn.Module:
     """The embedded base of that name.
 
     Of the pretrained one, a spatial adapter or detail branch of another form than it has starts as it does on any base;
-    in the random one both do.
+    in the random ones both do.
 
     Raises:
         TypeError: for a keyword that is neither a `TopoSamConfig` field nor `dtype`, `attn_implementation`.
@@ -63,7 +75,7 @@ def build_tiny(network_class: type, name: str = TINY, **settings) -> nn.Module:
     unknown = [key for key in settings if not hasattr(TopoSamConfig(), key)]
     if unknown:
         raise TypeError(f"{name} takes no {', '.join(unknown)}")
-    config = tiny_config(**settings)
+    config = _CONFIGS[name](**settings)
     if attention is not None:
         config._attn_implementation = attention
     network = network_class(config)

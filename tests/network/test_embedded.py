@@ -4,14 +4,23 @@ import torch
 from topolora_hf import AdapterSettings, Predictor, TopoSamForSegmentation, load_segmentation_data
 from topolora_hf.metrics import dice
 from topolora_hf.network import EMBEDDED, TINY, TINY_RANDOM, tiny_config
+from topolora_hf.network.embedded import VIT_B_RANDOM, VIT_S_RANDOM
 
 
-@pytest.mark.parametrize("name", EMBEDDED)
-def test_an_embedded_base_is_small_and_of_the_form_that_it_says(name):
+@pytest.mark.parametrize(
+    ("name", "parameters", "width", "size"),
+    [
+        (TINY, 6_201_697, 128, 256),
+        (TINY_RANDOM, 6_201_697, 128, 256),
+        (VIT_S_RANDOM, 28_310_737, 256, 1024),
+        (VIT_B_RANDOM, 94_038_097, 256, 1024),
+    ],
+)
+def test_an_embedded_base_is_of_the_form_that_it_says(name, parameters, width, size):
     network = TopoSamForSegmentation.from_pretrained(name)
-    assert sum(parameter.numel() for parameter in network.parameters()) < 8_000_000
-    assert network.config.vision_config.output_channels == network.config.mask_decoder_config.hidden_size == 128
-    assert network.config.image_size == network.config.tile_size == 256
+    assert sum(parameter.numel() for parameter in network.parameters()) == parameters
+    assert network.config.vision_config.output_channels == network.config.mask_decoder_config.hidden_size == width
+    assert network.config.image_size == network.config.tile_size == size
     assert network.name_or_path == name and not network.training and network.dtype == torch.float32
 
 
