@@ -10,7 +10,7 @@ from PIL import Image
 from torch import nn
 
 from topolora_hf import AdapterSettings, DataError, Prediction, Predictor, load_adapter
-from topolora_hf.data import DiscColours, normalise
+from topolora_hf.data import DiscColours, estimate_field_of_view, normalise
 from topolora_hf.inference import find_images
 from topolora_hf.inference.disc import Disc
 
@@ -196,12 +196,12 @@ def test_a_scale_that_is_nearly_right_or_not_known_is_left_alone(adapter, image,
 def test_a_retina_of_foreign_colours_is_given_those_of_the_training_images(side):
     """Another camera: half the red, nearly no blue, all channels flatter."""
     image = retina(side, round(0.8 * side))
-    own = Disc.find(image)
+    view = estimate_field_of_view(image)
     foreign = (image * [0.5, 0.8, 0.1]).astype(np.uint8)
     settings = AdapterSettings(base="none", tile_size=TILE if side < 1000 else 600)
-    settings.disc_colours = DiscColours.of_photographs([(own.image, own.view)])
+    settings.disc_colours = DiscColours.of_photographs([(image, view)])
     expected = Predictor(Brightness(), settings, device="cpu")(image).probability
-    inside = own.inside(image.shape[:2])
+    inside = Disc(image).inside()
     error = {}
     for match in (True, False):
         found = Predictor(Brightness(), settings, device="cpu", match_colours=match)(foreign).probability
@@ -210,11 +210,12 @@ def test_a_retina_of_foreign_colours_is_given_those_of_the_training_images(side)
 
 
 def test_a_retina_of_familiar_colours_and_what_is_no_retina_stay_as_they_are(adapter):
-    disc = Disc.find(retina(120, 100))
-    settings = replace(adapter.adapter_settings, disc_colours=DiscColours.of_photographs([(disc.image, disc.view)]))
-    for image in ((retina(120, 100) * 0.9).astype(np.uint8), photograph(60, 60) // 3):
-        plain = Predictor(adapter, settings, match_colours=False).probability(image)
-        np.testing.assert_array_equal(Predictor(adapter, settings).probability(image), plain)
+    image = retina(120, 100)
+    colours = DiscColours.of_photographs([(image, estimate_field_of_view(image))])
+    settings = replace(adapter.adapter_settings, disc_colours=colours)
+    for other in ((image * 0.9).astype(np.uint8), photograph(60, 60) // 3):
+        plain = Predictor(adapter, settings, match_colours=False).probability(other)
+        np.testing.assert_array_equal(Predictor(adapter, settings).probability(other), plain)
 
 
 @pytest.mark.parametrize("side", [120, 1800])

@@ -1,6 +1,6 @@
 """The retinal disc of a photograph that is to be segmented."""
 
-from dataclasses import dataclass
+from functools import cached_property
 from math import ceil
 
 import numpy as np
@@ -15,41 +15,36 @@ _LARGEST = 1500
 _RIM = 0.0075
 
 
-@dataclass(frozen=True)
 class Disc:
-    """Where the retina is in a photograph.
+    """Where the retina is in a photograph, uint8 (H, W, 3); it is looked for when somebody asks.
 
     Attributes:
-        image: uint8 (h, w, 3), the photograph, of large ones every `step`-th pixel.
-        view: bool (h, w); everything where there is no disc.
-        step: in pixels of the photograph.
-        diameter: in pixels of the photograph; None where there is no disc.
+        step: in pixels, at which a large photograph is looked at.
     """
 
-    image: np.ndarray
-    view: np.ndarray
-    step: int
-    diameter: float | None
+    def __init__(self, photograph: np.ndarray):
+        self.step = ceil(max(photograph.shape[:2]) / _LARGEST)
+        self._size = photograph.shape[:2]
+        self._seen = photograph[:: self.step, :: self.step]
 
-    @classmethod
-    def find(cls, image: np.ndarray) -> "Disc":
-        """That of an image, uint8 (H, W, 3)."""
-        step = ceil(max(image.shape[:2]) / _LARGEST)
-        small = image[::step, ::step]
-        view = estimate_field_of_view(small)
-        diameter = disc_diameter(view)
-        return cls(small, view, step, None if diameter is None else diameter * step)
+    @cached_property
+    def _view(self) -> np.ndarray:
+        return estimate_field_of_view(self._seen)
+
+    @cached_property
+    def diameter(self) -> float | None:
+        """In pixels of the photograph; None where it shows no disc."""
+        diameter = disc_diameter(self._view)
+        return None if diameter is None else diameter * self.step
 
     def colours(self) -> np.ndarray:
         """Its `disc_statistics`."""
-        return disc_statistics(self.image, self.view)
+        return disc_statistics(self._seen, self._view)
 
-    def inside(self, size: tuple[int, int]) -> np.ndarray:
-        """bool (H, W), of the photograph's size: the disc without its rim, which looks like a vessel."""
-        view = self.view
+    def inside(self) -> np.ndarray:
+        """bool (H, W): the disc without its rim, which looks like a vessel; everything where there is no disc."""
+        view, step = self._view, self.step
         if self.diameter is not None:
-            rim = max(1, round(_RIM * self.diameter / self.step))
+            rim = max(1, round(_RIM * self.diameter / step))
             view = binary_erosion(view, iterations=rim, border_value=1)
-        if self.step == 1:
-            return view
-        return view.repeat(self.step, 0).repeat(self.step, 1)[: size[0], : size[1]]
+        return view if step == 1 else view.repeat(step, 0).repeat(step, 1)[: self._size[0], : self._size[1]]

@@ -160,15 +160,15 @@ class Predictor:
             ValueError: when an array has another shape or dtype.
         """
         pixels = _as_array(image, self.settings.intensity)
-        disc = Disc.find(pixels)
+        disc = Disc(pixels)
         probability = self._probability(pixels, disc)
         if self.within_disc:
-            probability[~disc.inside(pixels.shape[:2])] = 0
+            probability[~disc.inside()] = 0
         return Prediction(pixels, probability, self.settings.threshold)
 
     def probability(self, image: np.ndarray) -> np.ndarray:
         """uint8 (H, W, 3) -> float32 (H, W), the probability of foreground."""
-        return self._probability(image, Disc.find(image))
+        return self._probability(image, Disc(image))
 
     @torch.inference_mode()
     def _probability(self, image: np.ndarray, disc: Disc) -> np.ndarray:
@@ -235,11 +235,13 @@ class Predictor:
 
     def scale_of(self, image: np.ndarray) -> float:
         """How much an image (uint8 (H, W, 3)) is enlarged before it is cut into tiles."""
-        return self._scale(Disc.find(image))
+        return self._scale(Disc(image))
 
     def _scale(self, disc: Disc) -> float:
-        if self.scale is not None or self.settings.disc_diameter is None or disc.diameter is None:
+        if self.scale is not None or self.settings.disc_diameter is None:
             return self.scale or 1.0
+        if disc.diameter is None:
+            return 1.0
         ratio = self.settings.disc_diameter / disc.diameter
         return ratio if max(ratio, 1 / ratio) > _LEAST_CHANGE_OF_SCALE else 1.0
 
