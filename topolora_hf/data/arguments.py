@@ -2,14 +2,11 @@
 
 from dataclasses import dataclass, field, fields
 
+from ..options import option
 from .field_of_view import FIELDS_OF_VIEW
 from .intensity import PERCENTILES, TRANSFORMS, IntensityScaling
 from .loading import SegmentationData, load_segmentation_data
 from .records import Layout
-
-
-def _option(default, text: str):
-    return field(default=default, metadata={"help": text})
 
 
 @dataclass(kw_only=True)
@@ -22,30 +19,30 @@ class DataArguments(Layout):
             "masks; or a data set on the Hub (org/name)"
         }
     )
-    data_dir: str | None = _option(
+    data_dir: str | None = option(
         None, "where the files of a named data set lie (folder or archive); by default they come from the Hub"
     )
-    protocol: str = _option(
+    protocol: str = option(
         "native",
         "how images are cut and scored; native: at their own resolution, inside the field of view; paper: crops of 384 "
         "pixels, scored on whole images squashed to 384, only to reproduce the paper's table",
     )
-    split: str = _option("default", "which of the set's lists divide it; idiap: those of the published baselines")
-    grader: int = _option(1, "whose masks, where two people drew some: 1 or 2")
-    fov: str | None = _option(
+    split: str = option("default", "which of the set's lists divide it; idiap: those of the published baselines")
+    grader: int = option(1, "whose masks, where two people drew some: 1 or 2")
+    fov: str | None = option(
         None,
         f"field of view ({', '.join(FIELDS_OF_VIEW)}): auto finds the retinal disc where no file gives it, given uses "
         "files alone, none takes everything; by default as suits the data set",
     )
-    intensity_transform: str = _option(
+    intensity_transform: str = option(
         "linear", f"for images of more than 8 bits ({', '.join(TRANSFORMS)}); sqrt or log suit radar amplitude"
     )
-    intensity_low: float = _option(PERCENTILES[0], "percentile of their values that becomes black")
-    intensity_high: float = _option(PERCENTILES[1], "percentile of their values that becomes white")
-    validation_fraction: float = _option(0.1, "of the training images, where the data set has no validation split")
-    seed: int = _option(0, "decides the validation images")
-    skip_bad: bool = _option(False, "leave out unusable images, and say which, rather than stop")
-    allow_partial: bool = _option(False, "accept an archive with files missing")
+    intensity_low: float = option(PERCENTILES[0], "percentile of their values that becomes black")
+    intensity_high: float = option(PERCENTILES[1], "percentile of their values that becomes white")
+    validation_fraction: float = option(0.1, "of the training images, where the data set has no validation split")
+    seed: int = option(0, "decides the validation images")
+    skip_bad: bool = option(False, "leave out unusable images, and say which, rather than stop")
+    allow_partial: bool = option(False, "accept an archive with files missing")
 
     def layout(self) -> Layout:
         """The part that says where images and masks are."""

@@ -4,7 +4,7 @@ import argparse
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from itertools import chain
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from transformers import HfArgumentParser
 
 from ..cli import ScoreArguments
 from ..data import CATALOG, DataArguments
+from ..options import option
 from ..training import TrainArguments
 from ..training.arguments import OURS_ALONE
 from .jobs import Job
@@ -53,13 +54,6 @@ _OWN_FLAGS = {
 }
 # A test set is read as the training set was, but has its own splits.
 _NOT_FOR_SCORING = {"dataset", "data_dir", "split", "seed"}
-
-
-def option(default, text: str):
-    """A field of a settings dataclass with its help; a list is its default's own copy."""
-    if isinstance(default, list):
-        return field(default_factory=lambda: list(default), metadata={"help": text})
-    return field(default=default, metadata={"help": text})
 
 
 @dataclass(kw_only=True)

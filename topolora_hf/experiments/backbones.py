@@ -5,7 +5,8 @@ from functools import partial
 from pathlib import Path
 
 from ..network import EMBEDDED
-from .arguments import StudyArguments, option
+from ..options import option
+from .arguments import StudyArguments
 from .pictures import draw_points
 from .study import Study, study_main
 

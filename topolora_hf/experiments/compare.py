@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from functools import partial
 
-from .arguments import METHODS, StudyArguments, option
+from ..options import option
+from .arguments import METHODS, StudyArguments
 from .pictures import draw_points
 from .study import Study, study_main
 

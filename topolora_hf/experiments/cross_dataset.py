@@ -5,7 +5,8 @@ from functools import partial
 
 import pandas as pd
 
-from .arguments import METHODS, StudyArguments, option
+from ..options import option
+from .arguments import METHODS, StudyArguments
 from .pictures import draw_matrices
 from .study import Study, study_main
 from .tables import Table, matrix_table

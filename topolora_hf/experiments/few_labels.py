@@ -6,7 +6,8 @@ from functools import partial
 import pandas as pd
 
 from ..network import TINY_RANDOM
-from .arguments import StudyArguments, option
+from ..options import option
+from .arguments import StudyArguments
 from .pictures import draw_curves
 from .study import Study, study_main
 from .tables import Table, matrix_table

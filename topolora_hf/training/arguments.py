@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from huggingface_hub.errors import HFValidationError
@@ -12,6 +12,7 @@ from ..adapters import PRESETS, get_preset
 from ..data import DataArguments
 from ..network import full_base_name
 from ..objective import CLDICE_SCHEDULES, TARGET_SKELETONS
+from ..options import option
 from ..specialists import SPECIALISTS
 from .numerics import ON_NON_FINITE
 
@@ -33,107 +34,101 @@ OURS_ALONE = (  # settings of our network's parts, which a specialist does not h
 )
 
 
-def _option(default, text: str):
-    return field(default=default, metadata={"help": text})
-
-
 @dataclass(kw_only=True)
 class TrainArguments(DataArguments):
     """Settings of a run; only the data set is required."""
 
-    base: str = _option("facebook/sam-vit-base", "a SAM on the Hub, a directory, or embedded: tiny, tiny-random, ...")
-    preset: str = _option("topolora", f"which parts are trained: {', '.join(PRESETS)}")
-    network: str = _option(
+    base: str = option("facebook/sam-vit-base", "a SAM on the Hub, a directory, or embedded: tiny, tiny-random, ...")
+    preset: str = option("topolora", f"which parts are trained: {', '.join(PRESETS)}")
+    network: str = option(
         _OURS, f"{_OURS}; or, to compare with, a specialist trained whole and from scratch: {', '.join(SPECIALISTS)}"
     )
-    seed: int = _option(0, "decides initial values, order, crops, augmentation and the validation cut")
-    output_dir: str | None = _option(
+    seed: int = option(0, "decides initial values, order, crops, augmentation and the validation cut")
+    output_dir: str | None = option(
         None, "the run directory; by default runs/DATASET-PRESET-SEED, of a specialist runs/DATASET-NETWORK-SEED"
     )
 
-    image_size: int | None = _option(None, "S: pixels a side that SAM's encoder sees; by default the base's own")
-    tile_size: int | None = _option(None, "T: pixels a side of a tile of the image; by default the data set's")
-    detail_channels: int | None = _option(None, "width of the detail branch, 0 for none; by default the preset's")
-    rank: int | None = _option(None, "LoRA rank; by default the preset's")
-    lora_layers: int | None = _option(
+    image_size: int | None = option(None, "S: pixels a side that SAM's encoder sees; by default the base's own")
+    tile_size: int | None = option(None, "T: pixels a side of a tile of the image; by default the data set's")
+    detail_channels: int | None = option(None, "width of the detail branch, 0 for none; by default the preset's")
+    rank: int | None = option(None, "LoRA rank; by default the preset's")
+    lora_layers: int | None = option(
         None, "LoRA in this many of the encoder's last layers; those before need no backward pass. By default in all"
     )
 
-    train_images: int | None = _option(
+    train_images: int | None = option(
         None, "train on this many images only, drawn by the seed (more of them add to fewer); by default on all"
     )
-    decoder_init: str = _option(
+    decoder_init: str = option(
         "sam", "what the decoder starts from; sam: the base's own weights; scratch: random ones, drawn from the seed"
     )
 
-    max_steps: int | None = _option(None, f"optimizer steps; by default {_MAX_STEPS}")
-    epochs: float | None = _option(
+    max_steps: int | None = option(None, f"optimizer steps; by default {_MAX_STEPS}")
+    epochs: float | None = option(
         None, "in place of max_steps: passes over the training images, an image a pass (of tiles: one of its tiles)"
     )
-    batch_size: int = _option(4, "tiles a step on each process")
-    gradient_accumulation_steps: int = _option(1, "batches summed into one optimizer step")
-    learning_rate: float = _option(5e-4, "peak of AdamW's learning rate: warm-up, then cosine to zero")
-    detail_learning_rate: float = _option(2e-3, "likewise of the detail branch, which starts from nothing")
-    weight_decay: float = _option(1e-4, "of weights; norms and biases have none")
-    warmup_fraction: float = _option(0.05, "part of the steps over which the learning rate rises")
-    max_grad_norm: float = _option(1.0, "gradients are clipped to this norm")
-    ema_decay: float = _option(
+    batch_size: int = option(4, "tiles a step on each process")
+    gradient_accumulation_steps: int = option(1, "batches summed into one optimizer step")
+    learning_rate: float = option(5e-4, "peak of AdamW's learning rate: warm-up, then cosine to zero")
+    detail_learning_rate: float = option(2e-3, "likewise of the detail branch, which starts from nothing")
+    weight_decay: float = option(1e-4, "of weights; norms and biases have none")
+    warmup_fraction: float = option(0.05, "part of the steps over which the learning rate rises")
+    max_grad_norm: float = option(1.0, "gradients are clipped to this norm")
+    ema_decay: float = option(
         0.0, "of a moving average of the weights, which is then what is scored and saved; 0: the last step's weights"
     )
-    cldice_weight: float = _option(0.5, "weight of the clDice term")
-    cldice_schedule: str = _option("ramp", f"of that weight: {', '.join(CLDICE_SCHEDULES)}")
-    target_skeleton: str | None = _option(
+    cldice_weight: float = option(0.5, "weight of the clDice term")
+    cldice_schedule: str = option("ramp", f"of that weight: {', '.join(CLDICE_SCHEDULES)}")
+    target_skeleton: str | None = option(
         None, f"{' or '.join(TARGET_SKELETONS)}; by default hard, and soft for preset paper"
     )
-    skeleton_iterations: int | None = _option(None, "rounds of soft erosion; by default from the training masks")
-    augmentation: bool = _option(True, "flips, quarter turns, scale, brightness, contrast, gamma, noise")
-    mixed_precision: str = _option("auto", "no, bf16, fp16; auto: bf16 where the hardware has it")
-    float64: bool = _option(
+    skeleton_iterations: int | None = option(None, "rounds of soft erosion; by default from the training masks")
+    augmentation: bool = option(True, "flips, quarter turns, scale, brightness, contrast, gamma, noise")
+    mixed_precision: str = option("auto", "no, bf16, fp16; auto: bf16 where the hardware has it")
+    float64: bool = option(
         False, "weights and arithmetic in double precision: slow, and a way to tell rounding from error"
     )
-    on_non_finite: str = _option(
+    on_non_finite: str = option(
         "stop",
         f"{' or '.join(ON_NON_FINITE)}: what a loss or gradient that is infinite or not a number does",
     )
-    auto_batch_size: bool = _option(
+    auto_batch_size: bool = option(
         False, "where a batch does not fit into memory, halve it until it does, and accumulate to the same steps"
     )
-    gradient_checkpointing: bool = _option(False, "recompute the encoder in the backward pass: less memory, more time")
-    cache_features: bool = _option(
+    gradient_checkpointing: bool = option(False, "recompute the encoder in the backward pass: less memory, more time")
+    cache_features: bool = option(
         False,
         "run the encoder's frozen layers once an image, and keep what they give in a file; needs whole images "
         "without augmentation",
     )
-    compile: bool = _option(
+    compile: bool = option(
         False,
         "torch.compile the detail branch and the decoder's transformer: 5 percent faster, after a minute of compiling",
     )
 
-    evaluate_every: int = _option(500, "steps between validations")
-    threshold: float = _option(0.5, "probability from which a pixel is foreground")
-    choose_threshold: bool = _option(False, "after training, choose it by the mean Dice of the validation images")
-    calibrate: bool = _option(
-        False, "after training, fit the temperature of the probabilities on the validation images"
-    )
-    test_time_flips: bool = _option(
+    evaluate_every: int = option(500, "steps between validations")
+    threshold: float = option(0.5, "probability from which a pixel is foreground")
+    choose_threshold: bool = option(False, "after training, choose it by the mean Dice of the validation images")
+    calibrate: bool = option(False, "after training, fit the temperature of the probabilities on the validation images")
+    test_time_flips: bool = option(
         False, "average the probabilities of each tile's four mirrorings: four times the time; not while training"
     )
-    score_untrained: bool = _option(True, "score the untrained network too (dice_before)")
-    num_workers: int = _option(2, "processes that load data")
-    num_threads: int | None = _option(
+    score_untrained: bool = option(True, "score the untrained network too (dice_before)")
+    num_workers: int = option(2, "processes that load data")
+    num_threads: int | None = option(
         None, "CPU threads of each process, on a CPU; by default the cores shared out (accelerate launch would set one)"
     )
-    log_every: int = _option(10, "steps between rows of history.csv")
-    log_with: str | None = _option(None, "an Accelerate tracker, such as tensorboard")
-    checkpoint_every: int = _option(100, "steps between checkpoints; the last two are kept")
-    resume: bool = _option(
+    log_every: int = option(10, "steps between rows of history.csv")
+    log_with: str | None = option(None, "an Accelerate tracker, such as tensorboard")
+    checkpoint_every: int = option(100, "steps between checkpoints; the last two are kept")
+    resume: bool = option(
         False, "fail where there is no checkpoint to go on from; the same command goes on from its last one anyway"
     )
-    overwrite: bool = _option(False, "start anew, whatever the run directory holds of this run or another")
+    overwrite: bool = option(False, "start anew, whatever the run directory holds of this run or another")
 
-    push_to_hub: bool = _option(False, "publish the adapter when it is trained and scored (see `hf auth login`)")
-    hub_model_id: str | None = _option(None, "the repository, org/name or name; by default the run directory's name")
-    private: bool = _option(False, "make that repository a private one")
+    push_to_hub: bool = option(False, "publish the adapter when it is trained and scored (see `hf auth login`)")
+    hub_model_id: str | None = option(None, "the repository, org/name or name; by default the run directory's name")
+    private: bool = option(False, "make that repository a private one")
 
     def __post_init__(self):
         super().__post_init__()

@@ -9,7 +9,8 @@ from accelerate import PartialState
 from ..adapters import get_preset, load_adapter
 from ..data import CATALOG, load_segmentation_data
 from ..network import TINY_RANDOM, TopoSamForSegmentation
-from .arguments import TrainArguments, _option
+from ..options import option
+from .arguments import TrainArguments
 from .run import train
 
 
@@ -17,16 +18,16 @@ from .run import train
 class PretrainArguments(TrainArguments):
     """Settings of a pretraining; those of a training run, with defaults of their own."""
 
-    dataset: str = _option("synthetic", "synthetic images: nothing else is free of others' terms")
-    base: str = _option(TINY_RANDOM, "what the training starts from")
-    detail_base: str | None = _option(
+    dataset: str = option("synthetic", "synthetic images: nothing else is free of others' terms")
+    base: str = option(TINY_RANDOM, "what the training starts from")
+    detail_base: str | None = option(
         None, "take the detail branch from this base instead; SAM's part then has no say at the start"
     )
-    preset: str = _option("whole", "whole: every part; detail_only: the detail branch alone")
-    output_dir: str | None = _option("runs/pretrain", "the run directory; the base is its folder network/")
-    images: int = _option(4000, "different pictures drawn for training")
-    picture_size: int = _option(320, "their side in pixels")
-    max_steps: int = _option(3000, "optimizer steps")
+    preset: str = option("whole", "whole: every part; detail_only: the detail branch alone")
+    output_dir: str | None = option("runs/pretrain", "the run directory; the base is its folder network/")
+    images: int = option(4000, "different pictures drawn for training")
+    picture_size: int = option(320, "their side in pixels")
+    max_steps: int = option(3000, "optimizer steps")
 
     def __post_init__(self):
         super().__post_init__()
