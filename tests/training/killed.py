@@ -61,3 +61,12 @@ def _stopping(function: Callable, marker: Path, number: int) -> Callable:
         return function(*arguments, **keywords)
 
     return stopping
+
+
+def children_of(process: int) -> list[int]:
+    """The processes below that one, by number."""
+    found = []
+    for listed in Path(f"/proc/{process}/task").glob("*/children"):
+        for child in map(int, listed.read_text().split()):
+            found += [child, *children_of(child)]
+    return found

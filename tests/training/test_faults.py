@@ -16,8 +16,8 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 
+from tests.training.killed import children_of
 from tests.training.test_run_again import adapter_bytes, at_step, last_step  # noqa: F401 (a fixture)
-from tests.training.test_soak import _children
 from topolora_hf import DataError, TopoLoss, TopoSamForSegmentation, train
 from topolora_hf.training import loop
 from topolora_hf.training.memory import fit_batch_size
@@ -93,7 +93,7 @@ def test_a_killed_process_that_loads_data_is_said_and_the_run_goes_on(make_argum
     args = make_arguments(max_steps=40, checkpoint_every=1, num_workers=1)
 
     def kill(trainer):
-        for child in _children(os.getpid()):
+        for child in children_of(os.getpid()):
             os.kill(child, signal.SIGKILL)
 
     at_step(2, kill)

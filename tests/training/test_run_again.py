@@ -5,10 +5,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from tests.training.killed import children_of, start
 from topolora_hf import RunStopped, train
 from topolora_hf.training import loop, progress
 from topolora_hf.training.checkpoints import read_checkpoint
@@ -123,3 +126,17 @@ def test_a_signal_stops_after_the_step_with_a_checkpoint(make_arguments, splits,
     assert last_step(stopped) == 3
     train(stopped, splits)
     assert adapter_bytes(stopped) == adapter_bytes(through)
+
+
+def test_a_run_that_is_stopped_ends_even_where_nobody_catches_it(make_arguments):
+    """A signal to all its processes leaves those that load data at work, for the last step; then the run ends them."""
+    args = make_arguments(num_workers=2, max_steps=10_000, checkpoint_every=1)
+    run = start(asdict(args))
+    until = time.monotonic() + 120
+    while not (Path(args.output_dir) / "checkpoints" / "00000002").exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    for process in (*children_of(run.pid), run.pid):
+        os.kill(process, signal.SIGTERM)
+    run.join(60)
+    assert run.exitcode == 1
+    assert last_step(args) >= 2

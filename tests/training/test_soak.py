@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.training.killed import children_of
 from topolora_hf import TrainArguments, train
 from topolora_hf.training import loop
 
@@ -26,7 +27,7 @@ def memory_of(process: int) -> int:
     """Bytes that a process and those below it hold, what they share counted once; without libraries, of which each
     process on the machine has a share that grows when another ends."""
     total = 0
-    for task in (process, *_children(process)):
+    for task in (process, *children_of(process)):
         try:
             rollup = Path(f"/proc/{task}/smaps_rollup").read_text()
         except (FileNotFoundError, ProcessLookupError):  # ended since
@@ -36,14 +37,6 @@ def memory_of(process: int) -> int:
             * 1024
         )
     return total
-
-
-def _children(process: int) -> list[int]:
-    found = []
-    for listed in Path(f"/proc/{process}/task").glob("*/children"):
-        for child in map(int, listed.read_text().split()):
-            found += [child, *_children(child)]
-    return found
 
 
 def _last_step(run: Path) -> int:

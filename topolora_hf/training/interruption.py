@@ -1,5 +1,6 @@
 """Being asked to stop: the step is finished, a checkpoint written, and the process says how to go on."""
 
+import os
 import signal
 import threading
 import time
@@ -93,7 +94,19 @@ def _death_of_a_worker(error: Exception) -> str | None:
     return str(error) or type(error).__name__
 
 
-def ignore_signals(worker: int) -> None:
-    """In processes that load data: a signal to all of a run's processes must not end them under its last step."""
-    for number in _SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+def obey_only_the_run(worker: int) -> None:
+    """In processes that load data: a signal to all of a run's processes must not end them under its last step.
+
+    One from the run itself must: so it ends them when it ends early, and it waits for their end.
+    """
+    if not hasattr(signal, "sigwaitinfo"):  # macOS: who sent a signal cannot be known
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    threading.Thread(target=_end_when_told_by, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_when_told_by(run: int) -> None:
+    while signal.sigwaitinfo(_SIGNALS).si_pid != run:
+        pass
+    os._exit(0)

@@ -23,7 +23,7 @@ from ..objective import TopoLoss
 from .arguments import TrainArguments
 from .averaging import WeightAverage
 from .checkpoints import FOLDER, Checkpoint, save_checkpoint, trained_tensors
-from .interruption import RunStopped, StopRequest, ignore_signals, naming_dead_workers
+from .interruption import RunStopped, StopRequest, naming_dead_workers, obey_only_the_run
 from .numerics import NumericsGuard, Statistics
 from .progress import tiles_a_step
 from .run_directory import write_history
@@ -70,7 +70,7 @@ class Trainer:
             drop_last=True,
             num_workers=args.num_workers,
             persistent_workers=args.num_workers > 0,
-            worker_init_fn=ignore_signals,
+            worker_init_fn=obey_only_the_run,
             generator=generator,
         )
         optimizer = torch.optim.AdamW(parameter_groups(args, model, criterion), fused=True)
