@@ -116,6 +116,22 @@ def test_every_preset_trains(make_arguments, splits, preset):
         load_adapter(Path(args.output_dir) / "adapter", base=args.base)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="what a CPU does")
+@pytest.mark.parametrize(
+    ("processor", "precision"),
+    [
+        ({"cpu_name": "AMD Zen 4", "amx_bf16": False, "avx512_bf16": True}, "bf16"),
+        ({"cpu_name": "Intel Xeon", "amx_bf16": True, "avx512_bf16": True}, "bf16"),
+        ({"cpu_name": "Intel Xeon", "amx_bf16": False, "avx512_bf16": True}, "no"),
+        ({"cpu_name": "AMD Zen 2", "amx_bf16": False, "avx512_bf16": False}, "no"),
+        ({}, "no"),
+    ],
+)
+def test_precision_auto_is_the_faster_one_of_the_processor(monkeypatch, make_arguments, processor, precision):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: processor)
+    assert setup.build_accelerator(make_arguments(mixed_precision="auto")).mixed_precision == precision
+
+
 @pytest.mark.parametrize(("dataset", "diameter"), [("drive", 61.0), ("kvasir", None), ("crosses", None)])
 def test_an_adapter_of_retinas_knows_how_large_and_of_what_colours_they_were(make_arguments, splits, dataset, diameter):
     view = np.hypot(*np.ogrid[-35:37, -40:40]) <= 30
