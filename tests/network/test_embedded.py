@@ -72,6 +72,27 @@ def test_a_part_of_another_form_than_tinys_starts_as_on_any_base(settings, part)
             assert torch.equal(network.state_dict()[name], tensor), name
 
 
+@pytest.mark.parametrize("times", [2, 3])
+def test_tinys_detail_branch_may_be_wider_and_gives_the_same_at_first(times):
+    narrow, wide = (TopoSamForSegmentation.from_pretrained(TINY, detail_channels=16 * by) for by in (1, times))
+    tiles = torch.randn(1, 3, 256, 256, generator=torch.Generator().manual_seed(0))
+    wide.train()
+    logits = wide(pixel_values=tiles).logits
+    with torch.no_grad():
+        torch.testing.assert_close(logits, narrow(pixel_values=tiles).logits, atol=1e-4, rtol=0)
+    logits.square().mean().backward()
+    for name in ("encode1.conv_in", "down2", "encode4.0.conv_out", "up1"):
+        gradient = wide.detail_branch.get_submodule(name).weight.grad
+        outputs = 1 if name.startswith("up") else 0
+        first, second, *_ = gradient.chunk(times, dim=outputs)
+        assert (first - second).abs().max() > 0.01 * gradient.abs().max(), "equal channels would stay equal"
+
+
+def test_two_classes_start_as_on_any_base():
+    branch = TopoSamForSegmentation.from_pretrained(TINY, num_labels=2).detail_branch
+    assert not branch.correction.weight.any()
+
+
 def test_the_random_base_lets_features_through():
     network = TopoSamForSegmentation.from_pretrained(TINY_RANDOM)
     tiles = torch.randn(2, 3, 256, 256, generator=torch.Generator().manual_seed(0))

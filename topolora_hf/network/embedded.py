@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from .configuration import TopoSamConfig
+from .widening import widen
 
 TINY = "topolora_hf/tiny"
 TINY_RANDOM = "topolora_hf/tiny-random"
@@ -63,8 +64,8 @@ _CONFIGS = {TINY: tiny_config, TINY_RANDOM: tiny_config, VIT_S_RANDOM: vit_s_con
 def build_embedded(network_class: type, name: str = TINY, **settings) -> nn.Module:
     """The embedded base of that name.
 
-    Of the pretrained one, a spatial adapter or detail branch of another form than it has starts as it does on any base;
-    in the random ones both do.
+    Of the pretrained one, a detail branch of a whole number of times its channels is its own, widened; any other form of
+    spatial adapter or detail branch than it has starts as on any base, and in the random ones both do.
 
     Raises:
         TypeError: for a keyword that is neither a `TopoSamConfig` field nor `dtype`, `attn_implementation`.
@@ -100,7 +101,10 @@ def _load_weights(network: nn.Module) -> None:
         stored[f"sam.{alias}"] = stored[f"sam.{source}"]
     for part, module in network.named_children():
         weights = {key.removeprefix(f"{part}."): tensor for key, tensor in stored.items() if key.startswith(f"{part}.")}
-        if part == "sam" or _shapes(weights) == _shapes(module.state_dict()):
+        wanted = module.state_dict()
+        if part == "detail_branch":
+            weights = widen(weights, wanted)
+        if part == "sam" or _shapes(weights) == _shapes(wanted):
             module.load_state_dict(weights)
 
 
