@@ -64,8 +64,8 @@ _CONFIGS = {TINY: tiny_config, TINY_RANDOM: tiny_config, VIT_S_RANDOM: vit_s_con
 def build_embedded(network_class: type, name: str = TINY, **settings) -> nn.Module:
     """The embedded base of that name.
 
-    Of the pretrained one, a detail branch of a whole number of times its channels is its own, widened; any other form of
-    spatial adapter or detail branch than it has starts as on any base, and in the random ones both do.
+    Of the pretrained one, a detail branch of a whole number of times its channels is its own, widened; any other form
+    of spatial adapter or detail branch than it has starts as on any base, and in the random ones both do.
 
     Raises:
         TypeError: for a keyword that is neither a `TopoSamConfig` field nor `dtype`, `attn_implementation`.

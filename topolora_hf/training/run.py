@@ -154,7 +154,8 @@ def _announce(accelerator, args, splits, settings, criterion, model) -> None:
     print(f"data      {args.dataset}: {counts} images, view {settings.view}, tiles of {settings.tile_size} pixels")
     ours = f"base      {settings.base}, encoder at {settings.image_size} pixels"
     from_scratch = f"network   {args.network}, from scratch"
-    precision = "float64" if args.float64 else accelerator.mixed_precision
+    in_full = "float64" if args.float64 else "float32"
+    precision = in_full if accelerator.mixed_precision == "no" else accelerator.mixed_precision
     print(f"{from_scratch if args.is_specialist else ours}, {precision} precision")
     print(
         f"objective BCE + Dice + {args.cldice_weight} clDice ({args.cldice_schedule}), {criterion.iterations} erosions"
