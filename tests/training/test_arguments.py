@@ -43,11 +43,20 @@ def test_every_setting_has_a_help_text():
         ("epochs", 0.0),
         ("ema_decay", 1.0),
         ("decoder_init", "zeros"),
+        ("coarse_weight", -0.5),
     ],
 )
 def test_a_setting_out_of_range_is_named_with_its_value(name, value):
     with pytest.raises(ValueError, match=rf"{name} must be .*{value}"):
         TrainArguments(dataset="drive", **{name: value})
+
+
+@pytest.mark.parametrize(
+    "settings", [{"preset": "detail_only"}, {"preset": "paper"}, {"preset": "topolora", "detail_channels": 0}]
+)
+def test_a_weight_for_a_mask_that_nobody_corrects_is_refused(settings):
+    with pytest.raises(ValueError, match=f"coarse_weight is for SAM's mask .* preset '{settings['preset']}'"):
+        TrainArguments(dataset="drive", coarse_weight=0.5, **settings)
 
 
 def test_a_run_is_as_long_as_its_steps_or_its_epochs_say():

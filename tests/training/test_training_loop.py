@@ -188,6 +188,22 @@ def test_the_same_seed_gives_the_same_adapter_and_another_seed_another(make_argu
     assert adapter_bytes(runs[0]) == adapter_bytes(runs[1]) != adapter_bytes(runs[2])
 
 
+def test_the_cost_of_sams_own_mask_is_added_by_its_weight(make_arguments, splits):
+    losses = {}
+    for weight in (0.0, 0.5, 1.0):
+        args = make_arguments(f"weight-{weight}", coarse_weight=weight, max_steps=1)
+        train(args, splits)
+        losses[weight] = float(column(args, "loss")[0])
+    cost = losses[1.0] - losses[0.0]
+    assert cost > 0.5 and losses[0.5] - losses[0.0] == pytest.approx(cost / 2, rel=1e-4)
+    adapters = [
+        load_file(Path(args.output_dir).with_name(f"weight-{weight}") / "adapter/adapter_model.safetensors")
+        for weight in (0.0, 1.0)
+    ]
+    changed = [name for name in adapters[0] if not torch.equal(*(adapter[name] for adapter in adapters))]
+    assert any("output_hypernetworks_mlps" in name for name in changed)
+
+
 def test_gradient_checkpointing_changes_nothing_but_memory(make_arguments, splits):
     plain, recomputing = make_arguments("plain"), make_arguments("recomputing", gradient_checkpointing=True)
     train(plain, splits)

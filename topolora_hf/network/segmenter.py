@@ -1,5 +1,6 @@
 """`TopoSamForSegmentation`: SAM's encoder and decoder, a spatial adapter between them, a detail branch beside them."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -19,6 +20,19 @@ from .guards import check_adapter_keys, check_loaded_adapter
 from .meta_checkpoint import read_meta_checkpoint
 from .spatial_adapter import SpatialAdapter, ZeroConv2d
 from .tile_scaling import TileScaling
+
+
+@dataclass
+class TopoSamOutput(SemanticSegmenterOutput):
+    """What a forward pass gives.
+
+    Attributes:
+        loss: a scalar, when labels were given.
+        logits: (B, K, T, T).
+        coarse_logits: (B, 1, S/4, S/4), SAM's own mask, which the detail branch corrects; None where SAM is not run.
+    """
+
+    coarse_logits: torch.Tensor | None = None
 
 
 class TopoSamForSegmentation(SamPreTrainedModel):
@@ -73,7 +87,7 @@ class TopoSamForSegmentation(SamPreTrainedModel):
         valid_mask: torch.Tensor | None = None,
         skeleton: torch.Tensor | None = None,
         frozen_features: torch.Tensor | None = None,
-    ) -> SemanticSegmenterOutput:
+    ) -> TopoSamOutput:
         """Segments a batch of tiles.
 
         Args:
@@ -84,7 +98,7 @@ class TopoSamForSegmentation(SamPreTrainedModel):
             frozen_features: what `encode_frozen` gave for these tiles, to go on from there.
 
         Returns:
-            `logits` (B, K, T, T); `loss`, a scalar, when labels are given.
+            `logits` (B, K, T, T); `coarse_logits`; `loss`, a scalar, when labels are given.
 
         Raises:
             ValueError: when the tiles are not T x T or the labels are of another size.
@@ -99,7 +113,7 @@ class TopoSamForSegmentation(SamPreTrainedModel):
         loss = None
         if labels is not None:
             loss = self.criterion(logits, labels, valid_mask=valid_mask, skeleton=skeleton).total
-        return SemanticSegmenterOutput(loss=loss, logits=logits)
+        return TopoSamOutput(loss=loss, logits=logits, coarse_logits=from_sam and from_sam.coarse_logits)
 
     @torch.no_grad()
     def encode_frozen(self, pixel_values: torch.Tensor) -> torch.Tensor:

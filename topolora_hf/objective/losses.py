@@ -140,14 +140,26 @@ class TopoLoss(nn.Module):
         target = masks_from_labels(labels, logits.shape).to(logits)
         valid = torch.ones_like(target[:, :1]) if valid_mask is None else valid_mask[:, None].to(target)
         target = target * valid
-        probabilities = logits.sigmoid() * valid
-
-        pixels = valid.sum((-2, -1)).clamp_min(1)
-        bce = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-        bce = ((bce * valid).sum((-2, -1)) / pixels).mean()
-        dice = dice_loss(probabilities, target).mean()
-        cldice = self._cldice(probabilities, target, valid, skeleton)
+        bce, dice = _bce_and_dice(logits, target, valid)
+        cldice = self._cldice(logits.sigmoid() * valid, target, valid, skeleton)
         return Losses(self._weigh(bce, dice, cldice), bce.detach(), dice.detach(), cldice.detach())
+
+    def of_coarse(
+        self, coarse_logits: torch.Tensor, labels: torch.Tensor, valid_mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """BCE + Dice of a map at a lower resolution (deep supervision: Lee et al. 2015, arXiv 1409.5185), a scalar.
+
+        The labels are brought to its resolution: a place's target is the share of its pixels that are foreground.
+
+        Shape:
+            coarse_logits (B, K, h, w); labels and valid_mask as in `forward`.
+        """
+        logits = coarse_logits.to(torch.promote_types(coarse_logits.dtype, torch.float32))
+        size = logits.shape[-2:]
+        target = masks_from_labels(labels, torch.Size([*logits.shape[:2], *labels.shape[-2:]])).to(logits)
+        valid = torch.ones_like(target[:, :1]) if valid_mask is None else valid_mask[:, None].to(target)
+        target, valid = (F.interpolate(part, size, mode="area") for part in (target * valid, valid))
+        return sum(_bce_and_dice(logits, target, valid))
 
     def _cldice(
         self, probabilities: torch.Tensor, target: torch.Tensor, valid: torch.Tensor, skeleton: torch.Tensor | None
@@ -178,6 +190,14 @@ class TopoLoss(nn.Module):
         terms = torch.stack([bce, dice, cldice])
         weights = terms.new_tensor([1.0, 1.0, self.cldice_weight])
         return (weights * (torch.exp(-self.log_variances) * terms + self.log_variances)).sum()
+
+
+def _bce_and_dice(logits: torch.Tensor, target: torch.Tensor, valid: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Means over the samples, each over its valid part."""
+    pixels = valid.sum((-2, -1)).clamp_min(1)
+    bce = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    bce = ((bce * valid).sum((-2, -1)) / pixels).mean()
+    return bce, dice_loss(logits.sigmoid() * valid, target).mean()
 
 
 def masks_from_labels(labels: torch.Tensor, shape: torch.Size) -> torch.Tensor:

@@ -28,6 +28,7 @@ OURS_ALONE = (  # settings of our network's parts, which a specialist does not h
     "lora_layers",
     "decoder_init",
     "detail_learning_rate",
+    "coarse_weight",
     "gradient_checkpointing",
     "cache_features",
     "compile",
@@ -79,6 +80,9 @@ class TrainArguments(DataArguments):
     )
     cldice_weight: float = option(0.5, "weight of the clDice term")
     cldice_schedule: str = option("ramp", f"of that weight: {', '.join(CLDICE_SCHEDULES)}")
+    coarse_weight: float = option(
+        0.0, "weight of BCE + Dice of SAM's own mask, which the detail branch corrects: keeps SAM's part at work"
+    )
     target_skeleton: str | None = option(
         None, f"{' or '.join(TARGET_SKELETONS)}; by default hard, and soft for preset paper"
     )
@@ -154,6 +158,15 @@ class TrainArguments(DataArguments):
         for name in ("threshold", "warmup_fraction", "validation_fraction", "ema_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+        if self.coarse_weight < 0:
+            raise ValueError(f"coarse_weight must be 0 or more, got {self.coarse_weight}")
+        preset = get_preset(self.preset)
+        has_detail = preset.detail_branch if self.detail_channels is None else self.detail_channels > 0
+        if self.coarse_weight and not (preset.use_sam and has_detail):
+            raise ValueError(
+                f"coarse_weight is for SAM's mask where a detail branch corrects it; preset {self.preset!r} with "
+                f"detail_channels {self.detail_channels} has no such thing"
+            )
         if self.decoder_init not in _DECODER_INITS:
             raise ValueError(f"decoder_init must be {' or '.join(_DECODER_INITS)}, got {self.decoder_init!r}")
         if self.mixed_precision not in ("auto", "no", "bf16", "fp16"):

@@ -152,8 +152,12 @@ class Trainer:
         self.criterion.progress = self.step / self.max_steps
         with self.accelerator.accumulate(self.model):
             pixel_values = batch["pixel_values"].to(self.dtype).contiguous(memory_format=torch.channels_last)
-            logits = self.model(pixel_values=pixel_values, **self._frozen_features(batch)).logits
-            losses = self.criterion(logits, batch["labels"], batch["valid_mask"], batch.get("skeleton"))
+            output = self.model(pixel_values=pixel_values, **self._frozen_features(batch))
+            truth = batch["labels"], batch["valid_mask"]
+            losses = self.criterion(output.logits, *truth, batch.get("skeleton"))
+            if self.args.coarse_weight:
+                coarse = self.criterion.of_coarse(output.coarse_logits, *truth)
+                losses = losses._replace(total=losses.total + self.args.coarse_weight * coarse)
             self._losses.append(torch.stack(losses).detach())
             self._ids.append(batch["id"])
             self.accelerator.backward(losses.total)
