@@ -85,9 +85,10 @@ def _death_of_a_worker(error: Exception) -> str | None:
     """What PyTorch says of it; None for another error."""
     if isinstance(error, RuntimeError):
         return str(error) if "DataLoader worker" in str(error) else None
-    if not any(frame.filename.endswith("dataloader.py") for frame in traceback.extract_tb(error.__traceback__)):
-        return None
     try:  # the connection broke first: the signal that the worker is dead is on its way, and becomes that RuntimeError
+        frames = traceback.walk_tb(error.__traceback__)
+        if not any(frame.f_code.co_filename.endswith("dataloader.py") for frame, _ in frames):
+            return None
         time.sleep(_SIGNAL_SECONDS)
     except RuntimeError as late:
         return str(late)
