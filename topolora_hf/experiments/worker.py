@@ -79,7 +79,7 @@ def run_worker(command: str, settings: Path) -> None:
         "seconds": round(time.monotonic() - started, 1),
         # Validations and checkpoints, which come between two steps, do not touch the median.
         "seconds_per_step": statistics.median(between) if between else None,
-        "peak_memory_bytes": _peak_memory_bytes(),
+        "peak_memory_bytes": _peak_memory_bytes(),  # before the network is loaded once more, below
         **(_what_is_used_later(given) if command == "train" else {}),
         "machine": describe_machine(BenchmarkArguments(threads=torch.get_num_threads())),
     }

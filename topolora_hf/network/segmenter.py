@@ -113,7 +113,8 @@ class TopoSamForSegmentation(SamPreTrainedModel):
         loss = None
         if labels is not None:
             loss = self.criterion(logits, labels, valid_mask=valid_mask, skeleton=skeleton).total
-        return TopoSamOutput(loss=loss, logits=logits, coarse_logits=from_sam and from_sam.coarse_logits)
+        coarse_logits = None if from_sam is None else from_sam.coarse_logits
+        return TopoSamOutput(loss=loss, logits=logits, coarse_logits=coarse_logits)
 
     @torch.no_grad()
     def encode_frozen(self, pixel_values: torch.Tensor) -> torch.Tensor:

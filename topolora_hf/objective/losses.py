@@ -140,8 +140,9 @@ class TopoLoss(nn.Module):
         target = masks_from_labels(labels, logits.shape).to(logits)
         valid = torch.ones_like(target[:, :1]) if valid_mask is None else valid_mask[:, None].to(target)
         target = target * valid
-        bce, dice = _bce_and_dice(logits, target, valid)
-        cldice = self._cldice(logits.sigmoid() * valid, target, valid, skeleton)
+        probabilities = logits.sigmoid() * valid
+        bce, dice = _bce_and_dice(logits, probabilities, target, valid)
+        cldice = self._cldice(probabilities, target, valid, skeleton)
         return Losses(self._weigh(bce, dice, cldice), bce.detach(), dice.detach(), cldice.detach())
 
     def of_coarse(
@@ -159,7 +160,7 @@ class TopoLoss(nn.Module):
         target = masks_from_labels(labels, torch.Size([*logits.shape[:2], *labels.shape[-2:]])).to(logits)
         valid = torch.ones_like(target[:, :1]) if valid_mask is None else valid_mask[:, None].to(target)
         target, valid = (F.interpolate(part, size, mode="area") for part in (target * valid, valid))
-        return sum(_bce_and_dice(logits, target, valid))
+        return sum(_bce_and_dice(logits, logits.sigmoid() * valid, target, valid))
 
     def _cldice(
         self, probabilities: torch.Tensor, target: torch.Tensor, valid: torch.Tensor, skeleton: torch.Tensor | None
@@ -192,12 +193,14 @@ class TopoLoss(nn.Module):
         return (weights * (torch.exp(-self.log_variances) * terms + self.log_variances)).sum()
 
 
-def _bce_and_dice(logits: torch.Tensor, target: torch.Tensor, valid: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _bce_and_dice(
+    logits: torch.Tensor, probabilities: torch.Tensor, target: torch.Tensor, valid: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Means over the samples, each over its valid part."""
     pixels = valid.sum((-2, -1)).clamp_min(1)
     bce = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
     bce = ((bce * valid).sum((-2, -1)) / pixels).mean()
-    return bce, dice_loss(logits.sigmoid() * valid, target).mean()
+    return bce, dice_loss(probabilities, target).mean()
 
 
 def masks_from_labels(labels: torch.Tensor, shape: torch.Size) -> torch.Tensor:
