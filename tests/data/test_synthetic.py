@@ -74,6 +74,11 @@ def test_only_the_kinds_asked_for_are_drawn():
     assert drawn == {"roads", "cracks"}
 
 
+def test_a_kind_that_is_named_again_comes_more_often():
+    drawn = [draw_synthetic(index, size=64, kinds=["cracks", *["blobs"] * 8])["id"] for index in range(50)]
+    assert 30 <= sum(name.startswith("blobs") for name in drawn) < 50  # 4 of 5
+
+
 @pytest.mark.parametrize("kind, low, high", [("vessels", 0.01, 0.35), ("cracks", 0.002, 0.12), ("roads", 0.01, 0.35)])
 def test_thin_kinds_cover_a_small_part_of_the_picture(samples, kind, low, high):
     fractions = [sample["mask"].mean() for sample in samples[kind]]

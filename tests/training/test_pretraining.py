@@ -19,10 +19,10 @@ def logits_of(network) -> torch.Tensor:
 
 @pytest.fixture
 def make_base(stock_sam, fill_with_random_weights, tmp_path):
-    """`make_base(seed)`: the directory of a whole base with random weights in every part."""
+    """`make_base(seed, **settings)`: the directory of a whole base with random weights in every part."""
 
-    def make(seed: int) -> str:
-        network = TopoSamForSegmentation.from_pretrained(stock_sam(), tile_size=48)
+    def make(seed: int, **settings) -> str:
+        network = TopoSamForSegmentation.from_pretrained(stock_sam(), tile_size=48, **settings)
         fill_with_random_weights(network, seed=seed)
         network.save_pretrained(tmp_path / f"base{seed}")
         return str(tmp_path / f"base{seed}")
@@ -30,18 +30,21 @@ def make_base(stock_sam, fill_with_random_weights, tmp_path):
     return make
 
 
-def test_joined_bases_start_with_the_detail_branchs_logits_and_sam_can_learn_to_add(make_base):
-    sam, detail = make_base(1), make_base(2)
+@pytest.mark.parametrize("settings", [{}, {"detail_channels": 0}])
+def test_joined_bases_start_with_the_sum_of_both_and_the_branch_can_learn_what_sam_saw(make_base, settings):
+    sam, detail = make_base(1, **settings), make_base(2)
     network = join_bases(sam, detail)
+    masks = TopoSamForSegmentation.from_pretrained(sam, detail_channels=0)
     alone = TopoSamForSegmentation.from_pretrained(detail, use_sam=False)
-    assert torch.equal(logits_of(network), logits_of(alone))
-    assert torch.equal(
-        network.sam.vision_encoder.layers[0].mlp.lin1.weight,
-        TopoSamForSegmentation.from_pretrained(sam).sam.vision_encoder.layers[0].mlp.lin1.weight,
-    )
+    assert torch.equal(logits_of(network), logits_of(masks) + logits_of(alone))
     unfreeze(network.train())(TILES).logits.square().mean().backward()
-    silenced = (network.sam.mask_decoder.output_hypernetworks_mlps[0].proj_out, network.detail_branch.fuse_context)
+    silenced = (network.detail_branch.fuse, network.detail_branch.fuse_context)
     assert all(layer.weight.grad.any() for layer in silenced)
+
+
+def test_a_base_without_a_detail_branch_is_refused_where_one_is_to_be_taken(make_base):
+    with pytest.raises(ValueError, match="base2 has no detail branch"):
+        join_bases(make_base(1), make_base(2, detail_channels=0))
 
 
 def test_a_whole_base_learns_in_every_part_that_reaches_the_logits(make_base):
@@ -83,6 +86,14 @@ def test_pretraining_gives_a_base_in_half_precision_that_adapters_start_from(
     else:
         adapter = load_adapter(Path(few["output_dir"]) / "adapter", base=few["base"])
         torch.testing.assert_close(logits_of(base), logits_of(adapter), atol=1e-2, rtol=1e-2)
+
+
+def test_pretraining_draws_the_kinds_it_is_told_to(make_arguments, splits, monkeypatch):
+    asked = []
+    monkeypatch.setattr(pretraining, "load_segmentation_data", lambda spec: asked.append(spec) or splits)
+    settings = {**vars(make_arguments()), "dataset": "synthetic", "preset": "whole", "detail_channels": None}
+    pretrain(PretrainArguments(**settings, kinds=["blobs", "blobs", "roads"]))
+    assert asked[0].kinds == ("blobs", "blobs", "roads")
 
 
 def test_pretraining_on_anything_but_synthetic_images_is_refused():

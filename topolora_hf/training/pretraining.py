@@ -8,6 +8,7 @@ from accelerate import PartialState
 
 from ..adapters import get_preset, load_adapter
 from ..data import CATALOG, load_segmentation_data
+from ..data.synthetic import KINDS
 from ..network import TINY_RANDOM, TopoSamForSegmentation
 from ..options import option
 from .arguments import TrainArguments
@@ -21,10 +22,13 @@ class PretrainArguments(TrainArguments):
     dataset: str = option("synthetic", "synthetic images: nothing else is free of others' terms")
     base: str = option(TINY_RANDOM, "what the training starts from")
     detail_base: str | None = option(
-        None, "take the detail branch from this base instead; SAM's part then has no say at the start"
+        None, "take the detail branch from this base, trained alone; what it takes from SAM starts at zero"
     )
     preset: str = option("whole", "whole: every part; detail_only: the detail branch alone")
     output_dir: str | None = option("runs/pretrain", "the run directory; the base is its folder network/")
+    kinds: list[str] = option(
+        list(KINDS), "what the pictures show, in their usual proportion; one that is named twice comes twice as often"
+    )
     images: int = option(4000, "different pictures drawn for training")
     picture_size: int = option(320, "their side in pixels")
     max_steps: int = option(3000, "optimizer steps")
@@ -47,7 +51,7 @@ def pretrain(args: PretrainArguments) -> dict:
             if process.is_main_process:
                 join_bases(args.base, args.detail_base).save_pretrained(run / "start")
     counts = {"train": args.images, "validation": 40, "test": 100}
-    spec = replace(CATALOG["synthetic"], counts=counts, image_size=args.picture_size)
+    spec = replace(CATALOG["synthetic"], counts=counts, image_size=args.picture_size, kinds=tuple(args.kinds))
     start = str(run / "start") if args.detail_base is not None else args.base
     metrics = train(replace(args, base=start), load_segmentation_data(spec))
     if process.is_main_process:
@@ -61,27 +65,21 @@ def pretrain(args: PretrainArguments) -> dict:
 
 @torch.no_grad()
 def join_bases(base: str, detail_base: str) -> TopoSamForSegmentation:
-    """SAM's part of one base and the detail branch of another, whose logits it gives at the start.
+    """SAM's part of one base and the detail branch of another.
 
     A detail branch trained together with SAM from nothing learns more slowly than one alone, for SAM's first logits are
-    noise to it (README, *Results*). So each learns alone first; then SAM's mask and what the detail branch takes from
-    SAM start at zero, and grow where they help.
+    noise to it (README, *Results*). So each learns alone first: SAM to give masks, the detail branch without SAM. In
+    what this returns SAM's mask is as it was, and what the detail branch takes from SAM starts at zero.
 
     Raises:
-        ValueError: the two have detail branches of different widths.
+        ValueError: `detail_base` has no detail branch.
     """
-    network = TopoSamForSegmentation.from_pretrained(base)
     detail = TopoSamForSegmentation.from_pretrained(detail_base).detail_branch
-    widths = [0 if branch is None else branch.stem.out_channels for branch in (network.detail_branch, detail)]
-    if widths[0] != widths[1] or not widths[0]:
-        raise ValueError(f"{base} and {detail_base} must have detail branches of one width, got {widths}")
+    if detail is None:
+        raise ValueError(f"{detail_base} has no detail branch")
+    network = TopoSamForSegmentation.from_pretrained(base, detail_channels=detail.stem.out_channels)
     network.detail_branch.load_state_dict(detail.state_dict())
-    silent = (
-        network.sam.mask_decoder.output_hypernetworks_mlps[0].proj_out,
-        network.detail_branch.fuse,
-        network.detail_branch.fuse_context,
-    )
-    for layer in silent:
+    for layer in (network.detail_branch.fuse, network.detail_branch.fuse_context):
         for parameter in layer.parameters():
             parameter.zero_()
     return network

@@ -40,7 +40,8 @@ def draw_synthetic(index: int, seed: int = 0, size: int = 256, kinds: Sequence[s
         index: which picture, from 0. Its kind is drawn too: over half are vessels when all kinds are asked for.
         seed: which set, from 0; sets of different seeds have no picture in common.
         size: side of the square picture in pixels, at least 64.
-        kinds: which of :data:`KINDS` to choose from, in their usual proportion.
+        kinds: which of :data:`KINDS` to choose from, in their usual proportion; one that is named twice comes twice as
+            often.
 
     Returns:
         A sample: ``id`` (str, such as ``"vessels-000017"``), ``image`` (uint8 (size, size, 3), RGB), ``mask`` (uint8
@@ -57,7 +58,7 @@ def draw_synthetic(index: int, seed: int = 0, size: int = 256, kinds: Sequence[s
     """
     _check(index, seed, size, kinds)
     chosen = [kind for kind in KINDS if kind in kinds]
-    shares = np.array([_SHARES[kind] for kind in chosen])
+    shares = np.array([_SHARES[kind] * list(kinds).count(kind) for kind in chosen])
     kind = chosen[np.random.default_rng([seed, index]).choice(len(chosen), p=shares / shares.sum())]
     # A stream of its own for each kind: a picture does not depend on which other kinds were asked for.
     image, mask, field_of_view = _PAINTERS[kind](np.random.default_rng([seed, index, KINDS.index(kind) + 1]), size)
