@@ -21,12 +21,13 @@ from .hub import push_adapter
 from .inference import Predictor, find_images
 from .inference.files import output_names
 from .inference.loading import ADAPTER_HELP, DTYPE_HELP, autocast_dtype, load_network
+from .json_files import read_json_object
 from .metrics import score_images, summarise, write_per_image_csv
 from .network import AdapterMismatchError
 from .output_files import output_folder
 from .training import PretrainArguments, RunStopped, TrainArguments, pretrain, score_rows, train
 from .training.arguments import changed_settings
-from .training.run_directory import read_json, write_json
+from .training.run_directory import write_json
 
 _SCALE_HELP = (
     "how much images are enlarged first, where theirs is another scale than the training images'; by default not, but "
@@ -153,7 +154,7 @@ def _begin_predictions(args: PredictArguments, output: Path, masks: list[Path]) 
     if args.overwrite:
         for mask in masks:
             mask.unlink(missing_ok=True)
-    elif settings.exists() and (changed := changed_settings(read_json(settings), args, free)):
+    elif settings.exists() and (changed := changed_settings(read_json_object(settings), args, free)):
         raise ValueError(
             f"{output} holds masks made with other settings ({'; '.join(changed)}): choose another output_dir, or "
             "overwrite them with --overwrite True"

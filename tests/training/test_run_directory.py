@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from topolora_hf.training.run_directory import read_json, write_history, write_json
+from topolora_hf.json_files import read_json_object
+from topolora_hf.training.run_directory import write_history, write_json
 
 
 def test_undefined_values_become_null(tmp_path):
@@ -14,7 +15,7 @@ def test_what_cannot_be_written_leaves_the_old_file(tmp_path):
     write_json(tmp_path / "a.json", {"n": 1})
     with pytest.raises(TypeError):
         write_json(tmp_path / "a.json", {"n": object()})
-    assert read_json(tmp_path / "a.json") == {"n": 1}
+    assert read_json_object(tmp_path / "a.json") == {"n": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
 
 
@@ -26,4 +27,4 @@ def test_history_has_the_columns_of_all_rows(tmp_path):
 def test_a_broken_file_is_named(tmp_path):
     (tmp_path / "a.json").write_text("{")
     with pytest.raises(ValueError, match="a.json is not a JSON file"):
-        read_json(tmp_path / "a.json")
+        read_json_object(tmp_path / "a.json")

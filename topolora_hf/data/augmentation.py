@@ -1,28 +1,26 @@
 """Paired augmentation as a pure function of (seed, epoch, image id, tile number)."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-
-def _help(text: str, default):
-    return field(default=default, metadata={"help": text})
+from ..options import option
 
 
 @dataclass(frozen=True)
 class Augmentation:
     """What is varied, and how far. Zero, False or (1, 1) turns a variation off."""
 
-    flips: bool = _help("Mirror left-right and up-down, each half of the time.", True)
-    quarter_turns: bool = _help("Turn by 0, 90, 180 or 270 degrees.", True)
-    zoom: tuple[float, float] = _help("Least and largest enlargement of the image.", (0.8, 1.25))
-    brightness: float = _help("Largest shift, as a share of the full range.", 0.15)
-    contrast: float = _help("Largest relative change of the distances to the tile's mean.", 0.25)
-    gamma: float = _help("Largest natural logarithm of the exponent put on values in [0, 1].", 0.3)
-    colour: float = _help("Largest relative change of a single channel.", 0.1)
-    noise: float = _help("Largest standard deviation of Gaussian noise, as a share of the full range.", 0.03)
+    flips: bool = option(True, "Mirror left-right and up-down, each half of the time.")
+    quarter_turns: bool = option(True, "Turn by 0, 90, 180 or 270 degrees.")
+    zoom: tuple[float, float] = option((0.8, 1.25), "Least and largest enlargement of the image.")
+    brightness: float = option(0.15, "Largest shift, as a share of the full range.")
+    contrast: float = option(0.25, "Largest relative change of the distances to the tile's mean.")
+    gamma: float = option(0.3, "Largest natural logarithm of the exponent put on values in [0, 1].")
+    colour: float = option(0.1, "Largest relative change of a single channel.")
+    noise: float = option(0.03, "Largest standard deviation of Gaussian noise, as a share of the full range.")
 
     def __post_init__(self):
         low, high = self.zoom

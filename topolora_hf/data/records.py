@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..options import option
 from .decode import is_image_file, without_suffix
 from .errors import DataError
 
@@ -42,23 +43,23 @@ SPLIT_NAMES = {
 SPLIT_OF_NAME = {name: split for split, names in SPLIT_NAMES.items() for name in names}
 
 
-def _help(text: str, default=None):
-    return field(default=default, metadata={"help": text})
-
-
 @dataclass(kw_only=True)
 class Layout:
     """Where images and masks are, said by the user; what is None is looked for under the usual names."""
 
-    image_dir: str | None = _help("folder of the images, in the data set's folder or in each split's; . for itself")
-    mask_dir: str | None = _help("folder of the masks, likewise")
-    valid_mask_dir: str | None = _help("folder of the fields of view, likewise")
-    image_pattern: str | None = _help('name of an image file, such as "{stem}_sat.jpg"; * stands for anything')
-    mask_pattern: str | None = _help('name of the mask that belongs to it, such as "{stem}_mask.png"')
-    valid_mask_pattern: str | None = _help("name of its field of view, likewise")
-    image_column: str | None = _help("column of the images, in a table of files or a data set with named columns")
-    mask_column: str | None = _help("column of the masks, likewise")
-    valid_mask_column: str | None = _help("column of the fields of view, likewise")
+    image_dir: str | None = option(
+        None, "folder of the images, in the data set's folder or in each split's; . for itself"
+    )
+    mask_dir: str | None = option(None, "folder of the masks, likewise")
+    valid_mask_dir: str | None = option(None, "folder of the fields of view, likewise")
+    image_pattern: str | None = option(None, 'name of an image file, such as "{stem}_sat.jpg"; * stands for anything')
+    mask_pattern: str | None = option(None, 'name of the mask that belongs to it, such as "{stem}_mask.png"')
+    valid_mask_pattern: str | None = option(None, "name of its field of view, likewise")
+    image_column: str | None = option(
+        None, "column of the images, in a table of files or a data set with named columns"
+    )
+    mask_column: str | None = option(None, "column of the masks, likewise")
+    valid_mask_column: str | None = option(None, "column of the fields of view, likewise")
 
     def __post_init__(self):
         for name in ("image_pattern", "mask_pattern", "valid_mask_pattern"):

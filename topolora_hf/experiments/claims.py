@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..training.run_directory import read_json, write_json
+from ..json_files import read_json_object
+from ..training.run_directory import write_json
 
 _LOCK, _JUDGING = "lock.json", ".judging"
 
@@ -50,7 +51,7 @@ def holder(directory: Path) -> str | None:
     if not path.exists():
         return None
     try:
-        lock = read_json(path)
+        lock = read_json_object(path)
     except FileNotFoundError:  # released since
         return None
     if not isinstance(lock, dict) or not {"host", "pids"} <= lock.keys():

@@ -6,8 +6,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from ..data import DataArguments
+from ..json_files import read_json_object
 from ..training.arguments import changed_settings
-from ..training.run_directory import read_json
 from .claims import holder
 
 SETTINGS, METRICS, FAILURE, LOG = "job.json", "metrics.json", "failed.json", "log.txt"
@@ -90,4 +90,4 @@ def require_same_settings(jobs: Iterable[Job]) -> None:
 
 def _changed_settings(job: Job) -> list[str]:
     record = next((job.directory / name for name in _RECORDS if (job.directory / name).exists()), None)
-    return [] if record is None else changed_settings(read_json(record), job.arguments, _FREE)
+    return [] if record is None else changed_settings(read_json_object(record), job.arguments, _FREE)

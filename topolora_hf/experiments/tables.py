@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..benchmark.report import format_bytes, format_seconds
-from ..training.run_directory import read_json
+from ..json_files import read_json_object
 from .jobs import METRICS, Job, State
 
 LARGE_DEVIATION = 0.05
@@ -74,7 +74,7 @@ def _row(job: Job) -> dict:
     if state != State.DONE:
         return row
     resources = job.directory / "resources.json"
-    measured = read_json(job.directory / METRICS) | (read_json(resources) if resources.exists() else {})
+    measured = read_json_object(job.directory / METRICS) | (read_json_object(resources) if resources.exists() else {})
     for name, value in measured.items():
         if name not in row and not isinstance(value, (Mapping, list)):
             row[name] = math.nan if value is None else value

@@ -21,8 +21,9 @@ from ..benchmark.report import describe_machine
 from ..cli import ScoreArguments, score
 from ..inference import Predictor
 from ..inference.loading import load_network
+from ..json_files import read_json_object
 from ..training import TrainArguments, score_rows, train
-from ..training.run_directory import read_json, write_json
+from ..training.run_directory import write_json
 from ..training.setup import build_network, load_splits
 
 _REPEATS = 5
@@ -73,7 +74,7 @@ def run_worker(command: str, settings: Path) -> None:
     arguments, work = COMMANDS[command]
     started = time.monotonic()
     with step_times() as times:
-        work(given := arguments(**read_json(settings)))
+        work(given := arguments(**read_json_object(settings)))
     between = [later - earlier for earlier, later in pairwise(times)]
     resources = {
         "seconds": round(time.monotonic() - started, 1),

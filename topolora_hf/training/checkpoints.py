@@ -11,10 +11,11 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from ..json_files import read_json_object
 from ..output_files import flush
 from .averaging import WeightAverage
 from .numerics import require_finite
-from .run_directory import read_json, write_file, write_json
+from .run_directory import write_file, write_json
 
 FOLDER = "checkpoints"
 _TENSORS, _AVERAGE, _STATE, _NOTE = "trained.safetensors", "averaged.safetensors", "state.pt", "checkpoint.json"
@@ -99,7 +100,7 @@ class Checkpoint:
 
     def __init__(self, path: Path):
         self.path = path
-        self.note = read_json(path / _NOTE)
+        self.note = read_json_object(path / _NOTE)
         if not isinstance(self.note, dict) or not isinstance(self.note.get("sha256"), dict):
             raise ValueError(f"{path / _NOTE} is not the note of a checkpoint")
         digests = self.note.pop("sha256")

@@ -12,9 +12,9 @@ from typing import Any
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
+from ..json_files import read_json_object
 from .arguments import TrainArguments, changed_settings
 from .checkpoints import FOLDER, Checkpoint, read_checkpoint, remove_checkpoints
-from .run_directory import read_json
 
 METRICS, SETTINGS = "metrics.json", "train_args.json"
 _LOCK = ".lock"
@@ -47,9 +47,9 @@ def find_progress(run: Path, args: TrainArguments, processes: int) -> Progress:
         remove_checkpoints(checkpoints)
         return Progress()
     if (run / METRICS).is_file() and (run / SETTINGS).is_file():
-        _require_same(f"{run} holds a finished run of", read_json(run / SETTINGS), args)
+        _require_same(f"{run} holds a finished run of", read_json_object(run / SETTINGS), args)
         print(f"{run} holds this run, finished; --overwrite True starts it anew")
-        return Progress(metrics=read_json(run / METRICS))
+        return Progress(metrics=read_json_object(run / METRICS))
     checkpoint = read_checkpoint(checkpoints)
     if checkpoint is None:
         if args.resume:

@@ -73,14 +73,6 @@ def write_history(path: Path, rows: Sequence[Mapping]) -> None:
     write_file(path, text.getvalue().encode())
 
 
-def read_json(path: Path) -> dict:
-    """Reads a JSON object; FileNotFoundError or ValueError names the file."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not a JSON file: {error}") from error
-
-
 def _without_nan(value):
     if isinstance(value, Mapping):
         return {key: _without_nan(inner) for key, inner in value.items()}
