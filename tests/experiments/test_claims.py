@@ -56,9 +56,13 @@ def test_a_claim_of_another_host_stands(tmp_path, dead_process):
     assert "elsewhere" in holder(tmp_path / "run") and "lock.json" in holder(tmp_path / "run")
 
 
-def test_a_lock_file_of_another_form_is_named(tmp_path):
-    (tmp_path / "lock.json").write_text("[]")
-    with pytest.raises(ValueError, match="lock.json is not a lock file"):
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("[]", "lock.json must hold an object, got list"), ('{"pid": 3}', "lock.json is not a lock file")],
+)
+def test_a_lock_file_of_another_form_is_named(tmp_path, text, said):
+    (tmp_path / "lock.json").write_text(text)
+    with pytest.raises(ValueError, match=said):
         holder(tmp_path)
 
 

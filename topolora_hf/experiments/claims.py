@@ -54,7 +54,7 @@ def holder(directory: Path) -> str | None:
         lock = read_json_object(path)
     except FileNotFoundError:  # released since
         return None
-    if not isinstance(lock, dict) or not {"host", "pids"} <= lock.keys():
+    if not {"host", "pids"} <= lock.keys():
         raise ValueError(f"{path} is not a lock file: it must name host and pids, got {lock!r}")
     if lock["host"] == socket.gethostname() and not any(_is_alive(pid) for pid in lock["pids"]):
         return None

@@ -101,7 +101,7 @@ class Checkpoint:
     def __init__(self, path: Path):
         self.path = path
         self.note = read_json_object(path / _NOTE)
-        if not isinstance(self.note, dict) or not isinstance(self.note.get("sha256"), dict):
+        if not isinstance(self.note.get("sha256"), dict):
             raise ValueError(f"{path / _NOTE} is not the note of a checkpoint")
         digests = self.note.pop("sha256")
         self.files = {name: (path / name).read_bytes() for name in digests}
