@@ -1,4 +1,4 @@
-"""JSON objects from files of others."""
+"""JSON objects from files."""
 
 import json
 from pathlib import Path
@@ -6,16 +6,20 @@ from pathlib import Path
 _MOST_BYTES = 2**20  # settings of an adapter take about a kilobyte
 
 
-def read_json_object(file: str | Path) -> dict:
+def read_json_object(file: str | Path, most_bytes: float = _MOST_BYTES) -> dict:
     """Reads a JSON object.
+
+    Args:
+        file: Settings, of this package or of strangers.
+        most_bytes: Of a longer file nothing is read; `math.inf` for one that this package wrote and that grows.
 
     Raises:
         OSError: The file cannot be read.
-        ValueError: It is longer than a mebibyte, is not JSON in UTF-8, or is nested too deeply; the message names it.
+        ValueError: It is too long, is not JSON in UTF-8, or is nested too deeply; the message names it.
     """
     file = Path(file)
-    if file.stat().st_size > _MOST_BYTES:
-        raise ValueError(f"{file} has {file.stat().st_size:,} bytes; settings have at most {_MOST_BYTES:,}")
+    if file.stat().st_size > most_bytes:
+        raise ValueError(f"{file} has {file.stat().st_size:,} bytes; settings have at most {most_bytes:,}")
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:

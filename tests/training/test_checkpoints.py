@@ -49,6 +49,12 @@ def names(directory) -> list[str]:
     return sorted(path.name for path in directory.iterdir())
 
 
+def test_a_long_run_has_a_long_history(tmp_path):
+    history = [{"step": step, "loss": 0.123456789} for step in range(50_000)]
+    save_checkpoint(tmp_path / "checkpoints", *Pieces().all(), {"step": 1, "history": history})
+    assert read_checkpoint(tmp_path / "checkpoints").note["history"] == history
+
+
 def test_what_is_loaded_goes_on_as_what_was_saved(tmp_path):
     first, second = Pieces(seed=0), Pieces(seed=1)
     second.model["frozen"].load_state_dict(first.model["frozen"].state_dict())

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import math
 import os
 import shutil
 import warnings
@@ -100,7 +101,7 @@ class Checkpoint:
 
     def __init__(self, path: Path):
         self.path = path
-        self.note = read_json_object(path / _NOTE)
+        self.note = read_json_object(path / _NOTE, most_bytes=math.inf)  # the history grows with the run
         if not isinstance(self.note.get("sha256"), dict):
             raise ValueError(f"{path / _NOTE} is not the note of a checkpoint")
         digests = self.note.pop("sha256")

@@ -58,7 +58,7 @@ def draw_synthetic(index: int, seed: int = 0, size: int = 256, kinds: Sequence[s
     """
     _check(index, seed, size, kinds)
     chosen = [kind for kind in KINDS if kind in kinds]
-    shares = np.array([_SHARES[kind] * list(kinds).count(kind) for kind in chosen])
+    shares = np.array([_SHARES[kind] * kinds.count(kind) for kind in chosen])
     kind = chosen[np.random.default_rng([seed, index]).choice(len(chosen), p=shares / shares.sum())]
     # A stream of its own for each kind: a picture does not depend on which other kinds were asked for.
     image, mask, field_of_view = _PAINTERS[kind](np.random.default_rng([seed, index, KINDS.index(kind) + 1]), size)
