@@ -1,3 +1,4 @@
+import gzip
 import json
 import os
 import sys
@@ -109,6 +110,33 @@ def test_predict_takes_a_file_a_folder_and_a_glob(call, make_adapter, tmp_path):
     assert mask_names("one") == {"a_mask.png"}
     assert mask_names("all") == mask_names("several") == {"a_mask.png", "b_mask.png", "c_mask.png"}
     assert not list(Path("all").glob("*overlay*"))
+
+
+def test_masks_that_were_not_predicted_are_never_overwritten(fails, make_adapter, tmp_path):
+    adapter, mask = make_adapter()[1], np.eye(40, dtype=np.uint8) * 255
+    save(tmp_path / "photos" / "a.png", np.zeros((40, 40, 3), np.uint8))
+    own = [save(tmp_path / folder / "a_mask.png", mask) for folder in ("photos", "labels")]
+    words = ("--adapter", adapter, "--images", "photos/a.png", "--output_dir")
+    assert "photos is the folder of photos/a.png" in fails(cli.predict_main, *words, "photos", "--overwrite", "True")
+    assert "labels/a_mask.png is there, and no predict_args.json" in fails(cli.predict_main, *words, "labels")
+    for path in own:
+        np.testing.assert_array_equal(np.asarray(Image.open(path)), mask)
+
+
+def test_compressed_images_are_found_and_their_results_called_as_others(call, make_adapter, tmp_path):
+    save(tmp_path / "photos" / "im0001.ppm", np.zeros((50, 40, 3), np.uint8))
+    packed = tmp_path / "photos" / "im0001.ppm"
+    (tmp_path / "photos" / "im0001.ppm.gz").write_bytes(gzip.compress(packed.read_bytes()))
+    packed.unlink()
+    call(cli.predict_main, "--adapter", make_adapter()[1], "--images", "photos")
+    assert mask_names("predictions") == {"im0001_mask.png"}
+
+
+def test_a_scale_that_no_memory_has_room_for_is_refused(fails, make_adapter, photos):
+    words = ("--adapter", make_adapter()[1], "--images", "photos", "--scale")
+    message = fails(cli.predict_main, *words, "2000")
+    assert "photos/a.png: has 80,000 x 100,000 pixels when it is enlarged 2000 times" in message
+    assert "scale must be positive and finite, got inf" in fails(cli.predict_main, *words, "inf")
 
 
 def test_images_of_equal_names_do_not_overwrite_each_other(call, fails, make_adapter, tmp_path):
@@ -323,7 +351,7 @@ def test_help_shows_every_setting_with_its_text(call, capsys):
         assert "".join(field.metadata["help"].split()) in shown, name
 
 
-def test_the_second_grader_is_scored_on_every_image_that_both_marked(call, tmp_path, capsys):
+def test_the_second_grader_is_scored_on_every_image_that_both_marked(call, fails, tmp_path, capsys):
     mask = np.zeros((40, 40), np.uint8)
     mask[10:14] = 255
     moved = np.roll(mask, 2, axis=0)
@@ -339,6 +367,9 @@ def test_the_second_grader_is_scored_on_every_image_that_both_marked(call, tmp_p
     assert metrics["n"] == 28 and metrics["dice"] == metrics["precision"] == metrics["recall"] == 0.5
     assert len((tmp_path / "graders" / "per_image.csv").read_text().splitlines()) == 29
     assert "[0.5000, 0.5000]" in capsys.readouterr().out
+    assert "nothing to choose by grader=2" in fails(
+        cli.graders_main, "--dataset", "chase_db1", "--data_dir", "chase", "--grader", "2"
+    )
 
 
 def test_a_data_set_with_one_grader_says_so(fails, folder):

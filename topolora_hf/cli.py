@@ -58,8 +58,12 @@ class PredictArguments:
     )
     dtype: str | None = field(default=None, metadata={"help": DTYPE_HELP})
     tile_batch: int = field(default=4, metadata={"help": "tiles that run at once; more need more memory"})
-    within_disc: bool = field(
-        default=True, metadata={"help": "mark nothing on the dark ground around a retinal photograph"}
+    within_disc: bool | None = field(
+        default=None,
+        metadata={
+            "help": "mark nothing on the dark ground around a retinal photograph; by default so where the adapter was "
+            "trained on retinas, and with tiny"
+        },
     )
     probability: bool = field(default=False, metadata={"help": "write the probability map too, as a 16-bit PNG"})
     overlay: bool = field(default=True, metadata={"help": "write a picture of the mask over the image"})
@@ -122,7 +126,7 @@ def predict(args: PredictArguments) -> list[Path]:
 
     Raises:
         DataError: some images could not be read; every other has its mask then.
-        ValueError: the folder holds masks that were made with other settings.
+        ValueError: the folder is one of the images', or holds masks that were made with other settings or are not ours.
     """
     files = find_images(args.images)
     output, state = Path(args.output_dir), PartialState()
@@ -130,6 +134,7 @@ def predict(args: PredictArguments) -> list[Path]:
     predictor = _predictor(args)
     with state.main_process_first():
         if state.is_main_process:
+            _require_other_folder(output, files)
             _begin_predictions(args, output, [mask for _, mask in work])
     network = Path(args.adapter)
     trained = max((file.stat().st_mtime for file in network.iterdir()), default=0.0) if network.is_dir() else 0.0
@@ -146,6 +151,15 @@ def predict(args: PredictArguments) -> list[Path]:
     return [mask for _, mask in work]
 
 
+def _require_other_folder(output: Path, images: list[Path]) -> None:
+    beside = next((file for file in images if file.resolve().parent == output.resolve()), None)
+    if beside is not None:
+        raise ValueError(
+            f"output_dir {output} is the folder of {beside}: what is written there would be taken for images, and "
+            "might replace masks of yours; choose another"
+        )
+
+
 def _begin_predictions(args: PredictArguments, output: Path, masks: list[Path]) -> None:
     """Notes the settings of a folder's masks, or checks that they are the same."""
     free = {"images", "output_dir", "overwrite", "tile_batch"}
@@ -158,6 +172,11 @@ def _begin_predictions(args: PredictArguments, output: Path, masks: list[Path]) 
         raise ValueError(
             f"{output} holds masks made with other settings ({'; '.join(changed)}): choose another output_dir, or "
             "overwrite them with --overwrite True"
+        )
+    elif not settings.exists() and (theirs := next((mask for mask in masks if mask.exists()), None)):
+        raise ValueError(
+            f"{theirs} is there, and no {PREDICT_SETTINGS} beside it that says that it was predicted: choose another "
+            "output_dir, or overwrite it with --overwrite True"
         )
     write_json(settings, {name: value for name, value in asdict(args).items() if name not in free})
 
@@ -209,7 +228,16 @@ def score(args: ScoreArguments) -> dict:
 
 
 def score_graders(args: GraderArguments) -> dict:
-    """Writes metrics.json and per_image.csv over all images that two people marked, in whatever split they are."""
+    """Writes metrics.json and per_image.csv over all images that two people marked, in whatever split they are.
+
+    Raises:
+        DataError: nobody marked an image twice.
+        ValueError: one grader is asked for.
+    """
+    if args.grader != 1:
+        raise ValueError(
+            f"the second person's masks are scored against the first's: nothing to choose by grader={args.grader}"
+        )
     first, second = (_places(replace(args, grader=grader, validation_fraction=0).load()) for grader in (1, 2))
     both = [name for name in first if name in second]
     if not both:
@@ -366,5 +394,5 @@ def _predictor(args: PredictArguments | ScoreArguments) -> Predictor:
         tile_batch=args.tile_batch,
         dtype=dtype,
         match_colours=args.match_colours,
-        within_disc=getattr(args, "within_disc", True),
+        within_disc=getattr(args, "within_disc", None),
     )

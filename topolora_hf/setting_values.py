@@ -74,7 +74,7 @@ _ALLOWED: dict[str, tuple[Callable[[object], bool], str]] = {
     "image_std": (_are(lambda value: _is_positive(value, 1e6), 3, 3), "three positive numbers"),
     "labels": (_are(lambda value: _is_text(value) and value != "", 1, 1000), "one to 1000 names"),
     "intensity": (_or_none(lambda value: isinstance(value, dict)), "an object with low, high and transform, or null"),
-    "disc_diameter": (_or_none(lambda value: _is_positive(value, 1e6)), "a positive number or null"),
+    "disc_diameter": (_or_none(lambda value: _is_positive(value, 20_000)), "a positive number up to 20000, or null"),
     "disc_colours": (
         _or_none(lambda value: isinstance(value, dict)),
         "an object with lowest, typical and highest, or null",

@@ -83,3 +83,20 @@ def test_the_command_merges_an_adapter(make_adapter, tmp_path):
         convert(ConvertArguments(str(directory), str(output)))
     with pytest.raises(ValueError, match="tiny is a whole network, which has no base"):
         convert(ConvertArguments("tiny", str(tmp_path / "other"), base="tiny"))
+
+
+def test_the_command_keeps_the_settings_of_a_merged_network(make_adapter, tmp_path):
+    _, directory = make_adapter("paper")
+    settings = AdapterSettings.from_pretrained(directory)
+    settings.threshold, settings.disc_diameter = 0.3, 540.0
+    settings.save(directory)
+    source = str(directory)
+    for name in ("merged", "again"):
+        source = str(convert(ConvertArguments(source, str(tmp_path / name))))
+        assert load_network(source).adapter_settings == settings
+
+
+def test_the_command_refuses_a_specialist(tmp_path):
+    (tmp_path / "specialist.json").write_text("{}")
+    with pytest.raises(ValueError, match="is a specialist: only networks with a SAM"):
+        convert(ConvertArguments(str(tmp_path), str(tmp_path / "other")))

@@ -1,5 +1,7 @@
 import gzip
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import tifffile
 from PIL import Image
 
 from topolora_hf.data import DataError, decode_image, decode_mask
+from topolora_hf.data.decode import read_pixels
 
 PICTURE = np.zeros((20, 30, 3), np.uint8)
 PICTURE[:10, :15] = (200, 40, 90)
@@ -90,6 +93,67 @@ def test_16_bit_colour_and_float_tiffs_are_read(tmp_path):
     floats[0, 0] = np.nan
     tifffile.imwrite(tmp_path / "floats.tif", floats)
     assert np.abs(decode_image(tmp_path / "floats.tif")[..., 0] - np.nan_to_num(floats) * 255).max() <= 0.5
+
+
+TWELVE_BITS = np.random.default_rng(0).integers(0, 4096, (20, 30, 3), dtype=np.uint16)
+
+
+def wide_png(values: np.ndarray) -> bytes:
+    """A 16-bit PNG of (H, W, C) values, which Pillow cannot write."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    height, width, channels = values.shape
+    header = struct.pack(">IIBBBBB", width, height, 16, {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
+    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in values)
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+def wide_tiff(values: np.ndarray, **options) -> bytes:
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, values, photometric="rgb", **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        wide_png(TWELVE_BITS),
+        wide_png(np.concatenate([TWELVE_BITS, np.full((20, 30, 1), 65535, np.uint16)], axis=2)),
+        wide_tiff(TWELVE_BITS),
+        wide_tiff(TWELVE_BITS, byteorder=">"),
+        wide_tiff(TWELVE_BITS, compression="zlib", predictor=True),
+        wide_tiff(TWELVE_BITS.transpose(2, 0, 1), planarconfig="separate"),
+        wide_tiff(TWELVE_BITS.transpose(2, 0, 1), planarconfig="separate", compression="zlib"),
+    ],
+    ids=["png", "opaque png", "tiff", "other order", "packed", "planes", "packed planes"],
+)
+def test_16_bit_colour_keeps_all_of_its_bits(file):
+    np.testing.assert_array_equal(read_pixels(file), TWELVE_BITS)
+    darkest, brightest = np.percentile(decode_image(file), (1, 99))
+    assert darkest < 5 and brightest > 250
+
+
+def test_transparent_pixels_of_16_bit_colour_are_black():
+    alpha = np.zeros((20, 30, 1), np.uint16)
+    alpha[:10] = 65535
+    found = read_pixels(wide_png(np.concatenate([TWELVE_BITS, alpha], axis=2)))
+    assert not found[10:].any()
+    np.testing.assert_array_equal(found[:10], TWELVE_BITS[:10])
+
+
+def test_16_bit_grey_with_transparency_is_refused():
+    with pytest.raises(DataError, match="alpha channel in 16 bits"):
+        decode_image(wide_png(TWELVE_BITS[..., :2]))
+
+
+@pytest.mark.parametrize("high", [1, 255, 4095, 65535])
+def test_masks_in_16_bit_colour_read_like_others(high):
+    levels = np.repeat(SHAPE[..., None], 3, axis=2) * np.uint16(high)
+    for file in (wide_png(levels), wide_tiff(levels)):
+        assert (decode_mask(file) == SHAPE).all()
 
 
 @pytest.mark.parametrize("high", [1, 255])

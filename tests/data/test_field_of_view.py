@@ -3,6 +3,7 @@ import pytest
 from PIL import Image
 
 from topolora_hf.data import estimate_field_of_view, load_segmentation_data
+from topolora_hf.data.field_of_view import disc_diameter
 
 HEIGHT, WIDTH, RADIUS = 240, 260, 105
 
@@ -33,6 +34,27 @@ def overlap(first, second):
 def test_the_disc_is_found_also_where_it_is_cut_straight(cut, ground):
     image, view = fundus(cut, ground=ground)
     assert overlap(estimate_field_of_view(image), view) > 0.99
+
+
+PARTS = {
+    "whole": np.s_[:, :],
+    "from all sides": np.s_[24:-24, 26:-26],
+    "a half": np.s_[:, 131:],
+    "a quarter": np.s_[:120, :131],
+}
+
+
+@pytest.mark.parametrize("part", PARTS.values(), ids=PARTS)
+@pytest.mark.parametrize("cut", [0, 12])
+def test_a_disc_has_its_diameter_whatever_part_of_it_is_seen(part, cut):
+    image, view = fundus(cut)
+    for seen in (view[part], estimate_field_of_view(image[part])):
+        assert disc_diameter(seen) == pytest.approx(2 * RADIUS + 1, rel=0.03)
+
+
+@pytest.mark.parametrize("view", [np.ones((90, 70), bool), np.zeros((90, 70), bool), np.tri(90, 70, dtype=bool)])
+def test_a_view_that_is_no_disc_has_no_diameter(view):
+    assert disc_diameter(view) is None
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3])

@@ -6,6 +6,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from topolora_hf.hub import render_model_card
+from topolora_hf.hub.model_card import ADAPTER_PLACE
 
 SETTINGS = {
     "base": "facebook/sam-vit-base",
@@ -67,6 +68,12 @@ def test_embedded_base_is_what_it_is_and_no_hub_repository(base, said, not_said)
     assert said in card.text and not_said not in card.text
     stock = render_model_card(SETTINGS, METRICS).text
     assert "random weights" not in stock and "drawings" not in stock
+
+
+def test_a_private_base_is_not_taken_for_the_adapter_when_that_gets_its_address():
+    for base in ("adapter", "adapter-base"):
+        card = render_model_card(SETTINGS | {"base": base}, METRICS)
+        assert f'base="path/to/{base}"' in card.text.replace(ADAPTER_PLACE, "someone/vessels")
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ def test_trained_pushed_and_loaded_by_every_door(hub, small_sam, fresh_process, 
     assert {result.metric_type: result.metric_value for result in card.data.eval_results}["dice"] == round(
         scores["dice"], 4
     )
-    assert "(results/samples.png)" in card.text and "path/to/adapter" not in card.text
+    assert "(results/samples.png)" in card.text and "path/to/the/adapter" not in card.text
     Picture.new("RGB", (60, 50)).save(tmp_path / "photo.png")
     (example,) = re.findall(r"```python\n(.*?)```", card.text, re.DOTALL)
     succeed(fresh_process(example))
@@ -197,7 +197,7 @@ def test_a_file_that_is_not_whole_is_named_whether_the_line_or_the_file_is_cut(
 
 def test_a_failed_push_loses_nothing_and_says_what_to_do(hub, make_adapter, fresh_process, tmp_path):
     _, directory = make_adapter()
-    (directory / "README.md").write_text("---\nlicense: apache-2.0\n---\nUse path/to/adapter\n")
+    (directory / "README.md").write_text("---\nlicense: apache-2.0\n---\nUse path/to/the/adapter\n")
     before = {file.name: file.read_bytes() for file in directory.iterdir()}
     code = f"""
 from topolora_hf import PushError, push_adapter
@@ -225,7 +225,7 @@ except PushError as error:
     assert {file.name: file.read_bytes() for file in directory.iterdir()} == before
     hub.refuse = None
     assert push() == f"{hub.url}/someone/vessels" and hub.repositories["models", "someone/vessels"].private
-    (directory / "README.md").write_text("---\nlicense: apache-2.0\n---\nBetter: path/to/adapter\n")
+    (directory / "README.md").write_text("---\nlicense: apache-2.0\n---\nBetter: path/to/the/adapter\n")
     push()
     assert b"Better: someone/vessels" in files_of(hub, "someone/vessels")["README.md"]
 

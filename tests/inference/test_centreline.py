@@ -36,6 +36,13 @@ def test_lines_are_measured_as_they_were_drawn(strokes, length, branch_points, e
     assert (found.branch_points, found.end_points) == (branch_points, end_points)
 
 
+@pytest.mark.parametrize("side", [20, 21])
+def test_a_crossing_without_a_middle_pixel_is_one(side):
+    diagonal = np.eye(side, dtype=bool)
+    found = Centreline.of_mask(diagonal | diagonal[::-1])
+    assert (found.branch_points, found.end_points) == (1, 4)
+
+
 @pytest.mark.parametrize("width", [3, 5, 9, 15])
 def test_widths_are_those_drawn(width):
     bar = np.zeros((60, 300), bool)

@@ -13,6 +13,7 @@ from topolora_hf import AdapterSettings, DataError, Prediction, Predictor, load_
 from topolora_hf.data import DiscColours, estimate_field_of_view, normalise
 from topolora_hf.inference import find_images
 from topolora_hf.inference.disc import Disc
+from topolora_hf.inference.loading import load_network
 
 TILE = 48
 
@@ -159,6 +160,12 @@ def test_a_retina_is_brought_to_the_scale_of_the_training_images_and_back(adapte
     assert not np.allclose(probability, Predictor(adapter).probability(image), atol=1e-3)
 
 
+def test_tiny_as_it_comes_sees_a_retina_at_the_scale_that_suits_it():
+    predictor = Predictor(load_network("tiny"))
+    for diameter, scale in ((1074, 0.5), (537, 1)):
+        assert predictor.scale_of(retina(1200, diameter)) == pytest.approx(scale, rel=0.02)
+
+
 class Brightness(nn.Module):
     """A network that looks at single pixels."""
 
@@ -230,6 +237,9 @@ def test_nothing_is_marked_on_the_ground_around_a_retina(side):
     inside, outside = from_centre < 0.37, from_centre > 0.405
     everywhere = Predictor(network, settings, device="cpu", within_disc=False)(image)
     assert everywhere.mask[outside].all()
+    of_no_retinas = Predictor(network, settings, device="cpu")(image)
+    np.testing.assert_array_equal(of_no_retinas.probability, everywhere.probability)
+    settings.disc_diameter = float(round(0.8 * side))
     found = Predictor(network, settings, device="cpu")(image)
     assert not found.probability[outside].any()
     np.testing.assert_array_equal(found.probability[inside], everywhere.probability[inside])

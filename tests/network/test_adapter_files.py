@@ -145,7 +145,7 @@ SETTINGS = {
     "view": ("sideways", "tiles or whole, got 'sideways'"),
     "use_sam": ("no", "true or false, got 'no'"),
     "intensity": ([1, 2], "an object with low, high and transform"),
-    "disc_diameter": (-3, "a positive number or null"),
+    "disc_diameter": (-3, "a positive number up to 20000, or null"),
     "disc_colours": ([0.5] * 6, "an object with lowest, typical and highest, or null"),
 }
 

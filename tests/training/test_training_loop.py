@@ -132,14 +132,20 @@ def test_precision_auto_is_the_faster_one_of_the_processor(monkeypatch, make_arg
     assert setup.build_accelerator(make_arguments(mixed_precision="auto")).mixed_precision == precision
 
 
-@pytest.mark.parametrize(("dataset", "diameter"), [("drive", 61.0), ("kvasir", None), ("crosses", None)])
-def test_an_adapter_of_retinas_knows_how_large_and_of_what_colours_they_were(make_arguments, splits, dataset, diameter):
-    view = np.hypot(*np.ogrid[-35:37, -40:40]) <= 30
+@pytest.mark.parametrize(
+    ("dataset", "radius", "diameter"),
+    [("drive", 30, 61), ("crosses", 30, 61), ("kvasir", 30, None), ("crosses", np.inf, None)],
+    ids=["retinas", "given", "whole images", "no field of view"],
+)
+def test_an_adapter_of_retinas_knows_how_large_and_of_what_colours_they_were(
+    make_arguments, splits, dataset, radius, diameter
+):
+    view = np.hypot(*np.ogrid[-35:37, -40:40]) <= radius
     rows = [{**row, "valid_mask": view} for row in splits["train"]]
     args = make_arguments(dataset=dataset)
     train(args, {**splits, "train": rows})
     settings = AdapterSettings.from_pretrained(Path(args.output_dir) / "adapter")
-    assert settings.disc_diameter == diameter
+    assert settings.disc_diameter == (diameter and pytest.approx(diameter, rel=0.03))
     expected = None
     if diameter is not None:
         expected = DiscColours.of_photographs((row["image"], view) for row in rows)

@@ -3,8 +3,12 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..adapters import AdapterSettings, load_adapter, merge_adapter
-from ..network import EMBEDDED, TopoSamForSegmentation, full_base_name
+from peft import PeftModel
+
+from ..adapters import merge_adapter
+from ..inference.loading import load_network
+from ..network import TopoSamForSegmentation, full_base_name
+from ..specialists import is_specialist
 from .onnx_export import export_onnx
 from .seglab import convert_seglab_checkpoint
 
@@ -56,12 +60,12 @@ def convert(args: ConvertArguments) -> Path:
 
 
 def _load_network(args: ConvertArguments) -> TopoSamForSegmentation:
-    """A base as it comes, or an adapter merged into its base."""
-    source = full_base_name(args.source)
-    is_base = source in EMBEDDED or source.endswith(".pth") or Path(source, "config.json").is_file()
-    if is_base and args.base is not None:
+    """A base as it comes, or an adapter merged into its base; with its settings."""
+    if is_specialist(args.source):
+        raise ValueError(f"{args.source} is a specialist: only networks with a SAM, and adapters, can be converted")
+    if not args.source.endswith(".pth"):
+        network = load_network(args.source, args.base)
+        return merge_adapter(network) if isinstance(network, PeftModel) else network
+    if args.base is not None:
         raise ValueError(f"{args.source} is a whole network, which has no base; got --base {args.base}")
-    if is_base:
-        return TopoSamForSegmentation.from_pretrained(source).eval()
-    base = full_base_name(args.base or AdapterSettings.from_pretrained(source).base)
-    return merge_adapter(load_adapter(source, base=base))
+    return TopoSamForSegmentation.from_pretrained(args.source).eval()

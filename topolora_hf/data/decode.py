@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from .errors import DataError
-from .image_files import Source, content, numpy_array, open_picture, scientific_tiff
+from .image_files import Source, content, numpy_array, open_picture, read_unusual
 from .intensity import IntensityScaling, fit_intensity_scaling
 
 IMAGE_SUFFIXES = frozenset(
@@ -166,7 +166,7 @@ def _pixels(source: Source) -> np.ndarray:
     try:
         image = open_picture(source)
     except UnidentifiedImageError:
-        return _checked_pixels(scientific_tiff(source))
+        return _checked_pixels(read_unusual(source))
     if image.mode in _WIDE_MODES:
         return np.asarray(image)
     if image.has_transparency_data:
@@ -198,7 +198,7 @@ def _mask_levels(source: Source) -> tuple[np.ndarray, bool]:
     try:
         image = open_picture(source)
     except UnidentifiedImageError:
-        levels = _checked_pixels(scientific_tiff(source))
+        levels = _checked_pixels(read_unusual(source))
         return (levels.max(axis=2) if levels.ndim == 3 else levels), False
     if image.mode == "P":
         levels = _palette_levels(image)

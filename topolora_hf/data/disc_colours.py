@@ -44,31 +44,33 @@ class DiscColours:
         found = np.array([disc_statistics(image, view) for image, view in photographs])
         return cls(*(tuple(of(found, 0).tolist()) for of in (np.amin, np.median, np.amax)))
 
-    def adapt(self, image: np.ndarray, statistics: np.ndarray) -> np.ndarray:
-        """A photograph with typical colours, where its own are foreign to the set; else itself.
+    def adapt(self, image: np.ndarray, statistics: np.ndarray, view: np.ndarray) -> np.ndarray:
+        """A photograph with typical colours inside its disc, where its own are foreign to the set; else itself.
 
         Args:
             image: uint8 (H, W, 3).
             statistics: of its disc, by `disc_statistics`.
+            view: bool (H, W), where the disc is; the ground around it stays as dark as it is.
 
         Returns:
             uint8 (H, W, 3).
 
         >>> grey = DiscColours(lowest=(0.4,) * 6, typical=(0.5,) * 6, highest=(0.6,) * 6)
-        >>> dark = np.array([[[0, 0, 0], [51, 51, 51]]], np.uint8)
-        >>> grey.adapt(dark, disc_statistics(dark, np.ones((1, 2), bool))).tolist()
-        [[[0, 0, 0], [255, 255, 255]]]
+        >>> dark = np.array([[[0, 0, 0], [51, 51, 51], [0, 0, 0]]], np.uint8)
+        >>> view = np.array([[True, True, False]])
+        >>> grey.adapt(dark, disc_statistics(dark, view), view)[..., 0].tolist()
+        [[0, 255, 0]]
         """
-        statistics = np.maximum(statistics, _LEAST)
-        lowest, highest = np.maximum(self.lowest, _LEAST), np.maximum(self.highest, _LEAST)
-        if max((lowest / statistics).max(), (statistics / highest).max()) <= _FOREIGN:
+        seen, lowest, highest = (np.maximum(values, _LEAST) for values in (statistics, self.lowest, self.highest))
+        if max((lowest / seen).max(), (seen / highest).max()) <= _FOREIGN:
             return image
-        mean, std = statistics.reshape(2, 3)
+        mean, std = statistics[:3], seen[3:]
         typical_mean, typical_std = np.reshape(self.typical, (2, 3))
         values = np.arange(256)[:, None] / 255
         table = ((values - mean) / std * typical_std + typical_mean) * 255
         table = table.round().clip(0, 255).astype(np.uint8)
-        return np.stack([table[image[..., channel], channel] for channel in range(3)], axis=-1)
+        adapted = np.stack([table[image[..., channel], channel] for channel in range(3)], axis=-1)
+        return np.where(view[..., None], adapted, image)
 
 
 def disc_statistics(image: np.ndarray, view: np.ndarray) -> np.ndarray:

@@ -51,19 +51,17 @@ def estimate_field_of_view(image: np.ndarray) -> np.ndarray:
 
 
 def disc_diameter(view: np.ndarray) -> float | None:
-    """The diameter in pixels of a retinal disc, whose field of view (bool (H, W)) may be cut straight at its sides.
+    """The diameter in pixels of a retinal disc, of which a field of view (bool (H, W)) may show a part.
 
     Returns:
-        The larger of its height and width; None if the view is everything, or nothing: no disc is seen.
+        That of the circle which its edge fits, wherever the picture or the view cuts it; None where it fits none.
 
-    >>> view = np.zeros((8, 9), bool)
-    >>> view[2:6, 1:8] = True
-    >>> disc_diameter(view)
-    7.0
+    >>> rows, columns = np.ogrid[:80, :60]  # its left is not in the picture
+    >>> disc_diameter(np.hypot(rows - 40, columns - 20) < 30.5) > 60
+    True
     """
-    if view.all() or not view.any():
-        return None
-    return float(max(np.ptp(np.flatnonzero(view.any(axis=axis))) + 1 for axis in (0, 1)))
+    circle = _fit_circle(_outline(view), view.shape) if view.any() else None
+    return None if circle is None else 2 * circle[2] + 1  # it goes through the middle of the last pixels
 
 
 def _corner_brightness(brightness: np.ndarray) -> float:

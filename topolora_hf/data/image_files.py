@@ -7,6 +7,7 @@ import lzma
 import math
 import os
 import stat
+import sys
 import zlib
 from pathlib import Path
 from typing import BinaryIO
@@ -14,7 +15,7 @@ from typing import BinaryIO
 import numpy as np
 import tifffile
 from numpy.lib import format as npy
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from .errors import DataError
 from .limits import PIXELS_VARIABLE, max_file_bytes, max_image_pixels, pillow_within_limit, require_size, too_large
@@ -29,6 +30,9 @@ _INFLATERS = {
     tifffile.COMPRESSION.LZMA: lzma.LZMADecompressor,
 }
 _CHUNK = 2**20
+# Pillow's names of colour in 16 bits, of which it keeps the high byte, to those by which it keeps the low one.
+_ORDERS = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
+_OTHER_ORDER = {f"{mode};16{own}": f"{mode};16{other}" for mode in ("RGB", "RGBA") for own, other in _ORDERS.items()}
 
 Source = str | os.PathLike[str] | bytes | Image.Image
 
@@ -93,18 +97,18 @@ def open_picture(source: Source) -> Image.Image:
     """Opens and decodes an image of one frame, upright, keeping `format` for the caller.
 
     Raises:
-        PIL.UnidentifiedImageError: It is in none of `FORMATS`, or of a kind that Pillow does not know.
+        PIL.UnidentifiedImageError: It is in none of `FORMATS`, or of a kind that Pillow does not know, or of which it
+            would keep the high byte of 16-bit colours alone: `read_unusual` may know it.
         DataError: It has more pixels than allowed, or several frames.
     """
     if isinstance(source, Image.Image):
         return ImageOps.exif_transpose(source)
-    with (
-        pillow_within_limit(),
-        Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_known_formats()) as image,
-    ):
+    with pillow_within_limit(), _opened(source) as image:
         require_size(*image.size)
         _require_one_frame(image)
         _require_parts_inside(image, len(source) if isinstance(source, bytes) else os.stat(source).st_size)
+        if _is_wide_colour(image):
+            raise UnidentifiedImageError("colour of 16 bits")
         image.load()
         upright = ImageOps.exif_transpose(image)
         upright.format = image.format
@@ -136,6 +140,70 @@ def _require_parts_inside(image: Image.Image, file_bytes: int) -> None:
         raise DataError(f"claims to hold pixels from byte {outside[0]:,} on, but has {file_bytes:,} bytes")
 
 
+def _raw_modes(image: Image.Image) -> set[str]:
+    """How an opened file's pixels lie in it, in Pillow's terms, such as `RGB;16B`."""
+    arguments = [part.args for part in image.tile]
+    return {each if isinstance(each, str) else each[0] for each in arguments if each}
+
+
+def _is_wide_colour(image: Image.Image) -> bool:
+    if image.mode not in ("RGB", "RGBA"):
+        return False
+    if image.format == "TIFF":
+        return max(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (8,))) > 8
+    return any(";16" in mode for mode in _raw_modes(image))
+
+
+def _in_planes(image: Image.Image) -> bool:
+    """Whether a TIFF holds all of the red, then all of the green: Pillow muddles those of 16 bits."""
+    return image.tag_v2.get(TiffImagePlugin.PLANAR_CONFIGURATION, 1) != 1
+
+
+def read_unusual(source: Source) -> np.ndarray:
+    """Reads what `open_picture` cannot: colour of 16 bits, (H, W, 3), and TIFF kinds that Pillow does not know.
+
+    Raises:
+        DataError: It is neither, is too large, or its parts unpack to more than the image.
+    """
+    try:
+        with pillow_within_limit(), _opened(source) as image:
+            is_tiff = image.format == "TIFF"
+            has_two_orders = _raw_modes(image) <= _OTHER_ORDER.keys() and not (is_tiff and _in_planes(image))
+    except UnidentifiedImageError:
+        return scientific_tiff(source)
+    if has_two_orders:
+        return _wide_colour(source)
+    if is_tiff:
+        return scientific_tiff(source)
+    raise DataError("is grey with an alpha channel in 16 bits; save it without the channel, or in 8 bits")
+
+
+def _opened(source: Source) -> Image.Image:
+    return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_known_formats())
+
+
+def _wide_colour(source: Source) -> np.ndarray:
+    """uint16 (H, W, 3), upright, transparent pixels black: Pillow's high bytes, and the low ones, which it takes for
+    the high ones of a file in the other order."""
+    halves = []
+    for swapped in (False, True):
+        with pillow_within_limit(), _opened(source) as image:
+            if swapped:
+                image.tile = [part._replace(args=_in_other_order(part.args)) for part in image.tile]
+            image.load()
+            halves.append(np.asarray(ImageOps.exif_transpose(image), dtype=np.uint16))
+    wide = halves[0] << 8 | halves[1]
+    if wide.shape[2] == 4:
+        wide = (wide[..., :3] * (wide[..., 3:] / np.float32(65535))).round().astype(np.uint16)
+    return wide
+
+
+def _in_other_order(arguments: str | tuple) -> str | tuple:
+    if isinstance(arguments, str):
+        return _OTHER_ORDER[arguments]
+    return _OTHER_ORDER[arguments[0]], *arguments[1:]
+
+
 def scientific_tiff(source: Source) -> np.ndarray:
     """Reads TIFF kinds that Pillow does not know (wide colour, 64-bit numbers), through tifffile.
 
@@ -148,7 +216,9 @@ def scientific_tiff(source: Source) -> np.ndarray:
             _require_one_page(tiff, page)
             _require_room(page)
             _require_honest_segments(page)
-            return page.asarray(maxworkers=1)
+            pixels = page.asarray(maxworkers=1)
+            planes_first = page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and pixels.ndim == 3
+            return np.moveaxis(pixels, 0, 2) if planes_first else pixels
     except tifffile.TiffFileError as error:
         raise DataError("cannot be read as an image (unknown format)") from error
 

@@ -30,7 +30,7 @@ METRIC_NAMES = {
     "ece_foreground": "Expected calibration error, foreground",
 }
 # How the card's examples call an adapter that has no repository yet.
-ADAPTER_PLACE = "path/to/adapter"
+ADAPTER_PLACE = "path/to/the/adapter"
 # Said elsewhere on the card, or nothing that training depends on.
 _NOT_IN_TRAINING_TABLE = {"base", "dataset", "threshold", "labels", "image_mean", "image_std"}
 _NOT_IN_TRAINING_TABLE |= {"push_to_hub", "hub_model_id", "private", "resume", "network", "skip_bad"}
@@ -70,7 +70,7 @@ def render_model_card(
             network's), and `dataset`, `split`, `protocol`, `threshold`, `n`. Empty where nothing was scored; scores
             that are NaN or missing are left out.
         repo_id: The adapter's Hub id, such as "someone/drive-vessels"; without it the card's examples say
-            "path/to/adapter".
+            "path/to/the/adapter".
         parameters: Rows with `part`, `trainable` and `total`, as `topolora_hf.parameter_table` gives them.
         licence: Of the adapter, by the Hub's identifier.
 

@@ -52,7 +52,7 @@ class Centreline:
             raise ValueError(f"expected a mask, bool (H, W); got {mask.dtype} {mask.shape}")
         skeleton = skeletonize(mask)
         sides, corners = _steps(skeleton)
-        junctions = ndimage.label(_crossings(skeleton) >= 3, _AROUND)[1]
+        junctions = ndimage.label(_junction_pixels(skeleton), _AROUND)[1]
         tips = skeleton & (_neighbours(skeleton) <= 1)
         length = sides + math.sqrt(2) * corners
         return cls(skeleton, length, junctions, int(tips.sum()), _mean_width(mask, tips, length))
@@ -77,16 +77,23 @@ def _steps(skeleton: np.ndarray) -> tuple[int, int]:
     return int(right.sum() + down.sum()), int(falling.sum() + rising.sum())
 
 
-def _crossings(skeleton: np.ndarray) -> np.ndarray:
-    """Of every skeleton pixel, how many branches leave it: changes from off to on around its eight neighbours."""
-    padded = np.pad(skeleton, 1)
+def _junction_pixels(skeleton: np.ndarray) -> np.ndarray:
+    """Where three or more branches leave a pixel, or a block of two by two, which has no middle pixel."""
+    single = skeleton & (_branches(skeleton, 1) >= 3)
+    block = skeleton[:-1, :-1] & skeleton[:-1, 1:] & skeleton[1:, :-1] & skeleton[1:, 1:]
+    corner = np.pad(block, ((0, 1), (0, 1))) & (_branches(skeleton, 2) >= 3)
+    return single | ndimage.binary_dilation(corner, np.ones((2, 2)), origin=-1)
+
+
+def _branches(skeleton: np.ndarray, side: int) -> np.ndarray:
+    """How many branches leave the square whose upper left is each pixel: changes from off to on around it."""
+    padded = np.pad(skeleton, ((1, side), (1, side)))
     height, width = skeleton.shape
-    ring = [(0, 0), (0, 1), (0, 2), (1, 2), (2, 2), (2, 1), (2, 0), (1, 0)]
-    around = [padded[y : y + height, x : x + width] for y, x in ring]
-    changes = sum(
-        (~here & there).astype(np.uint8) for here, there in zip(around, [*around[1:], around[0]], strict=True)
-    )
-    return np.where(skeleton, changes, 0)
+    along = range(side + 1)
+    top, right = [(0, x) for x in along], [(y, side + 1) for y in along]
+    bottom, left = [(side + 1, side + 1 - x) for x in along], [(side + 1 - y, 0) for y in along]
+    around = [padded[y : y + height, x : x + width] for y, x in (*top, *right, *bottom, *left)]
+    return sum((~here & there).astype(np.uint8) for here, there in zip(around, [*around[1:], around[0]], strict=True))
 
 
 def _neighbours(skeleton: np.ndarray) -> np.ndarray:

@@ -41,10 +41,18 @@ class Disc:
         """Its `disc_statistics`."""
         return disc_statistics(self._seen, self._view)
 
+    def view(self) -> np.ndarray:
+        """bool (H, W): the disc; everything where there is none."""
+        return self._at_full_size(self._view)
+
     def inside(self) -> np.ndarray:
         """bool (H, W): the disc without its rim, which looks like a vessel; everything where there is no disc."""
-        view, step = self._view, self.step
-        if self.diameter is not None:
-            rim = max(1, round(_RIM * self.diameter / step))
-            view = binary_erosion(view, iterations=rim, border_value=1)
-        return view if step == 1 else view.repeat(step, 0).repeat(step, 1)[: self._size[0], : self._size[1]]
+        if self.diameter is None:
+            return self.view()
+        rim = max(1, round(_RIM * self.diameter / self.step))
+        return self._at_full_size(binary_erosion(self._view, iterations=rim, border_value=1))
+
+    def _at_full_size(self, view: np.ndarray) -> np.ndarray:
+        if self.step == 1:
+            return view
+        return view.repeat(self.step, 0).repeat(self.step, 1)[: self._size[0], : self._size[1]]

@@ -8,6 +8,7 @@ from glob import has_magic
 from pathlib import Path
 
 from ..data import IMAGE_SUFFIXES, DataError
+from ..data.decode import is_image_file, without_suffix
 
 # File systems take names of 255 bytes; the longest that is written for an image is `.NAME_probability.png.tmp`.
 _LONGEST_NAME_BYTES = 225
@@ -49,16 +50,17 @@ def _glob(pattern: Path) -> list[Path]:
 
 
 def _looks_like_an_image(file: Path) -> bool:
-    return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".") and file.is_file()
+    return is_image_file(file) and not file.name.startswith(".") and file.is_file()
 
 
 def output_names(files: Sequence[Path]) -> list[str]:
     """Stems; where two are equal, whole names, and where those are too, an error: no result overwrites another."""
-    stems, names = Counter(file.stem for file in files), Counter(file.name for file in files)
+    stem_of = {file: without_suffix(file).name for file in files}
+    stems, names = Counter(stem_of.values()), Counter(file.name for file in files)
     twice = [name for name, count in names.items() if count > 1]
     if twice:
         raise DataError(f"several images of the same name would overwrite each other's masks: {', '.join(twice)}")
-    return [_short(file.stem if stems[file.stem] == 1 else file.name) for file in files]
+    return [_short(stem if stems[stem] == 1 else file.name) for file, stem in stem_of.items()]
 
 
 def _short(name: str) -> str:

@@ -7,6 +7,7 @@ from torch import nn
 
 from ..adapters import SETTINGS_FILE, AdapterSettings, load_adapter
 from ..network import EMBEDDED, TopoSamForSegmentation, full_base_name
+from ..network.embedded import TINY, TINY_DIRECTORY
 from ..specialists import is_specialist, load_specialist
 
 ADAPTER_HELP = "an adapter's directory or its Hub id; or the directory of a specialist or of a whole base, or tiny"
@@ -25,10 +26,12 @@ def load_network(name: str, base: str | None = None) -> nn.Module:
     if base is not None and (is_whole_base(name) or is_specialist(name)):
         raise ValueError(f"{name} is a whole network, which has no base; got --base {base}")
     if is_whole_base(name):
-        network = TopoSamForSegmentation.from_pretrained(full_base_name(name)).eval()
-        merged = Path(name, SETTINGS_FILE).is_file()  # an adapter's settings went with it
+        full_name = full_base_name(name)
+        network = TopoSamForSegmentation.from_pretrained(full_name).eval()
+        directory = TINY_DIRECTORY if full_name == TINY else Path(name)
+        has_settings = (directory / SETTINGS_FILE).is_file()  # such as those of an adapter that was merged into it
         network.adapter_settings = (
-            AdapterSettings.from_pretrained(name) if merged else AdapterSettings.of_network(network)
+            AdapterSettings.from_pretrained(directory) if has_settings else AdapterSettings.of_network(network)
         )
         return network
     if is_specialist(name):

@@ -1,5 +1,6 @@
 """From an image of any size to a probability map of the same size."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +15,8 @@ from torch import nn
 from tqdm import tqdm
 
 from ..adapters import AdapterSettings
-from ..data import IntensityScaling, decode_image, normalise
+from ..data import DataError, IntensityScaling, decode_image, normalise
+from ..data.limits import max_image_pixels, too_large
 from ..metrics.temperature import apply_temperature
 from ..network.tile_scaling import resize_antialiased
 from ..output_files import whole_file
@@ -99,8 +101,9 @@ class Predictor:
             probabilities averaged, in four times the time; None: as the settings say.
         match_colours: whether retinal photographs whose colours no training image had are given those that the training
             images had (`DiscColours`): as with the scale, what a network never saw it does not know.
-        within_disc: whether the dark ground around the disc of a retinal photograph, and its rim, are never foreground.
-            Other images have no such disc. The method `probability` gives what the network says, everywhere.
+        within_disc: whether the dark ground around the disc of a retinal photograph, and its rim, are never foreground;
+            None: where the settings tell of retinas (`disc_diameter` or `disc_colours`), for other photographs have
+            dark corners, too. The method `probability` gives what the network says, everywhere.
 
     Raises:
         ValueError: when there are no settings, the overlap is not in [0, 1), the tile batch, the temperature or the
@@ -126,7 +129,7 @@ class Predictor:
         scale: float | None = None,
         flips: bool | None = None,
         match_colours: bool = True,
-        within_disc: bool = True,
+        within_disc: bool | None = None,
     ):
         settings = settings or getattr(model, "adapter_settings", None)
         if settings is None:
@@ -137,8 +140,8 @@ class Predictor:
             raise ValueError(f"tile_batch must be positive, got {tile_batch}")
         if not settings.temperature > 0:
             raise ValueError(f"temperature must be positive, got {settings.temperature}")
-        if scale is not None and not scale > 0:
-            raise ValueError(f"scale must be positive, got {scale}")
+        if scale is not None and not 0 < scale < math.inf:
+            raise ValueError(f"scale must be positive and finite, got {scale}")
         if scale is not None and settings.view == "whole":
             raise ValueError(f"scale={scale} is for images cut into tiles; here the whole image is resized to one")
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -149,19 +152,23 @@ class Predictor:
         self.dtype = dtype
         self.scale = scale
         self.match_colours = match_colours
-        self.within_disc = within_disc
+        of_retinas = settings.disc_diameter is not None or settings.disc_colours is not None
+        self.within_disc = of_retinas if within_disc is None else within_disc
         self.flips = settings.test_time_flips if flips is None else flips
 
     def __call__(self, image: str | Path | Image.Image | np.ndarray) -> Prediction:
         """Segments a file, a PIL image (of any mode), or an RGB array, uint8 (H, W, 3).
 
         Raises:
-            DataError: when the file cannot be read as an image.
+            DataError: when the file cannot be read as an image, or is too large once it is enlarged.
             ValueError: when an array has another shape or dtype.
         """
         pixels = _as_array(image, self.settings.intensity)
         disc = Disc(pixels)
-        probability = self._probability(pixels, disc)
+        try:
+            probability = self._probability(pixels, disc)
+        except DataError as error:
+            raise DataError(f"{image if isinstance(image, (str, Path)) else 'the image'}: {error}") from error
         if self.within_disc:
             probability[~disc.inside()] = 0
         return Prediction(pixels, probability, self.settings.threshold)
@@ -174,7 +181,7 @@ class Predictor:
     def _probability(self, image: np.ndarray, disc: Disc) -> np.ndarray:
         size, tile = image.shape[:2], self.settings.tile_size
         if self.match_colours and self.settings.disc_colours is not None and disc.diameter is not None:
-            image = self.settings.disc_colours.adapt(image, disc.colours())
+            image = self.settings.disc_colours.adapt(image, disc.colours(), disc.view())
         if self.settings.view == "whole":
             resized = F.interpolate(
                 self._pixel_values(image), (tile, tile), mode="bilinear", align_corners=False, antialias=True
@@ -194,6 +201,12 @@ class Predictor:
         """
         size, tile = image.shape[:2], self.settings.tile_size
         scaled = [max(1, round(side * scale)) for side in size]
+        if scale > 1 and math.prod(scaled) > max_image_pixels():
+            raise too_large(
+                f"{scaled[1]:,} x {scaled[0]:,} pixels when it is enlarged {scale:.4g} times, as `scale` or the "
+                "adapter's `disc_diameter` says",
+                max_image_pixels(),
+            )
         if tuple(scaled) == size and min(size) >= tile:
             return self._blend(size, lambda y, x: self._pixel_values(image[y : y + tile, x : x + tile]))
         pixel_values = resize_antialiased(self._pixel_values(image), scaled)

@@ -23,7 +23,8 @@ VIT_S_RANDOM = "topolora_hf/vit-s-random"
 VIT_B_RANDOM = "topolora_hf/vit-b-random"
 EMBEDDED = (TINY, TINY_RANDOM, VIT_S_RANDOM, VIT_B_RANDOM)
 _SEED = 0
-_WEIGHTS = Path(__file__).parents[1] / "bases" / "tiny" / "model.safetensors"  # float16
+TINY_DIRECTORY = Path(__file__).parents[1] / "bases" / "tiny"
+_WEIGHTS = TINY_DIRECTORY / "model.safetensors"  # float16
 
 
 def full_base_name(name: str) -> str:

@@ -194,8 +194,8 @@ def measure_discs(
     args: TrainArguments, spec: DatasetSpec, rows: Sequence[dict]
 ) -> tuple[float | None, DiscColours | None]:
     """The median diameter of the training images' retinal discs, None where scales differ; and their colours. Both None
-    where no discs are looked for, or none is found."""
-    if args.protocol != "native" or spec.view != "tiles" or (args.fov or spec.fov) != "auto":
+    where no field of view, given or estimated, is a disc."""
+    if args.protocol != "native" or spec.view != "tiles":
         return None, None
     looked_at = (rows[number] for number in evenly_spread(range(len(rows)), _DISCS_MEASURED))
     photographs = [(np.asarray(row["image"]), np.asarray(row["valid_mask"], dtype=bool)) for row in looked_at]
