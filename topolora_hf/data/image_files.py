@@ -143,7 +143,7 @@ def _require_parts_inside(image: Image.Image, file_bytes: int) -> None:
 def _raw_modes(image: Image.Image) -> set[str]:
     """How an opened file's pixels lie in it, in Pillow's terms, such as `RGB;16B`."""
     arguments = [part.args for part in image.tile]
-    return {each if isinstance(each, str) else each[0] for each in arguments if each}
+    return {each if isinstance(each, str) else str(each[0]) for each in arguments if each}
 
 
 def _is_wide_colour(image: Image.Image) -> bool:
