@@ -112,17 +112,6 @@ def test_predict_takes_a_file_a_folder_and_a_glob(call, make_adapter, tmp_path):
     assert not list(Path("all").glob("*overlay*"))
 
 
-def test_masks_that_were_not_predicted_are_never_overwritten(fails, make_adapter, tmp_path):
-    adapter, mask = make_adapter()[1], np.eye(40, dtype=np.uint8) * 255
-    save(tmp_path / "photos" / "a.png", np.zeros((40, 40, 3), np.uint8))
-    own = [save(tmp_path / folder / "a_mask.png", mask) for folder in ("photos", "labels")]
-    words = ("--adapter", adapter, "--images", "photos/a.png", "--output_dir")
-    assert "photos is the folder of photos/a.png" in fails(cli.predict_main, *words, "photos", "--overwrite", "True")
-    assert "labels/a_mask.png is there, and no predict_args.json" in fails(cli.predict_main, *words, "labels")
-    for path in own:
-        np.testing.assert_array_equal(np.asarray(Image.open(path)), mask)
-
-
 def test_compressed_images_are_found_and_their_results_called_as_others(call, make_adapter, tmp_path):
     save(tmp_path / "photos" / "im0001.ppm", np.zeros((50, 40, 3), np.uint8))
     packed = tmp_path / "photos" / "im0001.ppm"
@@ -130,13 +119,6 @@ def test_compressed_images_are_found_and_their_results_called_as_others(call, ma
     packed.unlink()
     call(cli.predict_main, "--adapter", make_adapter()[1], "--images", "photos")
     assert mask_names("predictions") == {"im0001_mask.png"}
-
-
-def test_a_scale_that_no_memory_has_room_for_is_refused(fails, make_adapter, photos):
-    words = ("--adapter", make_adapter()[1], "--images", "photos", "--scale")
-    message = fails(cli.predict_main, *words, "2000")
-    assert "photos/a.png: has 80,000 x 100,000 pixels when it is enlarged 2000 times" in message
-    assert "scale must be positive and finite, got inf" in fails(cli.predict_main, *words, "inf")
 
 
 def test_images_of_equal_names_do_not_overwrite_each_other(call, fails, make_adapter, tmp_path):

@@ -106,6 +106,20 @@ def test_an_output_folder_that_is_a_file_is_named(photos, predict):
     assert "output_dir taken/deeper cannot be made" in predict("--output_dir", "taken/deeper")
 
 
+def test_masks_that_were_not_predicted_are_never_overwritten(photos, predict):
+    mask = np.eye(48, dtype=np.uint8) * 255
+    Path("labels").mkdir()
+    own = [folder / "a_mask.png" for folder in (photos, Path("labels"))]
+    for path in own:
+        Image.fromarray(mask).save(path)
+    message = predict("--output_dir", "photos", "--overwrite", "True", images="photos/a.png")
+    assert "photos is the folder of photos/a.png" in message
+    message = predict("--output_dir", "labels", images="photos/a.png")
+    assert "labels/a_mask.png is there, and no predict_args.json" in message
+    for path in own:
+        np.testing.assert_array_equal(np.asarray(Image.open(path)), mask)
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_an_output_folder_that_may_not_be_written_is_named(photos, predict):
     Path("locked").mkdir(mode=0o500)
@@ -149,6 +163,12 @@ def test_names_of_any_kind_are_kept_and_too_long_ones_shortened_apart(photos, pr
     assert {f"{name}_mask.png" for name in names} <= set(masks())
     assert len(masks()) == len(names + long) and not Path("gone").exists()
     assert len(list(Path("predictions").glob("*"))) == 5 * len(masks()) + 1
+
+
+def test_a_scale_that_no_memory_has_room_for_is_refused(photos, predict):
+    message = predict("--scale", "2000")
+    assert "photos/a.png: has 96,000 x 96,000 pixels when it is enlarged 2000 times" in message
+    assert "scale must be positive and finite, got inf" in predict("--scale", "inf")
 
 
 def test_an_image_over_the_limit_is_named_with_what_raises_it(photos, predict, monkeypatch):

@@ -152,7 +152,8 @@ def predict(args: PredictArguments) -> list[Path]:
 
 
 def _require_other_folder(output: Path, images: list[Path]) -> None:
-    beside = next((file for file in images if file.resolve().parent == output.resolve()), None)
+    folder = output.resolve()
+    beside = next((file for file in images if file.resolve().parent == folder), None)
     if beside is not None:
         raise ValueError(
             f"output_dir {output} is the folder of {beside}: what is written there would be taken for images, and "

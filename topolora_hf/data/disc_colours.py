@@ -6,7 +6,7 @@ the disc become those that are typical of the training images (Reinhard et al. 2
 here in RGB).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -41,8 +41,12 @@ class DiscColours:
     @classmethod
     def of_photographs(cls, photographs: Iterable[tuple[np.ndarray, np.ndarray]]) -> "DiscColours":
         """What pairs of image (uint8 (H, W, 3)) and view (bool (H, W), not empty) have; at least one pair."""
-        found = np.array([disc_statistics(image, view) for image, view in photographs])
-        return cls(*(tuple(of(found, 0).tolist()) for of in (np.amin, np.median, np.amax)))
+        return cls.of_statistics([disc_statistics(image, view) for image, view in photographs])
+
+    @classmethod
+    def of_statistics(cls, statistics: Sequence[np.ndarray]) -> "DiscColours":
+        """What photographs of these `disc_statistics` have; at least one."""
+        return cls(*(tuple(of(statistics, 0).tolist()) for of in (np.amin, np.median, np.amax)))
 
     def adapt(self, image: np.ndarray, statistics: np.ndarray, view: np.ndarray) -> np.ndarray:
         """A photograph with typical colours inside its disc, where its own are foreign to the set; else itself.

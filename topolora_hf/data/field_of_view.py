@@ -60,7 +60,9 @@ def disc_diameter(view: np.ndarray) -> float | None:
     >>> disc_diameter(np.hypot(rows - 40, columns - 20) < 30.5) > 60
     True
     """
-    circle = _fit_circle(_outline(view), view.shape) if view.any() else None
+    if view.all() or not view.any():
+        return None
+    circle = _fit_circle(_outline(view), view.shape)
     return None if circle is None else 2 * circle[2] + 1  # it goes through the middle of the last pixels
 
 

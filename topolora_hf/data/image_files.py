@@ -170,11 +170,11 @@ def read_unusual(source: Source) -> np.ndarray:
             is_tiff = image.format == "TIFF"
             has_two_orders = _raw_modes(image) <= _OTHER_ORDER.keys() and not (is_tiff and _in_planes(image))
     except UnidentifiedImageError:
-        return scientific_tiff(source)
+        return _scientific_tiff(source)
     if has_two_orders:
         return _wide_colour(source)
     if is_tiff:
-        return scientific_tiff(source)
+        return _scientific_tiff(source)
     raise DataError("is grey with an alpha channel in 16 bits; save it without the channel, or in 8 bits")
 
 
@@ -204,7 +204,7 @@ def _in_other_order(arguments: str | tuple) -> str | tuple:
     return _OTHER_ORDER[arguments[0]], *arguments[1:]
 
 
-def scientific_tiff(source: Source) -> np.ndarray:
+def _scientific_tiff(source: Source) -> np.ndarray:
     """Reads TIFF kinds that Pillow does not know (wide colour, 64-bit numbers), through tifffile.
 
     Raises:

@@ -30,6 +30,7 @@ from ..data import (
     find_dataset,
     largest_half_width,
 )
+from ..data.disc_colours import disc_statistics
 from ..data.field_of_view import disc_diameter
 from ..data.intensity import evenly_spread
 from ..network import TopoSamForSegmentation
@@ -195,17 +196,19 @@ def measure_discs(
 ) -> tuple[float | None, DiscColours | None]:
     """The median diameter of the training images' retinal discs, None where scales differ; and their colours. Both None
     where no field of view, given or estimated, is a disc."""
-    if args.protocol != "native" or spec.view != "tiles":
+    if args.protocol != "native" or spec.view != "tiles" or (args.fov or spec.fov) == "none":
         return None, None
-    looked_at = (rows[number] for number in evenly_spread(range(len(rows)), _DISCS_MEASURED))
-    photographs = [(np.asarray(row["image"]), np.asarray(row["valid_mask"], dtype=bool)) for row in looked_at]
-    discs = [(image, view, diameter) for image, view in photographs if (diameter := disc_diameter(view)) is not None]
-    if not discs:
+    diameters, statistics = [], []
+    for number in evenly_spread(range(len(rows)), _DISCS_MEASURED):
+        row = rows[number]
+        view = np.asarray(row["valid_mask"], dtype=bool)
+        if (diameter := disc_diameter(view)) is not None:
+            diameters.append(diameter)
+            statistics.append(disc_statistics(np.asarray(row["image"]), view))
+    if not diameters:
         return None, None
-    diameters = [diameter for *_, diameter in discs]
     several_scales = max(diameters) / min(diameters) > _ONE_SCALE
-    colours = DiscColours.of_photographs((image, view) for image, view, _ in discs)
-    return None if several_scales else float(np.median(diameters)), colours
+    return None if several_scales else float(np.median(diameters)), DiscColours.of_statistics(statistics)
 
 
 def build_criterion(args: TrainArguments, rows: Sequence[dict], settings: AdapterSettings) -> TopoLoss:
