@@ -44,6 +44,10 @@ def test_every_setting_has_a_help_text():
         ("ema_decay", 1.0),
         ("decoder_init", "zeros"),
         ("coarse_weight", -0.5),
+        ("zoom", 0.8),
+        ("zoom", float("inf")),
+        ("noise", -0.01),
+        ("noise", float("nan")),
     ],
 )
 def test_a_setting_out_of_range_is_named_with_its_value(name, value):
@@ -57,6 +61,12 @@ def test_a_setting_out_of_range_is_named_with_its_value(name, value):
 def test_a_weight_for_a_mask_that_nobody_corrects_is_refused(settings):
     with pytest.raises(ValueError, match=f"coarse_weight is for SAM's mask .* preset '{settings['preset']}'"):
         TrainArguments(dataset="drive", coarse_weight=0.5, **settings)
+
+
+@pytest.mark.parametrize("settings", [{"zoom": 1.0}, {"noise": 0.0}])
+def test_an_augmentation_that_is_off_cannot_be_tuned(settings):
+    with pytest.raises(ValueError, match="have no use without augmentation"):
+        TrainArguments(dataset="drive", augmentation=False, **settings)
 
 
 def test_a_run_is_as_long_as_its_steps_or_its_epochs_say():

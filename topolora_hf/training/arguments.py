@@ -88,6 +88,12 @@ class TrainArguments(DataArguments):
     )
     skeleton_iterations: int | None = option(None, "rounds of soft erosion; by default from the training masks")
     augmentation: bool = option(True, "flips, quarter turns, scale, brightness, contrast, gamma, noise")
+    zoom: float | None = option(
+        None, "enlarge and shrink by this much at most while training, 1 for not at all; by default 1.25"
+    )
+    noise: float | None = option(
+        None, "largest deviation of Gaussian noise while training, as a share of the full range; by default 0.03"
+    )
     mixed_precision: str = option("auto", "no, bf16, fp16; auto: bf16 where the hardware has it")
     float64: bool = option(
         False, "weights and arithmetic in double precision: slow, and a way to tell rounding from error"
@@ -153,6 +159,12 @@ class TrainArguments(DataArguments):
         for name in ("max_steps", "batch_size", "gradient_accumulation_steps", *intervals):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.zoom is not None and not 1 <= self.zoom < float("inf"):
+            raise ValueError(f"zoom must be 1 (none) or more, and finite, got {self.zoom}")
+        if self.noise is not None and not 0 <= self.noise < 1:
+            raise ValueError(f"noise must be in [0, 1), got {self.noise}")
+        if not self.augmentation and (self.zoom, self.noise) != (None, None):
+            raise ValueError(f"zoom ({self.zoom}) and noise ({self.noise}) have no use without augmentation")
         if self.train_images is not None and self.train_images < 1:
             raise ValueError(f"train_images must be at least 1, got {self.train_images}")
         for name in ("threshold", "warmup_fraction", "validation_fraction", "ema_decay"):

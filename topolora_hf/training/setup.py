@@ -262,11 +262,21 @@ def build_tiles(
         view=settings.view,
         tiles_per_image=math.ceil(tiles_an_epoch / len(rows)),
         seed=args.seed,
-        augmentation=augmentation if args.augmentation else None,
+        augmentation=_chosen_augmentation(args, augmentation) if args.augmentation else None,
         image_mean=settings.image_mean,
         image_std=settings.image_std,
         with_skeleton=args.target_skeleton == "hard",
     )
+
+
+def _chosen_augmentation(args: TrainArguments, usual: Augmentation) -> Augmentation:
+    """The data set's usual augmentation, but for what the run was told of it."""
+    chosen = {}
+    if args.zoom is not None:
+        chosen["zoom"] = (1 / args.zoom, args.zoom)
+    if args.noise is not None:
+        chosen["noise"] = args.noise
+    return replace(usual, **chosen)
 
 
 def parameter_groups(args: TrainArguments, model: torch.nn.Module, criterion: TopoLoss) -> list[dict]:
