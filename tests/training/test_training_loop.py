@@ -1,4 +1,3 @@
-import copy
 import csv
 import json
 import os
@@ -15,17 +14,12 @@ from safetensors.torch import load_file
 
 from topolora_hf import (
     PRESETS,
-    AdapterSettings,
     DataError,
     Predictor,
-    TopoLoss,
     TopoSamForSegmentation,
-    create_adapter,
     load_adapter,
     train,
 )
-from topolora_hf.adapters import LIVING_DECODER
-from topolora_hf.data import DiscColours
 from topolora_hf.metrics import score_image, score_set
 from topolora_hf.training import averaging, loop, setup
 from topolora_hf.training.checkpoints import read_checkpoint
@@ -90,21 +84,6 @@ def test_training_learns(make_arguments, splits):
     assert metrics["dice"] > max(0.5, metrics["dice_before"] + 0.2)
 
 
-def test_every_trained_parameter_has_one_group_with_its_rate_and_decay(make_arguments, stock_sam):
-    args = make_arguments(learning_rate=0.5, detail_learning_rate=0.25, weight_decay=0.125)
-    network = TopoSamForSegmentation.from_pretrained(stock_sam("small"), detail_channels=4)
-    model, criterion = create_adapter(network), TopoLoss(schedule="adaptive")
-    groups = setup.parameter_groups(args, model, criterion)
-    grouped = [parameter for group in groups for parameter in group["params"]]
-    trained = [parameter for parameter in (*model.parameters(), *criterion.parameters()) if parameter.requires_grad]
-    assert sorted(map(id, grouped)) == sorted(map(id, trained))
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    for group in groups:
-        for parameter in group["params"]:
-            assert group["lr"] == (0.25 if "detail_branch" in names.get(id(parameter), "") else 0.5)
-            assert group["weight_decay"] == (0.125 if parameter.ndim > 1 else 0)
-
-
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_trains(make_arguments, splits, preset):
     channels = 4 if PRESETS[preset].detail_branch else None
@@ -114,43 +93,6 @@ def test_every_preset_trains(make_arguments, splits, preset):
         TopoSamForSegmentation.from_pretrained(Path(args.output_dir) / "network")
     else:
         load_adapter(Path(args.output_dir) / "adapter", base=args.base)
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="what a CPU does")
-@pytest.mark.parametrize(
-    ("processor", "precision"),
-    [
-        ({"cpu_name": "AMD Zen 4", "amx_bf16": False, "avx512_bf16": True}, "bf16"),
-        ({"cpu_name": "Intel Xeon", "amx_bf16": True, "avx512_bf16": True}, "bf16"),
-        ({"cpu_name": "Intel Xeon", "amx_bf16": False, "avx512_bf16": True}, "no"),
-        ({"cpu_name": "AMD Zen 2", "amx_bf16": False, "avx512_bf16": False}, "no"),
-        ({}, "no"),
-    ],
-)
-def test_precision_auto_is_the_faster_one_of_the_processor(monkeypatch, make_arguments, processor, precision):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: processor)
-    assert setup.build_accelerator(make_arguments(mixed_precision="auto")).mixed_precision == precision
-
-
-@pytest.mark.parametrize(
-    ("dataset", "radius", "diameter"),
-    [("drive", 30, 61), ("crosses", 30, 61), ("kvasir", 30, None), ("crosses", np.inf, None)],
-    ids=["retinas", "given", "whole images", "no field of view"],
-)
-def test_an_adapter_of_retinas_knows_how_large_and_of_what_colours_they_were(
-    make_arguments, splits, dataset, radius, diameter
-):
-    view = np.hypot(*np.ogrid[-35:37, -40:40]) <= radius
-    rows = [{**row, "valid_mask": view} for row in splits["train"]]
-    args = make_arguments(dataset=dataset)
-    train(args, {**splits, "train": rows})
-    settings = AdapterSettings.from_pretrained(Path(args.output_dir) / "adapter")
-    assert settings.disc_diameter == (diameter and pytest.approx(diameter, rel=0.03))
-    expected = None
-    if diameter is not None:
-        expected = DiscColours.of_photographs((row["image"], view) for row in rows)
-        assert expected.lowest < expected.highest
-    assert settings.disc_colours == expected
 
 
 def test_without_a_test_split_validation_is_scored_and_named(make_arguments, splits):
@@ -332,40 +274,6 @@ def test_what_is_chosen_on_validation_images_is_not_scored_on_them(make_argument
         train(make_arguments(**{name: True}), {"train": splits["train"], other: splits[other]})
 
 
-def test_a_decoder_from_scratch_is_drawn_from_the_seed_alone_and_nothing_else_changes(stock_sam):
-    network = TopoSamForSegmentation.from_pretrained(stock_sam("small"), detail_channels=0)
-
-    def restarted(seed: int) -> dict[str, torch.Tensor]:
-        setup.restart_decoder(network, seed)
-        return copy.deepcopy(network.state_dict())
-
-    before, state = copy.deepcopy(network.state_dict()), torch.get_rng_state()
-    first, other, again = restarted(1), restarted(2), restarted(1)
-    assert torch.equal(torch.get_rng_state(), state)
-    for name, tensor in first.items():
-        assert torch.equal(tensor, again[name])
-        living = any(part in name for part in LIVING_DECODER)
-        if not living:
-            assert torch.equal(tensor, before[name]), name
-        elif tensor.ndim > 1:  # transformers: normal numbers of deviation 0.02; biases are 0, norms 1
-            assert not torch.equal(tensor, before[name]) and not torch.equal(tensor, other[name]), name
-            assert tensor.std().item() == pytest.approx(0.02, rel=0.5), name
-        else:
-            constant = "norm" in name and name.endswith("weight")
-            assert torch.equal(tensor, torch.full_like(tensor, constant)), name
-
-
-def test_a_decoder_that_is_not_trained_cannot_start_from_scratch(make_arguments, splits):
-    with pytest.raises(ValueError, match="preset 'detail_only' does not train the decoder"):
-        train(make_arguments(preset="detail_only", decoder_init="scratch"), splits)
-
-
-@pytest.mark.skipif(torch.accelerator.is_available(), reason="of machines without a GPU")
-def test_fp16_on_a_cpu_is_refused_with_the_way_out(make_arguments, splits):
-    with pytest.raises(ValueError, match="mixed_precision fp16 needs a GPU: on a CPU it is auto, bf16 or no"):
-        train(make_arguments(mixed_precision="fp16"), splits)
-
-
 def test_nothing_local_is_published(make_arguments, splits, stock_sam):
     args = make_arguments()
     metrics = train(args, splits)
@@ -383,12 +291,6 @@ def test_nothing_local_is_published(make_arguments, splits, stock_sam):
             assert local.encode() not in file.read_bytes(), (file.name, local)
     assert json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"] == base.name
     assert "Dice" in (adapter / "README.md").read_text()
-
-
-def test_an_adapter_is_no_base(make_arguments, splits, make_adapter):
-    adapter = str(make_adapter(detail_channels=4)[1])
-    with pytest.raises(ValueError, match=f"{adapter} is an adapter: a base is"):
-        train(make_arguments(base=adapter), splits)
 
 
 def test_the_checkpoint_holds_only_what_is_trained(make_arguments, splits):
