@@ -52,3 +52,9 @@ def test_a_keys_bias_is_compared_on_the_scale_of_its_weight():
     reference = {"k_proj.weight": torch.ones(2), "k_proj.bias": torch.full((2,), 1e-9)}
     noise = {"k_proj.weight": torch.ones(2), "k_proj.bias": torch.full((2,), -1e-9)}
     assert largest_difference(noise, reference)[0] == pytest.approx(2e-9)
+
+
+def test_what_is_not_a_number_is_the_largest_difference():
+    reference = {"a": torch.ones(2), "b": torch.ones(2), "c": torch.ones(2)}
+    broken = {**reference, "b": torch.full((2,), torch.nan), "c": torch.full((2,), 1.1)}
+    assert largest_difference(broken, reference) == (torch.inf, "b")

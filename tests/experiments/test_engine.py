@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 
@@ -73,6 +74,13 @@ def test_threads_are_told_to_the_process(make_job, shell):
     job = make_job("run")
     run_jobs([[job]], threads=3, command=shell("echo $OMP_NUM_THREADS"))
     assert (job.directory / "log.txt").read_text() == "3\n"
+
+
+def test_ctrl_c_reaches_a_job_through_the_engine_alone(make_job, shell):
+    """The terminal interrupts a whole process group; a run that gets a second signal ends without a checkpoint."""
+    job = make_job("run")
+    run_jobs([[job]], command=shell("ps -o pgid= -p $$"))
+    assert int((job.directory / "log.txt").read_text()) != os.getpgrp()
 
 
 def test_a_job_that_another_command_has_is_left_to_it_with_what_follows(make_job, shell, capsys):

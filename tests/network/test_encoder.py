@@ -125,6 +125,12 @@ def test_trained_base_weights_get_their_gradients(network):
     assert_same(values_and_gradients(stock, tiles()), values_and_gradients(fast, tiles()))
 
 
+def test_trained_biases_get_their_gradients(network):
+    stock, fast = (random_adapter(network(fast_encoder=fast), bias="lora_only") for fast in (False, True))
+    assert_same(values_and_gradients(stock, tiles()), values_and_gradients(fast, tiles()))
+    assert fast.get_base_model().sam.vision_encoder.layers[0].mlp.lin1.base_layer.bias.grad.abs().max() > 0
+
+
 def test_the_feed_forward_keeps_only_its_input_and_what_goes_into_gelu(network, monkeypatch):
     monkeypatch.setattr(feed_forward, "_TOKENS_A_BLOCK", 5)  # blocks that do not divide the tokens
     model = random_adapter(network())

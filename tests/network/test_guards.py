@@ -22,6 +22,11 @@ def with_transformers(directory, base):
     return base
 
 
+def with_transformers_by_position(directory, base):
+    base.load_adapter(str(directory), "vessels")
+    return base
+
+
 def with_transformers_from_pretrained(directory, base):
     return TopoSamForSegmentation.from_pretrained(directory, **base_settings(base))
 
@@ -30,7 +35,13 @@ def base_settings(base) -> dict:
     return {key: getattr(base.config, key) for key in ("detail_channels", "image_size", "tile_size")}
 
 
-DOORS = [with_peft, with_load_adapter, with_transformers, with_transformers_from_pretrained]
+DOORS = [
+    with_peft,
+    with_load_adapter,
+    with_transformers,
+    with_transformers_by_position,
+    with_transformers_from_pretrained,
+]
 LORA_KEY = "base_model.model.sam.vision_encoder.layers.0.mlp.lin1.lora_B.weight"
 DECODER_KEY = "base_model.model.sam.mask_decoder.upscale_conv1.weight"
 SCALING_KEY = "base_model.model.tile_scaling.settings"

@@ -312,3 +312,13 @@ def test_a_coarse_masks_target_is_the_share_of_foreground_in_view():
     bce = F.binary_cross_entropy_with_logits(logits[..., 0, 0], share[..., 0, 0])
     expected = bce + dice_loss(logits[..., :1, :1].sigmoid(), share[..., :1, :1]).mean()
     torch.testing.assert_close(TopoLoss().of_coarse(logits, labels, valid), expected)
+
+
+def test_a_coarse_place_that_the_edge_of_the_view_cuts_is_judged_by_its_pixels_in_view():
+    valid = torch.zeros(1, 8, 8, dtype=torch.bool)
+    valid[:, :, :2] = True  # half of two of four places
+    logits = torch.full((1, 1, 2, 2), 20.0, requires_grad=True)
+    loss = TopoLoss().of_coarse(logits, torch.ones(1, 8, 8, dtype=torch.long), valid)
+    loss.backward()
+    assert loss.item() == pytest.approx(0, abs=1e-5)
+    assert logits.grad.abs().max() < 1e-5

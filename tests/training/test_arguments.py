@@ -48,6 +48,11 @@ def test_every_setting_has_a_help_text():
         ("zoom", float("inf")),
         ("noise", -0.01),
         ("noise", float("nan")),
+        ("learning_rate", float("inf")),
+        ("detail_learning_rate", float("nan")),
+        ("epochs", float("inf")),
+        ("max_grad_norm", 0.0),
+        ("weight_decay", -0.1),
     ],
 )
 def test_a_setting_out_of_range_is_named_with_its_value(name, value):
@@ -61,6 +66,12 @@ def test_a_setting_out_of_range_is_named_with_its_value(name, value):
 def test_a_weight_for_a_mask_that_nobody_corrects_is_refused(settings):
     with pytest.raises(ValueError, match=f"coarse_weight is for SAM's mask .* preset '{settings['preset']}'"):
         TrainArguments(dataset="drive", coarse_weight=0.5, **settings)
+
+
+@pytest.mark.parametrize("name", ["rank", "lora_layers"])
+def test_a_base_trained_whole_has_no_lora_to_set(name):
+    with pytest.raises(ValueError, match=f"preset 'whole' trains the base itself, .* no use for .*{name} 4"):
+        TrainArguments(dataset="drive", preset="whole", **{name: 4})
 
 
 @pytest.mark.parametrize("settings", [{"zoom": 1.0}, {"noise": 0.0}])

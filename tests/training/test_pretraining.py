@@ -96,6 +96,12 @@ def test_pretraining_draws_the_kinds_it_is_told_to(make_arguments, splits, monke
     assert asked[0].kinds == ("blobs", "blobs", "roads")
 
 
+def test_pretraining_may_be_told_its_epochs():
+    assert PretrainArguments().max_steps == 3000
+    assert PretrainArguments(epochs=2).max_steps is None
+    assert replace(PretrainArguments(epochs=2), base="tiny").epochs == 2
+
+
 def test_pretraining_on_anything_but_synthetic_images_is_refused():
     with pytest.raises(ValueError, match="synthetic images only, got dataset 'drive'"):
         PretrainArguments(dataset="drive")

@@ -136,3 +136,10 @@ def test_an_adapter_is_no_base(make_arguments, splits, make_adapter):
     adapter = str(make_adapter(detail_channels=4)[1])
     with pytest.raises(ValueError, match=f"{adapter} is an adapter: a base is"):
         train(make_arguments(base=adapter), splits)
+
+
+def test_another_width_than_the_bases_own_is_named(make_arguments, splits, tmp_path):
+    TopoSamForSegmentation.from_pretrained("topolora_hf/tiny").save_pretrained(tmp_path / "base")
+    args = make_arguments(base=str(tmp_path / "base"), detail_channels=8)
+    with pytest.raises(ValueError, match="detail_channels is 8, which the base .*base does not fit"):
+        train(args, splits)

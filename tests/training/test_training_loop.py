@@ -16,10 +16,10 @@ from topolora_hf import (
     PRESETS,
     DataError,
     Predictor,
-    TopoSamForSegmentation,
     load_adapter,
     train,
 )
+from topolora_hf.inference.loading import load_network
 from topolora_hf.metrics import score_image, score_set
 from topolora_hf.training import averaging, loop, setup
 from topolora_hf.training.checkpoints import read_checkpoint
@@ -84,13 +84,24 @@ def test_training_learns(make_arguments, splits):
     assert metrics["dice"] > max(0.5, metrics["dice_before"] + 0.2)
 
 
+def test_a_whole_network_is_read_with_the_settings_of_its_run(make_arguments, splits):
+    args = make_arguments(dataset="kvasir", preset="whole", threshold=0.3, test_time_flips=True)
+    metrics = train(args, splits)
+    network = load_network(str(Path(args.output_dir) / "network"))
+    settings = network.adapter_settings
+    assert (settings.view, settings.threshold, settings.test_time_flips) == ("whole", 0.3, True)
+    predictor = Predictor(network)
+    maps = [(predictor.probability(row["image"]), row["mask"]) for row in splits["test"]]
+    assert metrics["dice"] == pytest.approx(score_set([score_image(*each, threshold=0.3) for each in maps])["dice"])
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_trains(make_arguments, splits, preset):
     channels = 4 if PRESETS[preset].detail_branch else None
     args = make_arguments(preset=preset, detail_channels=channels)
     assert np.isfinite(train(args, splits)["dice"])
     if PRESETS[preset].whole:
-        TopoSamForSegmentation.from_pretrained(Path(args.output_dir) / "network")
+        load_network(str(Path(args.output_dir) / "network"))
     else:
         load_adapter(Path(args.output_dir) / "adapter", base=args.base)
 

@@ -1,5 +1,6 @@
 """Whether two training steps are the same step: every gradient of one against the other's."""
 
+import math
 import warnings
 
 import torch
@@ -60,6 +61,7 @@ def largest_difference(gradients: dict[str, torch.Tensor], reference: dict[str, 
         scale_name = name.replace("k_proj.bias", "k_proj.weight")
         scale = max(side[scale_name].abs().max().item() for side in (gradients, reference) if scale_name in side)
         difference = (one - other).abs().max().item()
-        differences[name] = difference / scale if difference else 0.0
+        relative = difference / scale if difference else 0.0
+        differences[name] = math.inf if math.isnan(relative) else relative
     worst = max(differences, key=differences.get)
     return differences[worst], worst

@@ -96,7 +96,10 @@ def _start(job: Job, threads: int, command: Callable[[Job], list[str]]) -> subpr
     # Progress bars would fill the log.
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "TQDM_MININTERVAL": "30"}
     with (job.directory / LOG).open("a", encoding="utf-8") as log:
-        process = subprocess.Popen(command(job), stdout=log, stderr=subprocess.STDOUT, env=environment)
+        # A session of its own: Ctrl-C is for us, who pass it on once. A second signal would end a run in mid-step.
+        process = subprocess.Popen(
+            command(job), stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+        )
     print(f"{job.name}: started", flush=True)
     return process
 

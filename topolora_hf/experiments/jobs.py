@@ -8,23 +8,13 @@ from pathlib import Path
 from ..data import DataArguments
 from ..json_files import read_json_object
 from ..training.arguments import changed_settings
+from ..training.progress import FREE_SETTINGS
 from .claims import holder
 
 SETTINGS, METRICS, FAILURE, LOG = "job.json", "metrics.json", "failed.json", "log.txt"
 # What training itself wrote down comes first: so runs of `recipes/train.py` count as well.
 _RECORDS = ("train_args.json", SETTINGS)
-# Where files lie and how fast it goes: what a run gives does not depend on it.
-_FREE = {
-    "output_dir",
-    "data_dir",
-    "adapter",
-    "num_workers",
-    "num_threads",
-    "log_with",
-    "resume",
-    "overwrite",
-    "checkpoint_every",
-}
+_FREE = FREE_SETTINGS | {"adapter"}  # what is scored lies beside the run that trained it
 
 
 class State(StrEnum):

@@ -74,7 +74,8 @@ def add_feed_forward(layer: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
 def _read(linear: nn.Module) -> _Linear | None:
     """What a linear layer computes now; None when it is more than frozen weights with one plain LoRA adapter."""
     if type(linear) is nn.Linear:
-        return None if linear.weight.requires_grad else _Linear(linear.weight, linear.bias)
+        trained = any(parameter.requires_grad for parameter in linear.parameters())
+        return None if trained else _Linear(linear.weight, linear.bias)
     if not isinstance(linear, lora.Linear):
         return None
     base = _read(linear.base_layer)

@@ -278,13 +278,12 @@ class TopoSamForSegmentation(SamPreTrainedModel):
         self.config.image_size, self.config.tile_size = scaling.image_size, scaling.tile_size
         self.config.use_sam = scaling.use_sam
 
-    def load_adapter(self, *args, adapter_name: str | None = None, **kwargs):
+    def load_adapter(self, peft_model_id=None, adapter_name: str | None = None, *args, **kwargs):
         """transformers' own adapter loading, made strict: what does not fit this base whole is an error."""
-        source = args[0] if args else kwargs.get("peft_model_id")
-        if source is not None and Path(source).is_dir():
-            check_adapter_files(source)
+        if peft_model_id is not None and Path(peft_model_id).is_dir():
+            check_adapter_files(peft_model_id)
         kwargs["ignore_mismatched_sizes"] = True  # the check below raises, and names them
-        loading_info = super().load_adapter(*args, adapter_name=adapter_name, **kwargs)
+        loading_info = super().load_adapter(peft_model_id, adapter_name, *args, **kwargs)
         check_loaded_adapter(self, adapter_name or "default", loading_info)
         return loading_info
 

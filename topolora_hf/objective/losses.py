@@ -25,18 +25,23 @@ class Losses(NamedTuple):
     cldice: torch.Tensor
 
 
-def dice_loss(probabilities: torch.Tensor, target: torch.Tensor, smooth: float = 1.0) -> torch.Tensor:
+def dice_loss(
+    probabilities: torch.Tensor, target: torch.Tensor, smooth: float = 1.0, weight: torch.Tensor | None = None
+) -> torch.Tensor:
     """`1 - (2 |P.T| + s) / (|P| + |T| + s)` of each map.
 
     Args:
         probabilities, target: (B, K, H, W) in [0, 1].
         smooth: in pixels; an empty target with an empty prediction costs nothing.
+        weight: (B, 1, H, W), how much a pixel counts in each of the sums; 1 by default.
 
     Returns:
         (B, K)
     """
-    overlap = (probabilities * target).sum((-2, -1))
-    total = probabilities.sum((-2, -1)) + target.sum((-2, -1))
+    overlap, total = probabilities * target, probabilities + target
+    if weight is not None:
+        overlap, total = overlap * weight, total * weight
+    overlap, total = overlap.sum((-2, -1)), total.sum((-2, -1))
     return 1 - (2 * overlap + smooth) / (total + smooth)
 
 
@@ -141,7 +146,7 @@ class TopoLoss(nn.Module):
         valid = torch.ones_like(target[:, :1]) if valid_mask is None else valid_mask[:, None].to(target)
         target = target * valid
         probabilities = logits.sigmoid() * valid
-        bce, dice = _bce_and_dice(logits, probabilities, target, valid)
+        bce, dice = _mean_bce(logits, target, valid), dice_loss(probabilities, target).mean()
         cldice = self._cldice(probabilities, target, valid, skeleton)
         return Losses(self._weigh(bce, dice, cldice), bce.detach(), dice.detach(), cldice.detach())
 
@@ -150,7 +155,7 @@ class TopoLoss(nn.Module):
     ) -> torch.Tensor:
         """BCE + Dice of a map at a lower resolution (deep supervision: Lee et al. 2015, arXiv 1409.5185), a scalar.
 
-        The labels are brought to its resolution: a place's target is the share of its pixels that are foreground.
+        The labels are brought to its resolution: a place's target is the share of its valid pixels that are foreground.
 
         Shape:
             coarse_logits (B, K, h, w); labels and valid_mask as in `forward`.
@@ -159,8 +164,9 @@ class TopoLoss(nn.Module):
         size = logits.shape[-2:]
         target = masks_from_labels(labels, torch.Size([*logits.shape[:2], *labels.shape[-2:]])).to(logits)
         valid = torch.ones_like(target[:, :1]) if valid_mask is None else valid_mask[:, None].to(target)
-        target, valid = (F.interpolate(part, size, mode="area") for part in (target * valid, valid))
-        return sum(_bce_and_dice(logits, logits.sigmoid() * valid, target, valid))
+        foreground, valid = (F.interpolate(part, size, mode="area") for part in (target * valid, valid))
+        share = foreground / torch.where(valid > 0, valid, 1)
+        return _mean_bce(logits, share, valid) + dice_loss(logits.sigmoid(), share, weight=valid).mean()
 
     def _cldice(
         self, probabilities: torch.Tensor, target: torch.Tensor, valid: torch.Tensor, skeleton: torch.Tensor | None
@@ -193,14 +199,11 @@ class TopoLoss(nn.Module):
         return (weights * (torch.exp(-self.log_variances) * terms + self.log_variances)).sum()
 
 
-def _bce_and_dice(
-    logits: torch.Tensor, probabilities: torch.Tensor, target: torch.Tensor, valid: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Means over the samples, each over its valid part."""
+def _mean_bce(logits: torch.Tensor, target: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+    """The mean over the samples, each over its valid part."""
     pixels = valid.sum((-2, -1)).clamp_min(1)
     bce = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    bce = ((bce * valid).sum((-2, -1)) / pixels).mean()
-    return bce, dice_loss(probabilities, target).mean()
+    return ((bce * valid).sum((-2, -1)) / pixels).mean()
 
 
 def masks_from_labels(labels: torch.Tensor, shape: torch.Size) -> torch.Tensor:

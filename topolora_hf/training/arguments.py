@@ -1,6 +1,7 @@
 """What a training run can be told, by flags or by one YAML or JSON file."""
 
 import json
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -74,7 +75,7 @@ class TrainArguments(DataArguments):
     detail_learning_rate: float = option(2e-3, "likewise of the detail branch, which starts from nothing")
     weight_decay: float = option(1e-4, "of weights; norms and biases have none")
     warmup_fraction: float = option(0.05, "part of the steps over which the learning rate rises")
-    max_grad_norm: float = option(1.0, "gradients are clipped to this norm")
+    max_grad_norm: float = option(1.0, "gradients are clipped to this norm; inf: not at all")
     ema_decay: float = option(
         0.0, "of a moving average of the weights, which is then what is scored and saved; 0: the last step's weights"
     )
@@ -103,7 +104,7 @@ class TrainArguments(DataArguments):
         f"{' or '.join(ON_NON_FINITE)}: what a loss or gradient that is infinite or not a number does",
     )
     auto_batch_size: bool = option(
-        False, "where a batch does not fit into memory, halve it until it does, and accumulate to the same steps"
+        False, "where a batch does not fit into memory, halve it until it does, and accumulate to the same tiles a step"
     )
     gradient_checkpointing: bool = option(False, "recompute the encoder in the backward pass: less memory, more time")
     cache_features: bool = option(
@@ -153,13 +154,13 @@ class TrainArguments(DataArguments):
             self.max_steps = _MAX_STEPS if self.max_steps is None else self.max_steps
         elif self.max_steps is not None:
             raise ValueError(f"give max_steps or epochs, not both; got {self.max_steps} and {self.epochs}")
-        elif not self.epochs > 0:
-            raise ValueError(f"epochs must be positive, got {self.epochs}")
+        elif not 0 < self.epochs < math.inf:
+            raise ValueError(f"epochs must be positive and finite, got {self.epochs}")
         intervals = ("evaluate_every", "log_every", "checkpoint_every")
         for name in ("max_steps", "batch_size", "gradient_accumulation_steps", *intervals):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.zoom is not None and not 1 <= self.zoom < float("inf"):
+        if self.zoom is not None and not 1 <= self.zoom < math.inf:
             raise ValueError(f"zoom must be 1 (none) or more, and finite, got {self.zoom}")
         if self.noise is not None and not 0 <= self.noise < 1:
             raise ValueError(f"noise must be in [0, 1), got {self.noise}")
@@ -173,6 +174,11 @@ class TrainArguments(DataArguments):
         if self.coarse_weight < 0:
             raise ValueError(f"coarse_weight must be 0 or more, got {self.coarse_weight}")
         preset = get_preset(self.preset)
+        if preset.whole and (self.rank, self.lora_layers) != (None, None):
+            raise ValueError(
+                f"preset {self.preset!r} trains the base itself, without LoRA: it has no use for rank {self.rank}, "
+                f"lora_layers {self.lora_layers}"
+            )
         has_detail = preset.detail_branch if self.detail_channels is None else self.detail_channels > 0
         if self.coarse_weight and not (preset.use_sam and has_detail):
             raise ValueError(
@@ -193,8 +199,12 @@ class TrainArguments(DataArguments):
             raise ValueError("give resume or overwrite, not both")
         self._check_push()
         for name in ("learning_rate", "detail_learning_rate"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be positive and finite, got {getattr(self, name)}")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(f"weight_decay must be 0 or more, and finite, got {self.weight_decay}")
+        if not self.max_grad_norm > 0:
+            raise ValueError(f"max_grad_norm must be positive (inf: nothing is clipped), got {self.max_grad_norm}")
 
     @property
     def is_specialist(self) -> bool:

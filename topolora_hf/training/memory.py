@@ -36,7 +36,7 @@ def _advice(args: TrainArguments, error: Exception) -> str:
     if smaller:
         ways.append(
             f"--batch_size {smaller} --gradient_accumulation_steps {args.gradient_accumulation_steps * times} (the "
-            "same steps in smaller batches; --auto_batch_size True finds them)"
+            "same tiles a step in smaller batches; --auto_batch_size True finds them)"
         )
     if not args.gradient_checkpointing and not args.is_specialist:
         ways.append("--gradient_checkpointing True (the same steps in more time)")

@@ -6,13 +6,15 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 
-from ..adapters import get_preset, load_adapter
+from ..adapters import get_preset, load_adapter, merge_adapter
 from ..data import CATALOG, load_segmentation_data
 from ..data.synthetic import KINDS
 from ..network import TINY_RANDOM, TopoSamForSegmentation
 from ..options import option
 from .arguments import TrainArguments
 from .run import train
+
+_MAX_STEPS = 3000
 
 
 @dataclass(kw_only=True)
@@ -31,9 +33,11 @@ class PretrainArguments(TrainArguments):
     )
     images: int = option(4000, "different pictures drawn for training")
     picture_size: int = option(320, "their side in pixels")
-    max_steps: int = option(3000, "optimizer steps")
+    max_steps: int | None = option(None, f"optimizer steps; by default {_MAX_STEPS}")
 
     def __post_init__(self):
+        if self.epochs is None and self.max_steps is None:
+            self.max_steps = _MAX_STEPS
         super().__post_init__()
         if self.dataset != "synthetic":
             raise ValueError(f"a base is pretrained on synthetic images only, got dataset {self.dataset!r}")
@@ -58,7 +62,7 @@ def pretrain(args: PretrainArguments) -> dict:
         if get_preset(args.preset).whole:
             network = TopoSamForSegmentation.from_pretrained(run / "network")
         else:
-            network = load_adapter(run / "adapter", base=start).merge_and_unload()
+            network = merge_adapter(load_adapter(run / "adapter", base=start))
         network.half().save_pretrained(run / "network")
     return metrics
 

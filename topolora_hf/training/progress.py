@@ -19,8 +19,8 @@ from .checkpoints import FOLDER, Checkpoint, read_checkpoint, remove_checkpoints
 METRICS, SETTINGS = "metrics.json", "train_args.json"
 _LOCK = ".lock"
 # What a run gives does not depend on them, but for rounding.
-_FREE = {"resume", "overwrite", "output_dir", "num_workers", "num_threads", "log_with", "data_dir"}
-_FREE |= {"push_to_hub", "hub_model_id", "private", "checkpoint_every", "on_non_finite", "auto_batch_size"}
+FREE_SETTINGS = {"resume", "overwrite", "output_dir", "num_workers", "num_threads", "log_with", "data_dir"}
+FREE_SETTINGS |= {"push_to_hub", "hub_model_id", "private", "checkpoint_every", "on_non_finite", "auto_batch_size"}
 # Only their product with the number of processes counts: the tiles of a step.
 _BATCH = {"batch_size", "gradient_accumulation_steps"}
 
@@ -65,7 +65,7 @@ def find_progress(run: Path, args: TrainArguments, processes: int) -> Progress:
 
 
 def _require_same(what: str, before: dict, args: TrainArguments, changed: list[str] | None = None) -> None:
-    free = _FREE if changed is None else _FREE | _BATCH
+    free = FREE_SETTINGS if changed is None else FREE_SETTINGS | _BATCH
     changed = changed_settings(before, args, free) + (changed or [])
     if changed:
         raise ValueError(

@@ -82,6 +82,7 @@ def _save_trained(model: nn.Module, args: TrainArguments, settings: AdapterSetti
         if isinstance(model, Specialist):
             save_specialist(model, settings, directory)
         elif not isinstance(model, PeftModel):
+            model.adapter_settings = settings  # which `save_pretrained` writes beside the weights
             model.save_pretrained(directory)
         else:
             save_adapter(model, settings, directory)

@@ -163,6 +163,13 @@ def build_network(
         network = TopoSamForSegmentation.from_pretrained(args.base, **form)
     except OSError as error:
         raise OSError(f"cannot load the base {args.base}: {error}\n--base tiny needs no download.") from error
+    except RuntimeError as error:
+        if args.detail_channels is None:
+            raise
+        raise ValueError(
+            f"detail_channels is {args.detail_channels}, which the base {args.base} does not fit; without that setting "
+            f"its own detail branch is taken ({str(error).splitlines()[0]})"
+        ) from error
     if hasattr(network, "peft_config"):
         raise ValueError(f"{args.base} is an adapter: a base is a SAM, or a whole network that save_pretrained wrote")
     if args.decoder_init == "scratch":
