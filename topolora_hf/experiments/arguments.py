@@ -69,7 +69,6 @@ class StudyArguments:
     output_dir: str = option("studies", "where runs, tables and pictures are written")
     seeds: list[int] = option([0, 1, 2], "one run each; tables give their mean and standard deviation")
     base: str = option("tiny", "the base of adapters: a SAM on the Hub, a directory, tiny or tiny-random (embedded)")
-    detail_base: str | None = option(None, "the base of method detail_only; by default that of the others")
     max_steps: int | None = option(None, "optimizer steps of every run; by default as recipes/train.py")
     set: list[str] | None = option(
         None,
@@ -133,6 +132,25 @@ class StudyArguments:
         )
         return Job(name, "score", arguments, {**labels, "seed": trained.labels["seed"]})
 
+    def _data(self, dataset: str) -> dict[str, str | None]:
+        """`dataset` and `data_dir` of a set called so."""
+        place = self.places.get(dataset)
+        if place is not None and dataset not in CATALOG:
+            return {"dataset": place, "data_dir": None}
+        if place is None and self.data_root is not None and dataset in DATA_FOLDERS:
+            folder = Path(self.data_root, DATA_FOLDERS[dataset])
+            if not folder.is_dir():
+                raise ValueError(f"data set {dataset} should be in {folder}, which does not exist; or give data_dirs")
+            place = str(folder)
+        return {"dataset": dataset, "data_dir": place}
+
+
+@dataclass(kw_only=True)
+class MethodStudyArguments(StudyArguments):
+    """A list of runs, of methods against each other."""
+
+    detail_base: str | None = option(None, "the base of method detail_only; by default that of the others")
+
     def of_method(self, method: str) -> dict:
         """The settings of a method; an adapter's with its base.
 
@@ -146,18 +164,6 @@ class StudyArguments:
             return dict(settings)
         base = self.detail_base or self.base if method == "detail_only" else self.base
         return {**settings, "base": base}
-
-    def _data(self, dataset: str) -> dict[str, str | None]:
-        """`dataset` and `data_dir` of a set called so."""
-        place = self.places.get(dataset)
-        if place is not None and dataset not in CATALOG:
-            return {"dataset": place, "data_dir": None}
-        if place is None and self.data_root is not None and dataset in DATA_FOLDERS:
-            folder = Path(self.data_root, DATA_FOLDERS[dataset])
-            if not folder.is_dir():
-                raise ValueError(f"data set {dataset} should be in {folder}, which does not exist; or give data_dirs")
-            place = str(folder)
-        return {"dataset": dataset, "data_dir": place}
 
 
 def parse_settings(pairs: Iterable[str]) -> dict:

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from functools import partial
 
 from ..options import option
-from .arguments import METHODS, StudyArguments
+from .arguments import METHODS, MethodStudyArguments
 from .pictures import draw_points
 from .study import Study, study_main
 
 
 @dataclass(kw_only=True)
-class CompareArguments(StudyArguments):
+class CompareArguments(MethodStudyArguments):
     """Train every method on every data set with every seed."""
 
     methods: list[str] = option(

@@ -6,7 +6,7 @@ from functools import partial
 import pandas as pd
 
 from ..options import option
-from .arguments import METHODS, StudyArguments
+from .arguments import METHODS, MethodStudyArguments
 from .pictures import draw_matrices
 from .study import Study, study_main
 from .tables import Table, matrix_table
@@ -16,7 +16,7 @@ _SCORED_PART = {"drive": "test"}
 
 
 @dataclass(kw_only=True)
-class CrossDatasetArguments(StudyArguments):
+class CrossDatasetArguments(MethodStudyArguments):
     """Train on each data set, score on all."""
 
     methods: list[str] = option(["topolora", "detail_only", "unet"], f"of {', '.join(METHODS)}")

@@ -7,7 +7,7 @@ import pandas as pd
 
 from ..network import TINY_RANDOM
 from ..options import option
-from .arguments import StudyArguments
+from .arguments import MethodStudyArguments
 from .pictures import draw_curves
 from .study import Study, study_main
 from .tables import Table, matrix_table
@@ -17,7 +17,7 @@ _PRETRAINED = ("topolora", "detail_only")  # what segments before any training
 
 
 @dataclass(kw_only=True)
-class FewLabelsArguments(StudyArguments):
+class FewLabelsArguments(MethodStudyArguments):
     """Train on a few images, drawn by the seed: those of a smaller number are among those of a larger."""
 
     methods: list[str] = option(list(_METHODS), f"of {', '.join(_METHODS)}")
