@@ -296,6 +296,14 @@ def test_sizes_are_read_again_after_the_buffer_of_a_copy_is_written(stock_sam):
     assert scaling.image_size == 64
 
 
+def test_a_network_that_was_loaded_in_inference_mode_runs_there(stock_sam):
+    sizes = {"image_size": 64, "tile_size": 48, "detail_channels": 4}
+    expected = logits_of(TopoSamForSegmentation.from_pretrained(stock_sam(), **sizes), random_tiles(48))
+    with torch.inference_mode():
+        network = TopoSamForSegmentation.from_pretrained(stock_sam(), **sizes)
+        assert torch.equal(network(random_tiles(48)).logits, expected)
+
+
 def test_without_sam_the_logits_do_not_depend_on_sams_weights(stock_sam, fill_with_random_weights):
     network = TopoSamForSegmentation.from_pretrained(stock_sam(), use_sam=False).eval()
     fill_with_random_weights(network.detail_branch, seed=2)

@@ -19,7 +19,7 @@ from .encoder import count_frozen_layers, run_layers
 from .guards import check_adapter_keys, check_loaded_adapter
 from .meta_checkpoint import read_meta_checkpoint
 from .spatial_adapter import SpatialAdapter, ZeroConv2d
-from .tile_scaling import TileScaling
+from .tile_scaling import TileScaling, count_writes
 
 
 @dataclass
@@ -156,9 +156,10 @@ class TopoSamForSegmentation(SamPreTrainedModel):
         trained = self.sam.vision_encoder.pos_embed
         if trained.shape[1:3] == size:
             return trained
-        key = (trained._version, trained.device, trained.dtype, size)
-        cache = self._position_cache
-        if not trained.requires_grad and cache is not None and cache[0] is trained and cache[1] == key:
+        writes, cache = count_writes(trained), self._position_cache
+        key = (writes, trained.device, trained.dtype, size)
+        may_be_old = trained.requires_grad or writes is None or cache is None or cache[0] is not trained
+        if not may_be_old and cache[1] == key:
             return cache[2]
         resized = F.interpolate(trained.permute(0, 3, 1, 2), tuple(size), mode="bicubic", align_corners=False)
         resized = resized.permute(0, 2, 3, 1)

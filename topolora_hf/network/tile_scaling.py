@@ -29,9 +29,9 @@ class TileScaling(nn.Module):
         return {**super().__getstate__(), "_last_read": None}
 
     def _read(self) -> tuple[int, int, int, int]:
-        seen = self._last_read
-        if seen is None or seen[0] is not self.settings or seen[1] != self.settings._version:
-            self._last_read = seen = (self.settings, self.settings._version, tuple(self.settings.tolist()))
+        seen, writes = self._last_read, count_writes(self.settings)
+        if seen is None or writes is None or seen[0] is not self.settings or seen[1] != writes:
+            self._last_read = seen = (self.settings, writes, tuple(self.settings.tolist()))
         return seen[2]
 
     @property
@@ -61,6 +61,11 @@ class TileScaling(nn.Module):
             height, width = pixel_values.shape[-2:]
             raise ValueError(f"the network takes tiles of {tile_size}x{tile_size} pixels, got {height}x{width}")
         return resize_antialiased(pixel_values, (self.image_size, self.image_size))
+
+
+def count_writes(tensor: torch.Tensor) -> int | None:
+    """How often its values were written in place; None where nobody counts: it was made in `torch.inference_mode`."""
+    return None if tensor.is_inference() else tensor._version
 
 
 def resize_antialiased(maps: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
