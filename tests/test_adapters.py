@@ -119,6 +119,22 @@ def test_two_adapters_on_one_base_switch_exactly(make_adapter, one_thread):
         assert torch.equal(logits_of(model, tiles), expected_of_base)
 
 
+def test_an_adapter_of_a_base_of_another_name_gets_a_warning(make_adapter):
+    _, directory = make_adapter("topolora")
+    form = AdapterSettings.from_pretrained(directory).network_settings()
+    with pytest.warns(
+        UserWarning, match="was trained on the base topolora_hf/tiny; this one is topolora_hf/tiny-random"
+    ):
+        model = load_adapter(directory, base="topolora_hf/tiny-random")
+    with pytest.warns(UserWarning, match="this one is topolora_hf/tiny-random"):
+        model.load_adapter(directory, "again")
+    nameless = TopoSamForSegmentation.from_pretrained("topolora_hf/tiny-random", **form)
+    nameless.name_or_path = ""  # as a network that was built, not loaded
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        load_adapter(directory, base=nameless)
+
+
 def test_two_adapters_switch_in_transformers_own_loader_too(make_adapter):
     first, first_directory = make_adapter("topolora", seed=1)
     second, second_directory = make_adapter("topolora", seed=2, image_size=32)

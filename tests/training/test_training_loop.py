@@ -201,6 +201,16 @@ def test_a_resumed_run_ends_with_the_same_bytes(make_arguments, splits, interrup
     assert history_of(stopped) == history_of(through)
 
 
+def test_the_time_of_a_resumed_run_counts_all_its_starts(make_arguments, splits, interrupt):
+    args = make_arguments(max_steps=4, evaluate_every=4, checkpoint_every=2)
+    interrupt(args, splits, step=3)
+    note = Path(args.output_dir) / "checkpoints/00000002/checkpoint.json"
+    values = json.loads(note.read_text())
+    assert 0 < values["seconds"] < 1000
+    note.write_text(json.dumps({**values, "seconds": 1000.0}))
+    assert 1000 < train(args, splits)["seconds"] < 2000
+
+
 def test_what_is_scored_and_saved_is_the_average_of_the_weights(make_arguments, splits, monkeypatch):
     args = make_arguments(max_steps=4, evaluate_every=2, ema_decay=0.5)
     seen, validated = [], []

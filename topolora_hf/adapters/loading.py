@@ -1,6 +1,7 @@
 """From a directory or the Hub to a PEFT model, and on to a plain network."""
 
 import copy
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -72,7 +73,10 @@ class AdaptedNetwork(PeftModel):
         return self._settings_by_name.get(self.active_adapter)
 
     def load_adapter(self, model_id: str | Path, adapter_name: str, is_trainable: bool = False, **kwargs):
-        """PEFT's, with the settings and with the errors of `topolora_hf.load_adapter`."""
+        """PEFT's, with the settings and with the errors of `topolora_hf.load_adapter`.
+
+        A base of another name than the adapter was trained on gets a warning: it may fit in shape and predict nonsense.
+        """
         hub_options = {name: kwargs.pop(name) for name in ("revision", "token", "cache_dir") if name in kwargs}
         settings = AdapterSettings.from_pretrained(model_id, **hub_options)
         directory = complete_directory(model_id, **hub_options)
@@ -81,6 +85,9 @@ class AdaptedNetwork(PeftModel):
         except KeyError as error:  # how PEFT says that a tensor of a whole trained part is not in the file
             raise AdapterMismatchError(f"the adapter does not fit this base: missing {error.args[0]}") from error
         self._settings_by_name[adapter_name] = settings
+        ours, trained_on = (public_base_name(name) for name in (self.get_base_model().name_or_path, settings.base))
+        if ours and ours != trained_on:
+            warnings.warn(f"{model_id} was trained on the base {trained_on}; this one is {ours}", stacklevel=2)
         return result
 
 

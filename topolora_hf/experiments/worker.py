@@ -74,10 +74,11 @@ def run_worker(command: str, settings: Path) -> None:
     arguments, work = COMMANDS[command]
     started = time.monotonic()
     with step_times() as times:
-        work(given := arguments(**read_json_object(settings)))
+        result = work(given := arguments(**read_json_object(settings)))
     between = [later - earlier for earlier, later in pairwise(times)]
     resources = {
-        "seconds": round(time.monotonic() - started, 1),
+        # A run that was stopped counts what it took before, too.
+        "seconds": result["seconds"] if command == "train" else round(time.monotonic() - started, 1),
         # Validations and checkpoints, which come between two steps, do not touch the median.
         "seconds_per_step": statistics.median(between) if between else None,
         "peak_memory_bytes": _peak_memory_bytes(),  # before the network is loaded once more, below

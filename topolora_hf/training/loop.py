@@ -1,5 +1,6 @@
 """The training loop: one `accelerate.Accelerator`, steps that survive what happens to them."""
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, replace
@@ -48,10 +49,12 @@ class Trainer:
         tiles: TileDataset,
         splits: dict[str, Sequence[dict]],
         settings: AdapterSettings,
+        started: float,
     ):
         self.args, self.accelerator, self.run, self.settings = args, accelerator, run, settings
         self.tiles, self.splits = tiles, splits
         self.step, self.history = 0, []
+        self.started = started  # by `time.monotonic`; of a run that goes on, as if it had never been stopped
         self.max_steps = count_steps(args, len(tiles.rows), accelerator.num_processes)
         self.steps_an_epoch = len(tiles) // tiles_a_step(asdict(args), accelerator.num_processes)
         self._written = None  # the step of the last checkpoint
@@ -101,6 +104,7 @@ class Trainer:
         """Goes to where the checkpoint was written."""
         checkpoint.restore(self.network, self.criterion, self.optimizer, self.scheduler, self.average)
         self.step, self.history = checkpoint.note["step"], checkpoint.note["history"]
+        self.started -= checkpoint.note.get("seconds", 0.0)  # those of before this was noted say nothing
         self._written = self.step
 
     def run_steps(self) -> None:
@@ -262,6 +266,7 @@ class Trainer:
         note = {
             "step": self.step,
             "history": self.history,
+            "seconds": time.monotonic() - self.started,
             "arguments": asdict(self.args),
             "processes": self.accelerator.num_processes,
         }

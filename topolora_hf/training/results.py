@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .loop import Trainer
 
 
-def score_and_save(trainer: "Trainer", split: str, before: dict | None, started: float) -> dict:
+def score_and_save(trainer: "Trainer", split: str, before: dict | None) -> dict:
     """Chooses what validation images choose, scores, and writes results and network; returns the metrics."""
     args, settings, run = trainer.args, trainer.settings, trainer.run
     if args.calibrate:
@@ -34,7 +34,7 @@ def score_and_save(trainer: "Trainer", split: str, before: dict | None, started:
     summary = scores.summary()
     if args.calibrate:
         summary |= {"temperature": settings.temperature, **_calibration_before(trainer, split)}
-    metrics = _metrics(trainer, split, summary, before, time.monotonic() - started)
+    metrics = _metrics(trainer, split, summary, before, time.monotonic() - trainer.started)
     if trainer.accelerator.is_main_process:
         require_finite(trained_tensors(trainer.network))
         _save_trained(trainer.accelerator.unwrap_model(trainer.model), args, settings, metrics, run)

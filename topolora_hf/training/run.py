@@ -93,7 +93,7 @@ def _train_and_score(
         accelerator.init_trackers("topolora_hf", config=settings_given)
 
     tiles = build_tiles(args, splits["train"], settings, spec.augmentation, accelerator.num_processes)
-    trainer = Trainer(args, accelerator, run, model, criterion, tiles, splits, settings)
+    trainer = Trainer(args, accelerator, run, model, criterion, tiles, splits, settings, started)
     scored_split = "test" if "test" in splits else "validation"
     before = score_set(trainer.score(scored_split).rows) if args.score_untrained else None
     if checkpoint is not None:
@@ -103,7 +103,7 @@ def _train_and_score(
     finally:
         trainer.close()
     with trainer.averaged():
-        metrics = score_and_save(trainer, scored_split, before, started)
+        metrics = score_and_save(trainer, scored_split, before)
     # The wrapper that averages gradients has to go before the process group that it uses: freed after it, it can wait
     # for ever for a thread of the group (seen with torch 2.13 on CPUs).
     del trainer
