@@ -10,6 +10,7 @@ from skimage.morphology import skeletonize
 
 from topolora_hf.data.synthetic import KINDS, draw_synthetic
 from topolora_hf.data.synthetic.growth import THINNEST_PX, Shoot, TreeStyle, grow_tree, jagged_path
+from topolora_hf.data.synthetic.polyps import draw_polyps
 from topolora_hf.data.synthetic.strokes import Stroke, rasterise
 from topolora_hf.data.synthetic.textures import noise, sensor
 
@@ -99,6 +100,19 @@ def widths_along_centrelines(mask: np.ndarray) -> np.ndarray:
     padded = np.pad(mask, 20, mode="edge")  # a structure cut by the border keeps its width
     distance = ndimage.distance_transform_edt(padded)[20:-20, 20:-20]
     return 2 * distance[skeletonize(mask > 0)] - 1
+
+
+def test_a_polyp_ends_where_the_endoscopes_picture_does():
+    framed = 0
+    for seed in range(60):
+        image, mask = draw_polyps(np.random.default_rng(seed), 96)
+        assert mask.any()
+        ground = (image == image[0, 0]).all(axis=-1)
+        outside = label(ground, connectivity=1) == label(ground, connectivity=1)[0, 0]
+        if image[0, 0].max() < 12 and outside.mean() > 0.005:
+            framed += 1
+            assert not mask[outside].any()
+    assert framed > 15
 
 
 def test_vessels_are_thin_and_of_many_widths(samples):

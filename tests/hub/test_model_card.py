@@ -58,6 +58,7 @@ def test_tables_hold_scores_settings_and_parameters():
     [
         ("topolora_hf/tiny", "has seen synthetic drawings only", "random weights"),
         ("tiny", "pretrained on synthetic images", "random weights"),
+        ("tiny-regions", "has seen synthetic drawings only", "random weights"),
         ("tiny-random", "random weights", "synthetic drawings"),
         ("vit-b-random", "a network with seeded random weights", "small network"),
     ],

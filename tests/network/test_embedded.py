@@ -2,15 +2,18 @@ import pytest
 import torch
 
 from topolora_hf import AdapterSettings, Predictor, TopoSamForSegmentation, load_segmentation_data
+from topolora_hf.data.synthetic import draw_synthetic
+from topolora_hf.inference.loading import load_network
 from topolora_hf.metrics import dice
 from topolora_hf.network import EMBEDDED, TINY, TINY_RANDOM, tiny_config
-from topolora_hf.network.embedded import VIT_B_RANDOM, VIT_S_RANDOM
+from topolora_hf.network.embedded import TINY_REGIONS, VIT_B_RANDOM, VIT_S_RANDOM
 
 
 @pytest.mark.parametrize(
     ("name", "parameters", "width", "size"),
     [
         (TINY, 6_201_697, 128, 256),
+        (TINY_REGIONS, 6_201_697, 128, 256),
         (TINY_RANDOM, 6_201_697, 128, 256),
         (VIT_S_RANDOM, 28_310_737, 256, 1024),
         (VIT_B_RANDOM, 94_038_097, 256, 1024),
@@ -45,6 +48,9 @@ def test_the_embedded_weights_are_these():
         287659.7217269926, rel=1e-9
     )
     assert sum_of_sizes(TopoSamForSegmentation.from_pretrained(TINY)) == pytest.approx(312649.03758364916, rel=1e-9)
+    assert sum_of_sizes(TopoSamForSegmentation.from_pretrained(TINY_REGIONS)) == pytest.approx(
+        311797.93053644896, rel=1e-9
+    )
 
 
 def test_tiny_segments_thin_structures_as_it_comes():
@@ -57,6 +63,24 @@ def test_tiny_segments_thin_structures_as_it_comes():
             for row in (rows[number] for number in range(8))
         ]
         assert least <= sum(scores) / len(scores) <= most, name
+
+
+def test_tiny_regions_segments_regions_as_it_comes_and_tiny_does_not():
+    regions = [draw_synthetic(index, seed=99, kinds=["blobs"]) for index in range(12)]
+    means = []
+    for name in ("tiny-regions", "tiny"):
+        predictor = Predictor(load_network(name))
+        scores = [
+            dice(predictor.probability(row["image"]) >= 0.5, row["mask"] == 1, row["valid_mask"]) for row in regions
+        ]
+        means.append(sum(scores) / len(scores))
+    assert means[0] > 0.55 > 0.45 > means[1]
+
+
+def test_tiny_regions_sees_pictures_as_it_was_trained():
+    network = load_network("tiny-regions")
+    assert network.adapter_settings.view == "whole" and network.adapter_settings.base == TINY_REGIONS
+    assert network.config.tile_size == network.config.image_size == network.adapter_settings.tile_size == 128
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,9 @@ class StudyArguments:
     data_dirs: list[str] | None = option(None, "where single sets lie, as NAME=PATH; a new name is a set of one's own")
     output_dir: str = option("studies", "where runs, tables and pictures are written")
     seeds: list[int] = option([0, 1, 2], "one run each; tables give their mean and standard deviation")
-    base: str = option("tiny", "the base of adapters: a SAM on the Hub, a directory, tiny or tiny-random (embedded)")
+    base: str = option(
+        "tiny", "the base of adapters: a SAM on the Hub, a directory, or embedded: tiny, tiny-regions, ..."
+    )
     max_steps: int | None = option(None, "optimizer steps of every run; by default as recipes/train.py")
     set: list[str] | None = option(
         None,

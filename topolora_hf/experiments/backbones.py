@@ -4,13 +4,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ..network import EMBEDDED
 from ..options import option
 from .arguments import StudyArguments
 from .pictures import draw_points
 from .study import Study, study_main
 
-_SHORT = [name.rpartition("/")[2] for name in EMBEDDED]
+_BASES = ["tiny", "tiny-random", "vit-s-random", "vit-b-random"]
 
 
 @dataclass(kw_only=True)
@@ -18,7 +17,7 @@ class BackbonesArguments(StudyArguments):
     """Train the full network on every base: accuracy, step time, memory, time a tile, size of the adapter's file."""
 
     base: str | None = option(None, "not for this study: give bases")
-    bases: list[str] = option(_SHORT, "SAMs on the Hub, directories, or embedded ones")
+    bases: list[str] = option(_BASES, "SAMs on the Hub, directories, or embedded ones")
     dataset: str = option("drive", "a name, a folder, or a name that data_dirs gives")
     image_size: int = option(256, "pixels a side that every encoder sees, so that they see the same")
     output_dir: str = option("studies/backbones", "where runs, tables and pictures are written")

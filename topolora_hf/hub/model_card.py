@@ -10,7 +10,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from ..data.catalog import CATALOG, DatasetSpec
 from ..data.records import printable
-from ..network.embedded import EMBEDDED, TINY, full_base_name
+from ..network.embedded import EMBEDDED, PRETRAINED, full_base_name
 
 METRIC_NAMES = {
     "dice": "Dice",
@@ -40,7 +40,7 @@ _PROTOCOLS = {
     "native": "at their own resolution, inside the field of view where there is one",
     "paper": "squashed to 384 x 384 pixels without a field of view, as the paper's authors score",
 }
-_TINY_LIMITS = (
+_DRAWINGS_LIMITS = (
     "Its base is small and has seen synthetic drawings only, no photograph; it has none of the weights of a published "
     "Segment Anything model."
 )
@@ -171,14 +171,14 @@ def _is_hub_id(name: str) -> bool:
 def _base_limits(base: str) -> str | None:
     if not _is_embedded(base):
         return None
-    return _TINY_LIMITS if full_base_name(base) == TINY else _RANDOM_LIMITS
+    return _DRAWINGS_LIMITS if full_base_name(base) in PRETRAINED else _RANDOM_LIMITS
 
 
 def _base_text(base: str) -> str:
     if _is_embedded(base):
-        is_tiny = full_base_name(base) == TINY
-        what = "a small network pretrained on synthetic images" if is_tiny else "a network with seeded random weights"
-        return f"`{full_base_name(base)}`, {what} that comes with the package (nothing to download)"
+        is_pretrained = full_base_name(base) in PRETRAINED
+        what = "small network pretrained on synthetic images" if is_pretrained else "network with seeded random weights"
+        return f"`{full_base_name(base)}`, a {what} that comes with the package (nothing to download)"
     if _is_hub_id(base):
         return f"[{base}](https://huggingface.co/{base})"
     return f"`{_last_part(base)}`, a checkpoint that has not been published under a Hub id"

@@ -7,7 +7,7 @@ from torch import nn
 
 from ..adapters import SETTINGS_FILE, AdapterSettings, load_adapter
 from ..network import EMBEDDED, TopoSamForSegmentation, full_base_name
-from ..network.embedded import TINY, TINY_DIRECTORY
+from ..network.embedded import PRETRAINED
 from ..specialists import is_specialist, load_specialist
 
 ADAPTER_HELP = "an adapter's directory or its Hub id; or the directory of a specialist or of a whole base, or tiny"
@@ -27,12 +27,14 @@ def load_network(name: str, base: str | None = None) -> nn.Module:
         raise ValueError(f"{name} is a whole network, which has no base; got --base {base}")
     if is_whole_base(name):
         full_name = full_base_name(name)
-        network = TopoSamForSegmentation.from_pretrained(full_name).eval()
-        directory = TINY_DIRECTORY if full_name == TINY else Path(name)
-        has_settings = (directory / SETTINGS_FILE).is_file()  # such as those of an adapter that was merged into it
-        network.adapter_settings = (
-            AdapterSettings.from_pretrained(directory) if has_settings else AdapterSettings.of_network(network)
-        )
+        directory = PRETRAINED.get(full_name, Path(name))
+        if not (directory / SETTINGS_FILE).is_file():
+            network = TopoSamForSegmentation.from_pretrained(full_name).eval()
+            network.adapter_settings = AdapterSettings.of_network(network)
+            return network
+        settings = AdapterSettings.from_pretrained(directory)  # such as those of an adapter that was merged into it
+        network = TopoSamForSegmentation.from_pretrained(full_name, **settings.network_settings()).eval()
+        network.adapter_settings = settings
         return network
     if is_specialist(name):
         return load_specialist(name)

@@ -1,7 +1,8 @@
 """The embedded bases: SAMs that need no download.
 
 `topolora_hf/tiny` was pretrained on synthetic images alone (`recipes/pretrain_tiny.py`; see `bases/tiny/README.md`): it
-is a whole network that segments thin structures as it comes. `topolora_hf/tiny-random` is what that training started
+is a whole network that segments thin structures as it comes. `topolora_hf/tiny-regions` is of the same shape, its SAM
+pretrained on drawn regions, for polyps and the like. `topolora_hf/tiny-random` is what that training started
 from: seeded random numbers, drawn from exact integers of torch's generator (scaled uniform numbers, no transcendental
 functions), so that every machine builds the same base and an adapter fits it anywhere. `topolora_hf/vit-s-random` and
 `topolora_hf/vit-b-random` are drawn likewise: stock SAM with a ViT-S and a ViT-B, for what depends on shapes alone.
@@ -18,13 +19,14 @@ from .configuration import TopoSamConfig
 from .widening import widen
 
 TINY = "topolora_hf/tiny"
+TINY_REGIONS = "topolora_hf/tiny-regions"
 TINY_RANDOM = "topolora_hf/tiny-random"
 VIT_S_RANDOM = "topolora_hf/vit-s-random"
 VIT_B_RANDOM = "topolora_hf/vit-b-random"
-EMBEDDED = (TINY, TINY_RANDOM, VIT_S_RANDOM, VIT_B_RANDOM)
+EMBEDDED = (TINY, TINY_REGIONS, TINY_RANDOM, VIT_S_RANDOM, VIT_B_RANDOM)
 _SEED = 0
-TINY_DIRECTORY = Path(__file__).parents[1] / "bases" / "tiny"
-_WEIGHTS = TINY_DIRECTORY / "model.safetensors"  # float16
+_BASES = Path(__file__).parents[1] / "bases"
+PRETRAINED = {TINY: _BASES / "tiny", TINY_REGIONS: _BASES / "tiny-regions"}  # their directories
 
 
 def full_base_name(name: str) -> str:
@@ -59,13 +61,19 @@ def vit_s_config(**settings) -> TopoSamConfig:
     return TopoSamConfig(vision_config=vision, **settings)
 
 
-_CONFIGS = {TINY: tiny_config, TINY_RANDOM: tiny_config, VIT_S_RANDOM: vit_s_config, VIT_B_RANDOM: TopoSamConfig}
+_CONFIGS = {
+    TINY: tiny_config,
+    TINY_REGIONS: tiny_config,
+    TINY_RANDOM: tiny_config,
+    VIT_S_RANDOM: vit_s_config,
+    VIT_B_RANDOM: TopoSamConfig,
+}
 
 
 def build_embedded(network_class: type, name: str = TINY, **settings) -> nn.Module:
     """The embedded base of that name.
 
-    Of the pretrained one, a detail branch of a whole number of times its channels is its own, widened; any other form
+    Of the pretrained ones, a detail branch of a whole number of times its channels is its own, widened; any other form
     of spatial adapter or detail branch than it has starts as on any base, and in the random ones both do.
 
     Raises:
@@ -81,8 +89,8 @@ def build_embedded(network_class: type, name: str = TINY, **settings) -> nn.Modu
     if attention is not None:
         config._attn_implementation = attention
     network = network_class(config)
-    if name == TINY:
-        _load_weights(network)
+    if name in PRETRAINED:
+        _load_weights(network, PRETRAINED[name])
     else:
         _draw_weights(network.sam)
     network.name_or_path = config._name_or_path = name
@@ -96,8 +104,8 @@ _LOADING_KEYWORDS = {"revision", "token", "cache_dir", "local_files_only", "forc
 _LOADING_KEYWORDS |= {"use_safetensors"}
 
 
-def _load_weights(network: nn.Module) -> None:
-    stored = load_file(_WEIGHTS)
+def _load_weights(network: nn.Module, directory: Path) -> None:
+    stored = load_file(directory / "model.safetensors")  # float16
     for alias, source in network.sam._tied_weights_keys.items():  # a tensor of two names is stored under one
         stored[f"sam.{alias}"] = stored[f"sam.{source}"]
     for part, module in network.named_children():

@@ -230,7 +230,8 @@ class TopoSamForSegmentation(SamPreTrainedModel):
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs) -> "TopoSamForSegmentation":
         """Reads a base: a Hub id or directory of stock SAM, a directory this class saved, Meta's own file
-        (`"sam_vit_b_01ec64.pth"`), or an embedded base (`"topolora_hf/tiny"`, pretrained on synthetic images;
+        (`"sam_vit_b_01ec64.pth"`), or an embedded base (`"topolora_hf/tiny"` and, for regions,
+        `"topolora_hf/tiny-regions"`, pretrained on synthetic images;
         `"topolora_hf/tiny-random"`, `"topolora_hf/vit-s-random"`, `"topolora_hf/vit-b-random"`).
 
         As with any transformers class, a directory of an adapter loads its base, in the form that the adapter needs,

@@ -40,7 +40,7 @@ OURS_ALONE = (  # settings of our network's parts, which a specialist does not h
 class TrainArguments(DataArguments):
     """Settings of a run; only the data set is required."""
 
-    base: str = option("facebook/sam-vit-base", "a SAM on the Hub, a directory, or embedded: tiny, tiny-random, ...")
+    base: str = option("facebook/sam-vit-base", "a SAM on the Hub, a directory, or embedded: tiny, tiny-regions, ...")
     preset: str = option("topolora", f"which parts are trained: {', '.join(PRESETS)}")
     network: str = option(
         _OURS, f"{_OURS}; or, to compare with, a specialist trained whole and from scratch: {', '.join(SPECIALISTS)}"
