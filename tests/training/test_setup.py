@@ -1,6 +1,7 @@
 """What a run is built of, from its settings."""
 
 import copy
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,6 +76,16 @@ def test_every_trained_parameter_has_one_group_with_its_rate_and_decay(make_argu
 def test_precision_auto_is_the_faster_one_of_the_processor(monkeypatch, make_arguments, processor, precision):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: processor)
     assert setup.build_accelerator(make_arguments(mixed_precision="auto")).mixed_precision == precision
+
+
+@pytest.mark.parametrize("has_bf16", [True, False])
+def test_bf16_where_it_is_slower_gets_a_warning(monkeypatch, make_arguments, has_bf16):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"cpu_name": "AMD Zen", "avx512_bf16": has_bf16})
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        setup.build_accelerator(make_arguments(mixed_precision="bf16"))
+    said = any("bf16 is slower than float32 on this processor" in str(warning.message) for warning in caught)
+    assert said is not has_bf16
 
 
 @pytest.mark.parametrize(
