@@ -53,28 +53,23 @@ def test_the_embedded_weights_are_these():
     )
 
 
+def mean_dice(predictor: Predictor, rows: list[dict]) -> float:
+    scores = [dice(predictor.probability(row["image"]) >= 0.5, row["mask"] == 1, row["valid_mask"]) for row in rows]
+    return sum(scores) / len(scores)
+
+
 def test_tiny_segments_thin_structures_as_it_comes():
     rows = load_segmentation_data("synthetic")["test"]
     settings = AdapterSettings(base=TINY, image_size=256, tile_size=256)
     for name, least, most in ((TINY, 0.6, 1.0), (TINY_RANDOM, 0.0, 0.3)):
         predictor = Predictor(TopoSamForSegmentation.from_pretrained(name), settings)
-        scores = [
-            dice(predictor.probability(row["image"]) >= 0.5, row["mask"] == 1, row["valid_mask"])
-            for row in (rows[number] for number in range(8))
-        ]
-        assert least <= sum(scores) / len(scores) <= most, name
+        assert least <= mean_dice(predictor, [rows[number] for number in range(8)]) <= most, name
 
 
 def test_tiny_regions_segments_regions_as_it_comes_and_tiny_does_not():
     regions = [draw_synthetic(index, seed=99, kinds=["blobs"]) for index in range(12)]
-    means = []
-    for name in ("tiny-regions", "tiny"):
-        predictor = Predictor(load_network(name))
-        scores = [
-            dice(predictor.probability(row["image"]) >= 0.5, row["mask"] == 1, row["valid_mask"]) for row in regions
-        ]
-        means.append(sum(scores) / len(scores))
-    assert means[0] > 0.55 > 0.45 > means[1]
+    of_regions, of_tiny = (mean_dice(Predictor(load_network(name)), regions) for name in ("tiny-regions", "tiny"))
+    assert of_regions > 0.55 > 0.45 > of_tiny
 
 
 def test_tiny_regions_sees_pictures_as_it_was_trained():

@@ -28,13 +28,11 @@ def load_network(name: str, base: str | None = None) -> nn.Module:
     if is_whole_base(name):
         full_name = full_base_name(name)
         directory = PRETRAINED.get(full_name, Path(name))
-        if not (directory / SETTINGS_FILE).is_file():
-            network = TopoSamForSegmentation.from_pretrained(full_name).eval()
-            network.adapter_settings = AdapterSettings.of_network(network)
-            return network
-        settings = AdapterSettings.from_pretrained(directory)  # such as those of an adapter that was merged into it
-        network = TopoSamForSegmentation.from_pretrained(full_name, **settings.network_settings()).eval()
-        network.adapter_settings = settings
+        has_settings = (directory / SETTINGS_FILE).is_file()  # such as those of an adapter that was merged into it
+        settings = AdapterSettings.from_pretrained(directory) if has_settings else None
+        form = settings.network_settings() if settings else {}
+        network = TopoSamForSegmentation.from_pretrained(full_name, **form).eval()
+        network.adapter_settings = settings or AdapterSettings.of_network(network)
         return network
     if is_specialist(name):
         return load_specialist(name)
