@@ -20,7 +20,7 @@ class ConvertArguments:
     source: str = field(
         metadata={
             "help": "Meta's sam_vit_*.pth; a Lightning .ckpt of the paper's authors' code; an adapter's directory or "
-            "Hub id; the directory of a whole base, or tiny"
+            "Hub id; the directory of a whole base, or an embedded base"
         }
     )
     output: str = field(

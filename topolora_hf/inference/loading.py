@@ -10,7 +10,7 @@ from ..network import EMBEDDED, TopoSamForSegmentation, full_base_name
 from ..network.embedded import PRETRAINED
 from ..specialists import is_specialist, load_specialist
 
-ADAPTER_HELP = "an adapter's directory or its Hub id; or the directory of a specialist or of a whole base, or tiny"
+ADAPTER_HELP = "an adapter's directory or Hub id; the directory of a specialist or a whole base; or an embedded base"
 DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 DTYPE_HELP = f"the precision to run in, {', '.join(DTYPES)}; by default float32"
 
