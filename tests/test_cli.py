@@ -310,7 +310,7 @@ def test_an_adapter_that_is_none_is_named(fails, tmp_path):
 
 def test_a_split_that_is_not_there_is_named(fails, folder, make_adapter):
     words = ("--adapter", make_adapter()[1], "--dataset", folder, "--validation_fraction", "0", "--part", "validation")
-    assert "no split 'validation', but train, test" in fails(cli.score_main, *words)
+    assert "no 'validation' images; --part may be train, test or all" in fails(cli.score_main, *words)
 
 
 def test_the_installed_command_says_what_it_can_do(call, fails, capsys):
