@@ -207,7 +207,7 @@ def score(args: ScoreArguments) -> dict:
     predictor = _predictor(args)
     splits = args.load(intensity=predictor.settings.intensity)
     if args.part not in (*splits, "all"):
-        raise DataError(f"data set {args.dataset} has no {args.part!r} images; --part may be {', '.join(splits)} or all")
+        raise DataError(f"{args.dataset} has no {args.part!r} images; --part may be {', '.join(splits)} or all")
     scores = score_rows(predictor, ConcatDataset(splits.values()) if args.part == "all" else splits[args.part])
     output = output_folder(args.output_dir)
     metrics = {
