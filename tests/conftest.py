@@ -101,7 +101,7 @@ def make_adapter(tmp_path):
                     parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
         config = network.config
         form = {key: getattr(config, key) for key in ("image_size", "tile_size", "detail_channels", "use_sam")}
-        form["spatial_adapter_form"] = config.spatial_adapter_form
+        form |= {key: getattr(config, key) for key in ("detail_context", "spatial_adapter_form")}
         directory = tmp_path / f"adapter-{preset}-{seed}"
         save_adapter(model, AdapterSettings(base=base, preset=preset, **form), directory)
         return model.eval(), directory

@@ -306,7 +306,7 @@ def test_public_base_name_keeps_hub_ids_and_only_the_end_of_a_path(tmp_path):
 
 def test_settings_read_back_as_they_were_saved(tmp_path):
     settings = AdapterSettings(
-        base=TINY, preset="paper", tile_size=96, detail_channels=0, labels=("a", "b"), threshold=0.4, temperature=1.25
+        base=TINY, tile_size=96, detail_context=True, labels=("a", "b"), threshold=0.4, temperature=1.25
     )
     settings.save(tmp_path)
     assert AdapterSettings.from_pretrained(tmp_path) == settings

@@ -64,6 +64,7 @@ _ALLOWED: dict[str, tuple[Callable[[object], bool], str]] = {
     "image_size": (lambda value: is_whole(value, 16, 8192), "a whole number from 16 to 8192"),
     "tile_size": (lambda value: is_whole(value, 16, 16384), "a whole number from 16 to 16384"),
     "detail_channels": (lambda value: is_whole(value, 0, 512), "a whole number from 0 to 512"),
+    "detail_context": (_is_switch, "true or false"),
     "spatial_adapter_form": (_is_text, "paper or seglab"),
     "use_sam": (_is_switch, "true or false"),
     "view": (lambda value: isinstance(value, str) and value in VIEWS, " or ".join(VIEWS)),

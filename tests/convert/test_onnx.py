@@ -34,7 +34,7 @@ def assert_parity(model, exported: OnnxNetwork, tile_size: int) -> None:
     [
         ("topolora", {"image_size": 64, "tile_size": 48}),  # enlarged, windows filled up
         ("seglab", {"image_size": 48, "tile_size": 80}),  # shrunk, antialiased
-        ("detail_only", {}),
+        ("detail_only", {"detail_context": True}),
     ],
 )
 def test_an_adapter_on_tiny_gives_the_same_logits(make_adapter, tmp_path, preset, sizes):

@@ -6,6 +6,7 @@ from topolora_hf.data.synthetic import draw_synthetic
 from topolora_hf.inference.loading import load_network
 from topolora_hf.metrics import dice
 from topolora_hf.network import EMBEDDED, TINY, TINY_RANDOM, tiny_config
+from topolora_hf.network.detail_branch import DetailBranch
 from topolora_hf.network.embedded import TINY_REGIONS, VIT_B_RANDOM, VIT_S_RANDOM
 
 
@@ -105,6 +106,36 @@ def test_tinys_detail_branch_may_be_wider_and_gives_the_same_at_first(times):
         outputs = 1 if name.startswith("up") else 0
         first, second, *_ = gradient.chunk(times, dim=outputs)
         assert (first - second).abs().max() > 0.01 * gradient.abs().max(), "equal channels would stay equal"
+
+
+@pytest.mark.parametrize("channels", [16, 32])
+def test_context_blocks_start_as_the_identity_and_learn(channels):
+    plain, further = (
+        TopoSamForSegmentation.from_pretrained(TINY, detail_channels=channels, detail_context=context)
+        for context in (False, True)
+    )
+    tiles = torch.randn(1, 3, 256, 256, generator=torch.Generator().manual_seed(0))
+    logits = further.train()(pixel_values=tiles).logits
+    with torch.no_grad():
+        assert torch.equal(logits, plain(pixel_values=tiles).logits)
+    logits.square().mean().backward()
+    added = further.detail_branch.encode4[2:]
+    assert len(added) == 5 and all(block.conv_out.weight.grad.any() for block in added)
+
+
+def test_context_blocks_see_further():
+    def reach(context: bool) -> int:
+        """How far from a pixel another one still changes its logit."""
+        branch = DetailBranch(4, 64, num_labels=1, context=context)
+        torch.manual_seed(0)
+        for parameter in branch.parameters():
+            torch.nn.init.normal_(parameter)
+        tile = torch.zeros(1, 3, 320, 320, requires_grad=True)
+        branch(tile, None)[0, 0, 160, 160].backward()
+        columns = tile.grad.abs().sum((0, 1, 2)).nonzero().flatten()
+        return int((columns - 160).abs().max())
+
+    assert reach(True) - reach(False) == pytest.approx(100, abs=8)
 
 
 def test_two_classes_start_as_on_any_base():

@@ -32,7 +32,7 @@ def with_transformers_from_pretrained(directory, base):
 
 
 def base_settings(base) -> dict:
-    return {key: getattr(base.config, key) for key in ("detail_channels", "image_size", "tile_size")}
+    return {key: getattr(base.config, key) for key in ("detail_channels", "detail_context", "image_size", "tile_size")}
 
 
 DOORS = [
@@ -56,6 +56,14 @@ def edit_file(directory, edit) -> None:
     tensors = load_file(file)
     edit(tensors)
     save_file(tensors, file, metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("of_adapter", [True, False])
+def test_context_blocks_that_only_one_side_has_are_named(make_adapter, door, of_adapter):
+    _, directory = make_adapter("topolora", detail_context=of_adapter)
+    with pytest.raises((AdapterMismatchError, KeyError), match=r"detail_branch.*encode4\.2\."):  # PEFT's own KeyError
+        door(directory, tiny(detail_context=not of_adapter))
 
 
 @pytest.mark.parametrize("door", DOORS)

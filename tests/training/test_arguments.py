@@ -68,6 +68,12 @@ def test_a_weight_for_a_mask_that_nobody_corrects_is_refused(settings):
         TrainArguments(dataset="drive", coarse_weight=0.5, **settings)
 
 
+@pytest.mark.parametrize("settings", [{"preset": "paper"}, {"preset": "topolora", "detail_channels": 0}])
+def test_a_detail_branch_that_is_not_there_sees_no_further(settings):
+    with pytest.raises(ValueError, match=f"detail_context is for a detail branch; preset '{settings['preset']}'"):
+        TrainArguments(dataset="drive", detail_context=True, **settings)
+
+
 @pytest.mark.parametrize("name", ["rank", "lora_layers"])
 def test_a_base_trained_whole_has_no_lora_to_set(name):
     with pytest.raises(ValueError, match=f"preset 'whole' trains the base itself, .* no use for .*{name} 4"):

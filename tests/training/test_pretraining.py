@@ -31,8 +31,9 @@ def make_base(stock_sam, fill_with_random_weights, tmp_path):
 
 
 @pytest.mark.parametrize("settings", [{}, {"detail_channels": 0}])
-def test_joined_bases_start_with_the_sum_of_both_and_the_branch_can_learn_what_sam_saw(make_base, settings):
-    sam, detail = make_base(1, **settings), make_base(2)
+@pytest.mark.parametrize("context", [False, True])
+def test_joined_bases_start_with_the_sum_of_both_and_the_branch_can_learn_what_sam_saw(make_base, settings, context):
+    sam, detail = make_base(1, **settings), make_base(2, detail_context=context)
     network = join_bases(sam, detail)
     masks = TopoSamForSegmentation.from_pretrained(sam, detail_channels=0)
     alone = TopoSamForSegmentation.from_pretrained(detail, use_sam=False)

@@ -106,6 +106,22 @@ def test_every_preset_trains(make_arguments, splits, preset):
         load_adapter(Path(args.output_dir) / "adapter", base=args.base)
 
 
+@pytest.mark.parametrize("preset", ["topolora", "detail_only"])
+def test_an_adapter_with_context_blocks_scores_the_same_when_it_is_loaded(make_arguments, splits, preset):
+    args = make_arguments(preset=preset, detail_context=True)
+    metrics = train(args, splits)
+    adapter = load_adapter(Path(args.output_dir) / "adapter", base=args.base)
+    assert adapter.adapter_settings.detail_context
+    tensors = load_file(Path(args.output_dir) / "adapter" / "adapter_model.safetensors")
+    assert tensors["base_model.model.detail_branch.encode4.6.conv_out.weight"].any()
+    predictor = Predictor(adapter)
+    dice = [
+        score_image(predictor.probability(row["image"]), row["mask"], row["valid_mask"])["dice"]
+        for row in splits["test"]
+    ]
+    assert np.mean(dice) == pytest.approx(metrics["dice"], abs=1e-6)
+
+
 def test_without_a_test_split_validation_is_scored_and_named(make_arguments, splits):
     metrics = train(make_arguments(), {"train": splits["train"], "validation": splits["validation"]})
     assert (metrics["split"], metrics["n"]) == ("validation", 1)

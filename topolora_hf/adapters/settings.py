@@ -24,6 +24,9 @@ class AdapterSettings:
     image_size: int = field(default=1024, metadata={"help": "S: pixels a side that SAM's encoder sees"})
     tile_size: int = field(default=1024, metadata={"help": "T: pixels a side of a tile of the image"})
     detail_channels: int = field(default=16, metadata={"help": "channels of the detail branch; 0: none"})
+    detail_context: bool = field(
+        default=False, metadata={"help": "whether the detail branch has dilated blocks, which see further"}
+    )
     spatial_adapter_form: str = field(default="paper", metadata={"help": "paper or seglab"})
     use_sam: bool = field(default=True, metadata={"help": "False: the detail branch alone"})
     view: str = field(
@@ -58,6 +61,7 @@ class AdapterSettings:
             "image_size": self.image_size,
             "tile_size": self.tile_size,
             "detail_channels": self.detail_channels,
+            "detail_context": self.detail_context,
             "spatial_adapter_form": self.spatial_adapter_form,
             "use_sam": self.use_sam,
             "num_labels": len(self.labels),
@@ -104,7 +108,7 @@ class AdapterSettings:
     @classmethod
     def of_network(cls, network: TopoSamForSegmentation, **settings) -> "AdapterSettings":
         """Those of a base in the form that it has; `settings` are what its configuration does not say."""
-        form = ("image_size", "tile_size", "detail_channels", "spatial_adapter_form", "use_sam")
+        form = ("image_size", "tile_size", "detail_channels", "detail_context", "spatial_adapter_form", "use_sam")
         own = {name: getattr(network.config, name) for name in form}
         return cls(base=public_base_name(network.name_or_path), **own, **settings)
 

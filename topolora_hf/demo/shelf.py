@@ -72,7 +72,8 @@ class AdapterShelf:
         settings = AdapterSettings.from_pretrained(name)
         base = full_base_name(self._base or settings.base)
         # What `set_adapter` switches is left out: tile and image size travel in the adapter.
-        form = (base, settings.detail_channels, settings.spatial_adapter_form, settings.use_sam, settings.labels)
+        switched = ("image_size", "tile_size")
+        form = (base, *(value for name, value in settings.network_settings().items() if name not in switched))
         if form in self._shared:
             self._shared[form].load_adapter(name, adapter_name=self._adapter_name(name))
         else:

@@ -11,7 +11,7 @@ _KERNELS = ("attn_implementation", "_attn_implementation", "experts_implementati
 
 @strict
 class TopoSamConfig(SamConfig):
-    """Configuration of [`TopoSamForSegmentation`]: a `SamConfig` with six more fields.
+    """Configuration of [`TopoSamForSegmentation`]: a `SamConfig` with seven more fields.
 
     `model_type` stays `"sam"`, so that stock SAM checkpoints load without a warning. `vision_config.image_size` stays
     the checkpoint's own. Every field may be given as a keyword argument of `TopoSamForSegmentation.from_pretrained`.
@@ -22,6 +22,8 @@ class TopoSamConfig(SamConfig):
         tile_size: T, the side of a tile in the image's own pixels, which the network is trained on and predicts.
             None means `image_size`.
         detail_channels: Channels of the `DetailBranch` at full resolution; 0 leaves it out (the paper's network).
+        detail_context: True lets the `DetailBranch` see further, by five dilated blocks at a quarter of the resolution.
+            They start as the identity: for objects larger than a vessel, such as polyps.
         spatial_adapter_form: `"paper"` (depthwise, ReLU, pointwise) or `"seglab"` (the authors' code: two pointwise
             convolutions with BatchNorm).
         use_sam: False runs the detail branch alone, with SAM's logits and embedding zero: the comparison that shows
@@ -34,6 +36,7 @@ class TopoSamConfig(SamConfig):
     image_size: int | None = None
     tile_size: int | None = None
     detail_channels: int = 16
+    detail_context: bool = False
     spatial_adapter_form: str = "paper"
     use_sam: bool = True
     fast_encoder: bool = True

@@ -8,6 +8,8 @@ from torch import nn
 
 from .spatial_adapter import ZeroConv2d
 
+_CONTEXT_DILATIONS = (2, 4, 8, 4, 2)
+
 
 class ChannelNorm(nn.LayerNorm):
     """LayerNorm over the channels of a (B, C, H, W) map: no batch statistics, so batch size 1 trains as any other.
@@ -35,6 +37,18 @@ class ResidualBlock(nn.Module):
         return features + self.conv_out(F.relu(self.norm(self.conv_in(features))))
 
 
+class ContextBlock(ResidualBlock):
+    """A residual block that looks further: its first convolution is dilated (Yu and Koltun 2016, arXiv 1511.07122).
+
+    It starts as the identity.
+    """
+
+    def __init__(self, channels: int, dilation: int):
+        super().__init__(channels)
+        self.conv_in = nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation, bias=False)
+        self.conv_out = ZeroConv2d(channels, channels, 3, padding=1)
+
+
 class SamFeatures(NamedTuple):
     """What SAM makes of a batch of tiles.
 
@@ -59,12 +73,14 @@ class DetailBranch(nn.Module):
         channels: Channels at stride 1; twice and four times as many at strides 2 and 4.
         embedding_channels: C, channels of SAM's image embedding; the decoder's upscaled embedding has C / 8.
         num_labels: K, the number of logit maps.
+        context: Whether five `ContextBlock`s follow at stride 4, with dilations up to 8: what is seen there reaches
+            some 100 pixels further.
 
     Shape:
         pixel_values (B, 3, T, T), from_sam `SamFeatures` -> (B, K, T, T)
     """
 
-    def __init__(self, channels: int, embedding_channels: int, num_labels: int):
+    def __init__(self, channels: int, embedding_channels: int, num_labels: int, context: bool = False):
         super().__init__()
         c1, c2, c4 = channels, 2 * channels, 4 * channels
         self.stem = nn.Conv2d(3, c1, 3, padding=1)
@@ -74,7 +90,8 @@ class DetailBranch(nn.Module):
         self.down4 = nn.Conv2d(c2, c4, 2, stride=2)
         self.fuse = nn.Conv2d(embedding_channels // 8 + 1, c4, 1)
         self.fuse_context = nn.Conv2d(embedding_channels, c4, 1, bias=False)
-        self.encode4 = nn.Sequential(ResidualBlock(c4), ResidualBlock(c4))
+        further = [ContextBlock(c4, dilation) for dilation in _CONTEXT_DILATIONS] if context else []
+        self.encode4 = nn.Sequential(ResidualBlock(c4), ResidualBlock(c4), *further)
         self.up2 = nn.ConvTranspose2d(c4, c2, 2, stride=2)
         self.decode2 = ResidualBlock(c2)
         self.up1 = nn.ConvTranspose2d(c2, c1, 2, stride=2)

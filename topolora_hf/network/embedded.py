@@ -73,8 +73,9 @@ _CONFIGS = {
 def build_embedded(network_class: type, name: str = TINY, **settings) -> nn.Module:
     """The embedded base of that name.
 
-    Of the pretrained ones, a detail branch of a whole number of times its channels is its own, widened; any other form
-    of spatial adapter or detail branch than it has starts as on any base, and in the random ones both do.
+    Of the pretrained ones, a detail branch of a whole number of times its channels is its own, widened, and context
+    blocks are added to its own; any other form of spatial adapter or detail branch than it has starts as on any base,
+    and in the random ones both do.
 
     Raises:
         TypeError: for a keyword that is neither a `TopoSamConfig` field nor `dtype`, `attn_implementation`.
@@ -112,7 +113,8 @@ def _load_weights(network: nn.Module, directory: Path) -> None:
         weights = {key.removeprefix(f"{part}."): tensor for key, tensor in stored.items() if key.startswith(f"{part}.")}
         wanted = module.state_dict()
         if part == "detail_branch":
-            weights = widen(weights, wanted)
+            context = {name: tensor for name, tensor in wanted.items() if name not in weights}  # starts as the identity
+            weights = {**widen(weights, {name: wanted[name] for name in wanted if name in weights}), **context}
         if part == "sam" or _shapes(weights) == _shapes(wanted):
             module.load_state_dict(weights)
 

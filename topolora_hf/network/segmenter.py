@@ -73,7 +73,10 @@ class TopoSamForSegmentation(SamPreTrainedModel):
         self.detail_branch = None
         if config.detail_channels:
             self.detail_branch = DetailBranch(
-                config.detail_channels, config.vision_config.output_channels, config.num_labels
+                config.detail_channels,
+                config.vision_config.output_channels,
+                config.num_labels,
+                context=config.detail_context,
             )
         self.criterion = TopoLoss()
         self._position_cache = None

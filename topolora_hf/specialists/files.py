@@ -15,7 +15,8 @@ from .networks import SPECIALISTS, Specialist, build_specialist
 _SETTINGS_FILE, _WEIGHTS_FILE = "specialist.json", "model.safetensors"
 # What `AdapterSettings` says of our network; the rest, how images are brought to a network and what is made of its
 # logits, is a specialist's too.
-_OURS_ALONE = {"base", "preset", "image_size", "detail_channels", "spatial_adapter_form", "use_sam", "labels"}
+_OURS_ALONE = {"base", "preset", "image_size", "detail_channels", "detail_context", "spatial_adapter_form"}
+_OURS_ALONE |= {"use_sam", "labels"}
 
 
 def specialist_settings(**settings) -> AdapterSettings:

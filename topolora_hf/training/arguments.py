@@ -25,6 +25,7 @@ OURS_ALONE = (  # settings of our network's parts, which a specialist does not h
     "preset",
     "image_size",
     "detail_channels",
+    "detail_context",
     "rank",
     "lora_layers",
     "decoder_init",
@@ -53,6 +54,9 @@ class TrainArguments(DataArguments):
     image_size: int | None = option(None, "S: pixels a side that SAM's encoder sees; by default the base's own")
     tile_size: int | None = option(None, "T: pixels a side of a tile of the image; by default the data set's")
     detail_channels: int | None = option(None, "width of the detail branch, 0 for none; by default the preset's")
+    detail_context: bool = option(
+        False, "the detail branch sees further, by dilated blocks: for objects larger than a vessel, such as polyps"
+    )
     rank: int | None = option(None, "LoRA rank; by default the preset's")
     lora_layers: int | None = option(
         None, "LoRA in this many of the encoder's last layers; those before need no backward pass. By default in all"
@@ -184,6 +188,11 @@ class TrainArguments(DataArguments):
             raise ValueError(
                 f"coarse_weight is for SAM's mask where a detail branch corrects it; preset {self.preset!r} with "
                 f"detail_channels {self.detail_channels} has no such thing"
+            )
+        if self.detail_context and not has_detail:
+            raise ValueError(
+                f"detail_context is for a detail branch; preset {self.preset!r} with detail_channels "
+                f"{self.detail_channels} has none"
             )
         if self.decoder_init not in _DECODER_INITS:
             raise ValueError(f"decoder_init must be {' or '.join(_DECODER_INITS)}, got {self.decoder_init!r}")

@@ -78,11 +78,12 @@ def join_bases(base: str, detail_base: str) -> TopoSamForSegmentation:
     Raises:
         ValueError: `detail_base` has no detail branch.
     """
-    detail = TopoSamForSegmentation.from_pretrained(detail_base).detail_branch
-    if detail is None:
+    detailed = TopoSamForSegmentation.from_pretrained(detail_base)
+    if detailed.detail_branch is None:
         raise ValueError(f"{detail_base} has no detail branch")
-    network = TopoSamForSegmentation.from_pretrained(base, detail_channels=detail.stem.out_channels)
-    network.detail_branch.load_state_dict(detail.state_dict())
+    form = {name: getattr(detailed.config, name) for name in ("detail_channels", "detail_context")}
+    network = TopoSamForSegmentation.from_pretrained(base, **form)
+    network.detail_branch.load_state_dict(detailed.detail_branch.state_dict())
     for layer in (network.detail_branch.fuse, network.detail_branch.fuse_context):
         for parameter in layer.parameters():
             parameter.zero_()
