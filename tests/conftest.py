@@ -99,11 +99,8 @@ def make_adapter(tmp_path):
             for parameter in model.parameters():
                 if parameter.requires_grad:
                     parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
-        config = network.config
-        form = {key: getattr(config, key) for key in ("image_size", "tile_size", "detail_channels", "use_sam")}
-        form |= {key: getattr(config, key) for key in ("detail_context", "spatial_adapter_form")}
         directory = tmp_path / f"adapter-{preset}-{seed}"
-        save_adapter(model, AdapterSettings(base=base, preset=preset, **form), directory)
+        save_adapter(model, AdapterSettings.of_network(network, preset=preset), directory)
         return model.eval(), directory
 
     return make

@@ -113,8 +113,7 @@ def _load_weights(network: nn.Module, directory: Path) -> None:
         weights = {key.removeprefix(f"{part}."): tensor for key, tensor in stored.items() if key.startswith(f"{part}.")}
         wanted = module.state_dict()
         if part == "detail_branch":
-            context = {name: tensor for name, tensor in wanted.items() if name not in weights}  # starts as the identity
-            weights = {**widen(weights, {name: wanted[name] for name in wanted if name in weights}), **context}
+            weights = widen(weights, wanted)
         if part == "sam" or _shapes(weights) == _shapes(wanted):
             module.load_state_dict(weights)
 

@@ -17,7 +17,8 @@ def widen(weights: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor
 
     Args:
         weights: state of a narrow `DetailBranch`, by name.
-        wanted: that of a wide one, for its shapes.
+        wanted: that of a wide one, for its shapes; of layers that the narrow one lacks (`ContextBlock`s, which start as
+            the identity) also for their weights.
 
     Returns:
         A state for the wide branch that gives the narrow one's output, up to rounding; `weights` where the wide one is
@@ -27,7 +28,10 @@ def widen(weights: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor
     if wide % narrow or weights["correction.weight"].shape[0] != wanted["correction.weight"].shape[0]:
         return weights
     generator = torch.Generator().manual_seed(_SEED)
-    return {name: _widen(name, weights[name], tensor.shape, generator) for name, tensor in wanted.items()}
+    return {
+        name: _widen(name, weights[name], tensor.shape, generator) if name in weights else tensor
+        for name, tensor in wanted.items()
+    }
 
 
 def _widen(name: str, weight: torch.Tensor, shape: torch.Size, generator: torch.Generator) -> torch.Tensor:
