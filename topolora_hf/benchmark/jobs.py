@@ -69,6 +69,12 @@ def benchmark_groups(args: BenchmarkArguments) -> list[Group]:
             {"the authors' form": "step/authors/float32", "transformers SDPA": "step/sdpa/{dtype}"},
             item="image",
         ),
+        Group(
+            "detail",
+            f"The same step with the detail branch, and without SAM ({shape})",
+            {"the default": "detail/topolora/{dtype}"},
+            item="image",
+        ),
         *(
             Group(
                 name,
@@ -133,7 +139,7 @@ def alternate(rows: Iterable[Row]) -> list[Row]:
 
 
 def _network_rows(args: BenchmarkArguments) -> Iterable[Row]:
-    return chain(_step_rows(args), _layer_rows(args), _loss_rows(args), _prediction_rows(args))
+    return chain(_step_rows(args), _detail_rows(args), _layer_rows(args), _loss_rows(args), _prediction_rows(args))
 
 
 def _step_rows(args: BenchmarkArguments) -> Iterable[Row]:
@@ -160,6 +166,16 @@ def _step_rows(args: BenchmarkArguments) -> Iterable[Row]:
         form, dtype = name.split("/")
         build = partial(training_step, args.shape, form.split("-")[0], dtype, args.batch_size, args.device, **settings)
         yield Row(f"step/{name}", ours, text, build)
+
+
+def _detail_rows(args: BenchmarkArguments) -> Iterable[Row]:
+    for preset in ("topolora", "detail_only"):
+        for suffix, context in (("", False), ("-context", True)):
+            text = f"ours, preset {preset}{', detail_context' if context else ''}"
+            for dtype, precision in (("float32", ""), ("bfloat16", ", bf16")):
+                settings = {"preset": preset, "detail_context": context}
+                build = partial(training_step, args.shape, "ours", dtype, args.batch_size, args.device, **settings)
+                yield Row(f"detail/{preset}{suffix}/{dtype}", True, text + precision, build)
 
 
 def _layer_rows(args: BenchmarkArguments) -> Iterable[Row]:

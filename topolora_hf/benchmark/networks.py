@@ -9,7 +9,7 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import SamModel
 
-from ..adapters import LIVING_DECODER, LORA_TARGETS, PRESETS, create_adapter
+from ..adapters import LIVING_DECODER, LORA_TARGETS, PRESETS, create_adapter, preset_network_settings
 from ..network import SpatialAdapter, TopoSamConfig, TopoSamForSegmentation, tiny_config
 from ..objective import TopoLoss
 from .baselines import AuthorsBlock, PromptlessSam
@@ -50,13 +50,12 @@ class NetworkShape:
     layers: int | None = None
 
     def config(self, attention: str = "sdpa", **settings) -> TopoSamConfig:
-        """A configuration without a detail branch whose checkpoint's size is `image_size`.
+        """A configuration whose checkpoint's size is `image_size`.
 
         Args:
             attention: `"sdpa"` or `"eager"`: transformers' two implementations.
             **settings: further `TopoSamConfig` fields.
         """
-        settings["detail_channels"] = 0
         if self.model == "tiny":
             config = tiny_config(**settings)
         elif self.model == "small":
@@ -102,19 +101,28 @@ def transformers_network(shape: NetworkShape, attention: str) -> nn.Module:
     return get_peft_model(network, lora).train()
 
 
-def our_network(shape: NetworkShape, checkpointing: bool = False, lora_layers: int | None = None) -> nn.Module:
-    """The same by this package: preset `paper`, its loss included.
+def our_network(
+    shape: NetworkShape,
+    preset: str = "paper",
+    detail_context: bool = False,
+    checkpointing: bool = False,
+    lora_layers: int | None = None,
+) -> nn.Module:
+    """The same by this package, its loss included; by another preset, that preset's network.
 
     Args:
         shape: of the network.
+        preset: a name in `PRESETS`.
+        detail_context: whether the detail branch, where the preset has one, has its context blocks.
         checkpointing: whether the encoder's layers are computed again in the backward pass, and not kept.
         lora_layers: LoRA in this many of the last layers only, which is less work; None is all.
     """
-    network = TopoSamForSegmentation(shape.config())
+    settings = preset_network_settings(preset) | {"detail_context": detail_context}
+    network = TopoSamForSegmentation(shape.config(**settings))
     network.criterion = TopoLoss(ITERATIONS, cldice_weight=0.5, schedule="fixed", target_skeleton="soft")
     if checkpointing:
         network.gradient_checkpointing_enable()
-    return create_adapter(network, "paper", lora_layers=lora_layers).train()
+    return create_adapter(network, preset, lora_layers=lora_layers).train()
 
 
 @torch.no_grad()

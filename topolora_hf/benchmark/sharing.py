@@ -8,7 +8,7 @@ import torch
 
 from ..adapters import create_adapter
 from ..convert import OnnxNetwork, export_onnx
-from ..network import TopoSamConfig, TopoSamForSegmentation
+from ..network import TopoSamForSegmentation
 from ..network.embedded import TINY
 from .measure import Workload
 from .networks import NetworkShape, fill_with_random_weights
@@ -24,9 +24,7 @@ _MOST_DIFFERENCE = 1e-3  # of a logit
 
 def adapters_in_turn(shape: NetworkShape) -> Workload:
     """Switching between two adapters of the default preset on one base: the time of one switch."""
-    config = shape.config()
-    config.detail_channels = TopoSamConfig().detail_channels
-    model = create_adapter(fill_with_random_weights(TopoSamForSegmentation(config)), "topolora")
+    model = create_adapter(fill_with_random_weights(TopoSamForSegmentation(shape.config())), "topolora")
     model.add_adapter("other", model.peft_config["default"])
     names = cycle(["other", "default"])
     return Workload(lambda: model.set_adapter(next(names)))

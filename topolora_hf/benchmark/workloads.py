@@ -134,7 +134,7 @@ def training_step(
         batch: images.
         device: `"cpu"` or `"cuda"`.
         cached: whether the frozen layers have been run before (`encode_frozen`), as for images that come again.
-        **settings: further arguments of `our_network`; with `lora_layers`, which is less work, no limit.
+        **settings: further arguments of `our_network`; with `preset` or `lora_layers`, which are other work, no limit.
     """
     network, step = build_step(shape, form, **settings)
     network.to(device)
@@ -150,10 +150,14 @@ def training_step(
             loss = step(pixel_values, target)
         loss.backward()
 
-    def draw() -> tuple[torch.Tensor, torch.Tensor]:
-        return torch.randn(batch, 3, size, size, device=device), draw_target(batch, size, device)
+    # As the training loop gives them to its network.
+    order = torch.channels_last if form == "ours" else torch.contiguous_format
 
-    if settings.get("lora_layers"):
+    def draw() -> tuple[torch.Tensor, torch.Tensor]:
+        images = torch.randn(batch, 3, size, size, device=device).contiguous(memory_format=order)
+        return images, draw_target(batch, size, device)
+
+    if settings.keys() & {"preset", "lora_layers"}:
         return Workload(run, draw, items=batch)
     least_bytes = 2 * _parameter_bytes(network)  # the weights, in both directions
     return Workload(run, draw, items=batch, flops=step_flops(shape, batch), least_bytes=least_bytes)
