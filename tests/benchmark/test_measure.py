@@ -5,7 +5,7 @@ from functools import partial
 
 import torch
 
-from topolora_hf.benchmark.measure import Measurement, Workload, count_flops, measure_in_fresh_process
+from topolora_hf.benchmark.measure import Measurement, Workload, count_flops, machine_rates, measure_in_fresh_process
 
 MEGABYTE = 2**20
 # What threads, allocators and libraries take differs from process to process by up to some 60 MB.
@@ -82,3 +82,9 @@ def test_flops_of_a_linear_layer_are_counted_forward_and_backward_on_meta_tensor
         assert count_flops(lambda: linear(features).sum().backward()) == 3 * product
         linear.requires_grad_(False)
         assert count_flops(lambda: linear(features).sum().backward()) == 2 * product
+
+
+def test_only_the_precisions_asked_for_are_rated():
+    """A CPU without bfloat16 takes minutes to multiply in it."""
+    rates = machine_rates("cpu", 1, ["float32"])
+    assert rates.keys() == {"float32", "copy"} and min(rates.values()) > 1e8

@@ -11,7 +11,7 @@ from topolora_hf.benchmark.measure import Measurement
 def known_rates(monkeypatch):
     """The machine's rates take seconds to measure."""
     rates = iter([{"float32": 1e9, "bfloat16": 5e9, "copy": 1e9}, {"float32": 3e9, "bfloat16": 4e9, "copy": 2e9}])
-    monkeypatch.setattr(run, "machine_rates", lambda device, threads: next(rates))
+    monkeypatch.setattr(run, "machine_rates", lambda device, threads, dtypes: next(rates))
 
 
 def test_one_command_measures_rows_and_gradients_and_writes_the_report(tmp_path, monkeypatch, capsys):

@@ -101,12 +101,12 @@ def run_in_fresh_process(function: Callable, *arguments) -> object:
         return pool.submit(function, *arguments).result()
 
 
-def machine_rates(device: str, threads: int) -> dict[str, float]:
+def machine_rates(device: str, threads: int, dtypes: list[str]) -> dict[str, float]:
     """What this machine reaches: FLOP/s of square matrix products by dtype, and bytes/s of a copy (read and written).
 
     Measured in a fresh process; the best of five.
     """
-    return run_in_fresh_process(_machine_rates, device, threads)
+    return run_in_fresh_process(_machine_rates, device, threads, dtypes)
 
 
 def count_flops(run: Callable[[], object]) -> int:
@@ -186,11 +186,11 @@ def _largest_resident_bytes() -> int:
     return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def _machine_rates(device: str, threads: int) -> dict[str, float]:
+def _machine_rates(device: str, threads: int, dtypes: list[str]) -> dict[str, float]:
     torch.set_num_threads(threads)
     side, megabytes = (8192, 1024) if device == "cuda" else (2048, 256)
     rates = {}
-    for dtype in ("float32", "bfloat16"):
+    for dtype in dtypes:
         a, b = (torch.randn(side, side, device=device).to(getattr(torch, dtype)) for _ in range(2))
         rates[dtype] = 2 * side**3 / _best_time(lambda a=a, b=b: a @ b, device)
     source = torch.ones(megabytes * 2**20, dtype=torch.uint8, device=device)

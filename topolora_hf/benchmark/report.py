@@ -117,10 +117,10 @@ def as_markdown(results: Results) -> str:
 
 def _introduction(results: Results) -> str:
     args, rates = results.args, results.rates
+    products = ", ".join(f"{rates[dtype] / 1e9:.3g} GFLOP/s in {dtype}" for dtype in args.dtype)
     return " ".join(
         [
-            f"{describe_machine(args)}: matrix products {rates['float32'] / 1e9:.3g} GFLOP/s in float32,",
-            f"{rates['bfloat16'] / 1e9:.3g} in bf16; copies {rates['copy'] / 1e9:.3g} GB/s.",
+            f"{describe_machine(args)}: matrix products {products}; copies {rates['copy'] / 1e9:.3g} GB/s.",
             ", ".join(f"{name} {version(name)}" for name in _PACKAGES) + ".",
             "Every row in fresh processes, theirs and ours by turns;",
             f"median of at least {args.rounds * args.repeats} repeats after a warm-up.",

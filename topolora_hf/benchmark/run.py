@@ -20,14 +20,14 @@ def run_benchmark(args: BenchmarkArguments) -> Results:
     rows = alternate(benchmark_rows(args))
     groups = [group for group in benchmark_groups(args) if any(row.group == group.name for row in rows)]
     results = Results(args, groups, rows)
-    before = machine_rates(args.device, args.threads)
+    before = machine_rates(args.device, args.threads, args.dtype)
     for row in rows * args.rounds:
         measured = measure_in_fresh_process(row.build, args.repeats, args.device, args.threads)
         before_it = results.measurements.get(row.name)
         results.measurements[row.name] = before_it.join(measured) if before_it else measured
         outcome = measured.error or f"{format_seconds(measured.median)}, {format_bytes(measured.peak_bytes)}"
         print(f"{row.name}: {outcome}", flush=True)
-    after = machine_rates(args.device, args.threads)
+    after = machine_rates(args.device, args.threads, args.dtype)
     results.rates = {name: max(before[name], after[name]) for name in before}
     write_report(results, args.output_dir)
     if args.gradients and "float32" in args.dtype and any(group.name == "step" for group in groups):
