@@ -109,7 +109,7 @@ def test_tinys_detail_branch_may_be_wider_and_gives_the_same_at_first(times):
 
 
 @pytest.mark.parametrize("channels", [16, 32])
-def test_context_blocks_start_as_the_identity_and_learn(channels):
+def test_context_starts_as_the_identity_and_learns(channels):
     plain, further = (
         TopoSamForSegmentation.from_pretrained(TINY, detail_channels=channels, detail_context=context)
         for context in (False, True)
@@ -119,11 +119,10 @@ def test_context_blocks_start_as_the_identity_and_learn(channels):
     with torch.no_grad():
         assert torch.equal(logits, plain(pixel_values=tiles).logits)
     logits.square().mean().backward()
-    added = further.detail_branch.encode4[2:]
-    assert len(added) == 5 and all(block.conv_out.weight.grad.any() for block in added)
+    assert all(block.conv_out.weight.grad.any() for block in further.detail_branch.context)
 
 
-def test_context_blocks_see_further():
+def test_context_sees_further():
     def reach(context: bool) -> int:
         """How far from a pixel another one still changes its logit."""
         branch = DetailBranch(4, 64, num_labels=1, context=context)
@@ -135,7 +134,7 @@ def test_context_blocks_see_further():
         columns = tile.grad.abs().sum((0, 1, 2)).nonzero().flatten()
         return int((columns - 160).abs().max())
 
-    assert reach(True) - reach(False) == pytest.approx(100, abs=8)
+    assert reach(True) - reach(False) == pytest.approx(130, abs=8)
 
 
 def test_two_classes_start_as_on_any_base():

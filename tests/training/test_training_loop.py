@@ -66,7 +66,7 @@ def test_the_saved_adapter_has_the_scores_that_metrics_json_says(make_arguments,
     assert predictor.settings.detail_context == args.detail_context
     if args.detail_context:
         tensors = load_file(Path(args.output_dir) / "adapter" / "adapter_model.safetensors")
-        assert tensors["base_model.model.detail_branch.encode4.6.conv_out.weight"].any()
+        assert tensors["base_model.model.detail_branch.context.4.conv_out.weight"].any()
     dice = [
         score_image(predictor.probability(row["image"]), row["mask"], row["valid_mask"])["dice"]
         for row in splits["test"]

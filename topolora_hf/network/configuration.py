@@ -22,7 +22,7 @@ class TopoSamConfig(SamConfig):
         tile_size: T, the side of a tile in the image's own pixels, which the network is trained on and predicts.
             None means `image_size`.
         detail_channels: Channels of the `DetailBranch` at full resolution; 0 leaves it out (the paper's network).
-        detail_context: True lets the `DetailBranch` see further, by five dilated blocks at a quarter of the resolution.
+        detail_context: True lets the `DetailBranch` see further, by five dilated blocks at an eighth of the resolution.
             They start as the identity: for objects larger than a vessel, such as polyps.
         spatial_adapter_form: `"paper"` (depthwise, ReLU, pointwise) or `"seglab"` (the authors' code: two pointwise
             convolutions with BatchNorm).

@@ -17,8 +17,8 @@ def widen(weights: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor
 
     Args:
         weights: state of a narrow `DetailBranch`, by name.
-        wanted: that of a wide one, for its shapes; of layers that the narrow one lacks (`ContextBlock`s, which start as
-            the identity) also for their weights.
+        wanted: that of a wide one, for its shapes; of layers that the narrow one lacks (its `Context`, which starts
+            as the identity) also for their weights.
 
     Returns:
         A state for the wide branch that gives the narrow one's output, up to rounding; `weights` where the wide one is
