@@ -58,13 +58,21 @@ def test_a_run_fills_its_directory(make_arguments, splits):
         Image.open(run / name).verify()
 
 
-@pytest.mark.parametrize("settings", [{}, {"detail_context": True}, {"detail_context": True, "preset": "detail_only"}])
-def test_the_saved_adapter_has_the_scores_that_metrics_json_says(make_arguments, splits, settings):
+@pytest.mark.parametrize(
+    "settings, context",
+    [
+        ({}, True),
+        ({"preset": "detail_only"}, True),
+        ({"detail_context": False}, False),
+        ({"detail_channels": 0}, False),
+    ],
+)
+def test_the_saved_adapter_has_the_scores_that_metrics_json_says(make_arguments, splits, settings, context):
     args = make_arguments(max_steps=3, **settings)
     metrics = train(args, splits)
     predictor = Predictor(load_adapter(Path(args.output_dir) / "adapter", base=args.base))
-    assert predictor.settings.detail_context == args.detail_context
-    if args.detail_context:
+    assert predictor.settings.detail_context == context
+    if context:
         tensors = load_file(Path(args.output_dir) / "adapter" / "adapter_model.safetensors")
         assert tensors["base_model.model.detail_branch.context.4.conv_out.weight"].any()
     dice = [
