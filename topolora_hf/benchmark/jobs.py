@@ -170,8 +170,8 @@ def _step_rows(args: BenchmarkArguments) -> Iterable[Row]:
 
 def _detail_rows(args: BenchmarkArguments) -> Iterable[Row]:
     for preset in ("topolora", "detail_only"):
-        for suffix, context in (("", False), ("-context", True)):
-            text = f"ours, preset {preset}{', detail_context' if context else ''}"
+        for suffix, context in (("", True), ("-no-context", False)):
+            text = f"ours, preset {preset}{'' if context else ', detail_context False'}"
             for dtype, precision in (("float32", ""), ("bfloat16", ", bf16")):
                 settings = {"preset": preset, "detail_context": context}
                 build = partial(training_step, args.shape, "ours", dtype, args.batch_size, args.device, **settings)
