@@ -185,6 +185,14 @@ def test_absurd_colours_are_refused_by_the_files_name(adapter, colours):
         AdapterSettings.from_pretrained(adapter)
 
 
+def test_an_adapter_whose_file_is_older_than_context_has_none(adapter):
+    file = adapter / "topolora_config.json"
+    values = json.loads(file.read_text())
+    assert values.pop("detail_context")
+    file.write_text(json.dumps(values))
+    assert AdapterSettings.from_pretrained(adapter).detail_context is False
+
+
 @pytest.mark.parametrize(
     "base", ["/etc", "../../secrets", "~/sam", "a/b/c", "..", "org/..", "C:\\sam", "a\nb", 7, None]
 )

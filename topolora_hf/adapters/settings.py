@@ -13,6 +13,7 @@ from .files import find_file
 from .presets import PRESETS
 
 SETTINGS_FILE = "topolora_config.json"
+_BEFORE = {"detail_context": False}  # of adapters whose files are older than the setting
 
 
 @dataclass
@@ -25,7 +26,7 @@ class AdapterSettings:
     tile_size: int = field(default=1024, metadata={"help": "T: pixels a side of a tile of the image"})
     detail_channels: int = field(default=16, metadata={"help": "channels of the detail branch; 0: none"})
     detail_context: bool = field(
-        default=False, metadata={"help": "whether the detail branch has dilated blocks, which see further"}
+        default=True, metadata={"help": "whether the detail branch has dilated blocks, which see further"}
     )
     spatial_adapter_form: str = field(default="paper", metadata={"help": "paper or seglab"})
     use_sam: bool = field(default=True, metadata={"help": "False: the detail branch alone"})
@@ -85,7 +86,7 @@ class AdapterSettings:
         if "base" not in values or not values.keys() <= known:
             raise ValueError(f"{file} must hold an object with `base` and fields among {', '.join(sorted(known))}")
         try:
-            return cls.from_dict(values)
+            return cls.from_dict({**_BEFORE, **values})
         except (TypeError, ValueError) as error:
             raise ValueError(f"{file}: {error}") from error
 

@@ -104,7 +104,7 @@ def transformers_network(shape: NetworkShape, attention: str) -> nn.Module:
 def our_network(
     shape: NetworkShape,
     preset: str = "paper",
-    detail_context: bool = False,
+    detail_context: bool = True,
     checkpointing: bool = False,
     lora_layers: int | None = None,
 ) -> nn.Module:

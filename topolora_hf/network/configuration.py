@@ -22,8 +22,8 @@ class TopoSamConfig(SamConfig):
         tile_size: T, the side of a tile in the image's own pixels, which the network is trained on and predicts.
             None means `image_size`.
         detail_channels: Channels of the `DetailBranch` at full resolution; 0 leaves it out (the paper's network).
-        detail_context: True lets the `DetailBranch` see further, by five dilated blocks at an eighth of the resolution.
-            They start as the identity: for objects larger than a vessel, such as polyps.
+        detail_context: True lets the `DetailBranch` see further, by five dilated blocks at an eighth of the resolution,
+            which start as the identity.
         spatial_adapter_form: `"paper"` (depthwise, ReLU, pointwise) or `"seglab"` (the authors' code: two pointwise
             convolutions with BatchNorm).
         use_sam: False runs the detail branch alone, with SAM's logits and embedding zero: the comparison that shows
@@ -36,7 +36,7 @@ class TopoSamConfig(SamConfig):
     image_size: int | None = None
     tile_size: int | None = None
     detail_channels: int = 16
-    detail_context: bool = False
+    detail_context: bool = True
     spatial_adapter_form: str = "paper"
     use_sam: bool = True
     fast_encoder: bool = True

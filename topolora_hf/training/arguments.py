@@ -55,7 +55,8 @@ class TrainArguments(DataArguments):
     tile_size: int | None = option(None, "T: pixels a side of a tile of the image; by default the data set's")
     detail_channels: int | None = option(None, "width of the detail branch, 0 for none; by default the preset's")
     detail_context: bool | None = option(
-        None, "whether the detail branch sees further, by dilated blocks; by default it does, where there is one"
+        None,
+        "whether the detail branch sees further, by dilated blocks; by default as the base's (a SAM's does)",
     )
     rank: int | None = option(None, "LoRA rank; by default the preset's")
     lora_layers: int | None = option(
@@ -183,12 +184,13 @@ class TrainArguments(DataArguments):
                 f"preset {self.preset!r} trains the base itself, without LoRA: it has no use for rank {self.rank}, "
                 f"lora_layers {self.lora_layers}"
             )
-        if self.coarse_weight and not (preset.use_sam and self.has_detail_branch):
+        has_detail = preset.detail_branch if self.detail_channels is None else self.detail_channels > 0
+        if self.coarse_weight and not (preset.use_sam and has_detail):
             raise ValueError(
                 f"coarse_weight is for SAM's mask where a detail branch corrects it; preset {self.preset!r} with "
                 f"detail_channels {self.detail_channels} has no such thing"
             )
-        if self.detail_context and not self.has_detail_branch:
+        if self.detail_context and not has_detail:
             raise ValueError(
                 f"detail_context is for a detail branch; preset {self.preset!r} with detail_channels "
                 f"{self.detail_channels} has none"
@@ -218,11 +220,6 @@ class TrainArguments(DataArguments):
     def is_specialist(self) -> bool:
         """Whether a network to compare with is trained, in place of ours."""
         return self.network != _OURS
-
-    @property
-    def has_detail_branch(self) -> bool:
-        """Whether our network, with these settings, has a detail branch."""
-        return get_preset(self.preset).detail_branch if self.detail_channels is None else self.detail_channels > 0
 
     @property
     def repository(self) -> str:

@@ -164,7 +164,8 @@ def build_network(
         if form.get("detail_channels") == 0 and args.detail_channels:
             raise ValueError(f"preset {args.preset!r} has no detail branch, got detail_channels={args.detail_channels}")
         form["detail_channels"] = args.detail_channels
-    form["detail_context"] = args.has_detail_branch if args.detail_context is None else args.detail_context
+    if args.detail_context is not None:
+        form["detail_context"] = args.detail_context
     if args.image_size is not None:
         form["image_size"] = args.image_size
     try:
