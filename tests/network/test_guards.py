@@ -60,7 +60,7 @@ def edit_file(directory, edit) -> None:
 
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("of_adapter", [True, False])
-def test_context_that_only_one_side_has_are_named(make_adapter, door, of_adapter):
+def test_context_that_only_one_side_has_is_named(make_adapter, door, of_adapter):
     _, directory = make_adapter("topolora", detail_context=of_adapter)
     with pytest.raises((AdapterMismatchError, KeyError), match=r"detail_branch.*\bcontext\.0\."):  # PEFT's own KeyError
         door(directory, tiny(detail_context=not of_adapter))
