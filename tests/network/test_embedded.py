@@ -119,7 +119,8 @@ def test_context_starts_as_the_identity_and_learns(channels):
     with torch.no_grad():
         assert torch.equal(logits, plain(pixel_values=tiles).logits)
     logits.square().mean().backward()
-    assert all(block.conv_out.weight.grad.any() for block in further.detail_branch.context)
+    added = further.detail_branch.context
+    assert len(added) == 5 and all(block.conv_out.weight.grad.any() for block in added)
 
 
 def test_context_sees_further():
