@@ -18,6 +18,7 @@ from topolora_hf import (
     save_adapter,
 )
 from topolora_hf.adapters import LORA_TARGETS, public_base_name
+from topolora_hf.metrics import PlattScaling
 
 TINY = "topolora_hf/tiny"
 ADAPTER_PRESETS = [name for name, preset in PRESETS.items() if not preset.whole]
@@ -306,16 +307,23 @@ def test_public_base_name_keeps_hub_ids_and_only_the_end_of_a_path(tmp_path):
 
 def test_settings_read_back_as_they_were_saved(tmp_path):
     settings = AdapterSettings(
-        base=TINY, tile_size=96, detail_context=True, labels=("a", "b"), threshold=0.4, temperature=1.25
+        base=TINY,
+        tile_size=96,
+        detail_context=True,
+        labels=("a", "b"),
+        threshold=0.4,
+        temperature=1.25,
+        logit_bias=-0.7,
     )
     settings.save(tmp_path)
     assert AdapterSettings.from_pretrained(tmp_path) == settings
 
 
-def test_settings_of_before_flips_and_temperature_are_read_as_without_them(tmp_path):
+def test_settings_of_before_flips_and_calibration_are_read_as_without_them(tmp_path):
     (tmp_path / "topolora_config.json").write_text(json.dumps({"base": TINY, "threshold": 0.4}))
     settings = AdapterSettings.from_pretrained(tmp_path)
-    assert (settings.threshold, settings.temperature, settings.test_time_flips) == (0.4, 1.0, False)
+    assert (settings.threshold, settings.test_time_flips) == (0.4, False)
+    assert settings.calibration == PlattScaling(1.0, 0.0)
 
 
 @pytest.mark.parametrize(

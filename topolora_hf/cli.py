@@ -216,6 +216,7 @@ def score(args: ScoreArguments) -> dict:
         "protocol": args.protocol,
         "threshold": predictor.settings.threshold,
         "temperature": predictor.settings.temperature,
+        "logit_bias": predictor.settings.logit_bias,
         "test_time_flips": predictor.flips,
         "scale": args.scale,
         "match_colours": args.match_colours,

@@ -70,6 +70,7 @@ _ALLOWED: dict[str, tuple[Callable[[object], bool], str]] = {
     "view": (lambda value: isinstance(value, str) and value in VIEWS, " or ".join(VIEWS)),
     "threshold": (lambda value: is_number(value, 0, 1), "a number from 0 to 1"),
     "temperature": (lambda value: _is_positive(value, 1e6), "a positive number"),
+    "logit_bias": (lambda value: is_number(value, -1e6, 1e6), "a number"),
     "test_time_flips": (_is_switch, "true or false"),
     "image_mean": (_are(lambda value: is_number(value, -1e6, 1e6), 3, 3), "three numbers"),
     "image_std": (_are(lambda value: _is_positive(value, 1e6), 3, 3), "three positive numbers"),

@@ -22,7 +22,7 @@ def assert_same_logits(logits: torch.Tensor, expected: torch.Tensor) -> None:
 def test_a_merged_network_is_a_plain_directory_with_the_same_logits(make_adapter, tmp_path, preset):
     _, directory = make_adapter(preset)
     settings = AdapterSettings.from_pretrained(directory)
-    settings.threshold, settings.temperature = 0.3, 1.5
+    settings.threshold, settings.temperature, settings.logit_bias = 0.3, 1.5, -0.5
     settings.save(directory)
     model = load_adapter(directory)
     expected = logits_of(model)

@@ -66,7 +66,7 @@ def test_a_base_is_exported_as_it_comes(stock_sam, tmp_path):
 def test_the_predictor_takes_it_as_any_network(make_adapter, stock_sam, tmp_path):
     _, directory = make_adapter("topolora", base=stock_sam())
     settings = AdapterSettings.from_pretrained(directory)
-    settings.threshold, settings.temperature = 0.4, 1.3
+    settings.threshold, settings.temperature, settings.logit_bias = 0.4, 1.3, -0.5
     settings.save(directory)
     model = load_adapter(directory, base=stock_sam())
     exported = OnnxNetwork(export_onnx(model, tmp_path / "network.onnx"))

@@ -130,15 +130,14 @@ def test_flips_are_as_the_settings_say_and_never_make_batches_larger():
 
 
 @pytest.mark.parametrize("view", ["tiles", "whole"])
-def test_the_temperature_scales_the_logits_of_what_comes_out_and_leaves_the_mask(adapter, view):
+def test_the_calibration_scales_the_logits_of_what_comes_out(adapter, view):
     adapter.adapter_settings.view = view
     image = photograph(60, 131)
     plain = Predictor(adapter, device="cpu", flips=True)(image)
-    adapter.adapter_settings.temperature = 2.5
+    adapter.adapter_settings.temperature, adapter.adapter_settings.logit_bias = 2.5, -0.5
     scaled = Predictor(adapter, device="cpu", flips=True)(image)
     logits = torch.logit(torch.from_numpy(plain.probability).double())
-    np.testing.assert_allclose(scaled.probability, (logits / 2.5).sigmoid().numpy(), atol=1e-6)
-    np.testing.assert_array_equal(scaled.mask, plain.mask)
+    np.testing.assert_allclose(scaled.probability, (logits / 2.5 - 0.5).sigmoid().numpy(), atol=1e-6)
     assert np.abs(scaled.probability - plain.probability).max() > 0.05
 
 
@@ -332,7 +331,7 @@ def test_settings_must_be_there_and_in_range(adapter):
     with pytest.raises(ValueError, match="no adapter_settings"):
         Predictor(adapter.get_base_model(), device="cpu")
     settings = AdapterSettings(base="none")
-    with pytest.raises(ValueError, match="temperature must be positive, got 0"):
+    with pytest.raises(ValueError, match="temperature must be above 0, got 0"):
         Predictor(adapter, replace(settings, temperature=0), device="cpu")
     for wrong in ({"overlap": 1.0}, {"overlap": -0.1}, {"tile_batch": 0}):
         with pytest.raises(ValueError, match=f"{next(iter(wrong))}|tile batch"):

@@ -139,6 +139,7 @@ SETTINGS = {
     "detail_channels": (True, "a whole number from 0 to 512, got True"),
     "threshold": (float("nan"), "a number from 0 to 1, got nan"),
     "temperature": (0, "a positive number, got 0"),
+    "logit_bias": (None, "a number, got None"),
     "image_mean": ([0.5], r"three numbers, got \[0.5\]"),
     "image_std": ([0.2, 0.2, 0], "three positive numbers"),
     "labels": ([], "one to 1000 names"),

@@ -270,13 +270,14 @@ def test_epochs_are_passes_over_the_training_images(make_arguments, splits):
     assert setup.count_steps(args, images=3, processes=2) == 2
 
 
-def test_the_temperature_is_fitted_on_validation_and_the_gain_is_shown(make_arguments, splits):
+def test_the_calibration_is_fitted_on_validation_and_the_gain_is_shown(make_arguments, splits):
     args = make_arguments(max_steps=8, calibrate=True, choose_threshold=True, test_time_flips=True)
     metrics = train(args, splits)
     model = load_adapter(Path(args.output_dir) / "adapter", base=args.base)
     settings = model.adapter_settings
-    assert (settings.temperature, settings.threshold) == (metrics["temperature"], metrics["threshold"])
-    assert settings.test_time_flips and settings.temperature != 1
+    for name in ("temperature", "logit_bias", "threshold"):
+        assert getattr(settings, name) == metrics[name]
+    assert settings.test_time_flips and settings.temperature != 1 and settings.logit_bias != 0
 
     def scores(split: str) -> dict:
         predictor = Predictor(model)
@@ -284,8 +285,9 @@ def test_the_temperature_is_fitted_on_validation_and_the_gain_is_shown(make_argu
         return score_set([score_image(*each, threshold=settings.threshold) for each in maps])
 
     calibrated, on_validation = scores("test"), scores("validation")
-    threshold, settings.temperature = settings.threshold, 1.0
-    settings.threshold = float(torch.tensor(threshold).double().logit().mul(metrics["temperature"]).sigmoid())
+    settings.temperature, settings.logit_bias = 1.0, 0.0
+    logit = torch.tensor(settings.threshold).double().logit()
+    settings.threshold = float(((logit - metrics["logit_bias"]) * metrics["temperature"]).sigmoid())
     uncalibrated = scores("test")
     for name in ("ece", "ece_foreground", "dice"):
         assert metrics[name] == pytest.approx(calibrated[name], abs=1e-5)
@@ -293,6 +295,16 @@ def test_the_temperature_is_fitted_on_validation_and_the_gain_is_shown(make_argu
     assert metrics["ece_foreground_before"] == pytest.approx(uncalibrated["ece_foreground"], abs=1e-3)
     assert uncalibrated["dice"] == pytest.approx(calibrated["dice"], abs=1e-3)
     assert scores("validation")["ece"] > on_validation["ece"]
+
+
+def test_calibration_leaves_the_masks(make_arguments, splits):
+    metrics = {
+        value: train(make_arguments(max_steps=4, calibrate=value, overwrite=True), splits) for value in (False, True)
+    }
+    assert metrics[True]["threshold"] != metrics[False]["threshold"] == 0.5
+    for name in ("dice", "cldice", "precision", "recall"):
+        assert metrics[True][name] == pytest.approx(metrics[False][name], abs=1e-6)
+    assert metrics[True]["ece"] != metrics[False]["ece"] == pytest.approx(metrics[True]["ece_before"], abs=1e-6)
 
 
 @pytest.mark.parametrize("name", ["calibrate", "choose_threshold"])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..data import DiscColours, IntensityScaling
 from ..json_files import read_json_object
+from ..metrics import PlattScaling
 from ..network import EMBEDDED, TopoSamForSegmentation
 from ..setting_values import check_setting_values
 from .files import find_file
@@ -35,8 +36,10 @@ class AdapterSettings:
     )
     threshold: float = field(default=0.5, metadata={"help": "probability from which a pixel is foreground"})
     temperature: float = field(
-        default=1.0, metadata={"help": "T: a probability p is given as sigmoid(logit(p) / T); above 1: less certain"}
+        default=1.0,
+        metadata={"help": "T: a probability p is given as sigmoid(logit(p) / T + b); above 1: less certain"},
     )
+    logit_bias: float = field(default=0.0, metadata={"help": "b; below 0: foreground is less probable"})
     test_time_flips: bool = field(
         default=False, metadata={"help": "whether a probability is the mean over each tile's four mirrorings"}
     )
@@ -55,6 +58,11 @@ class AdapterSettings:
         default=None, metadata={"help": "of the retinal discs in the training images; None: no retinas"}
     )
     dataset: str | None = field(default=None, metadata={"help": "what it was trained on"})
+
+    @property
+    def calibration(self) -> PlattScaling:
+        """What makes probabilities of the network's."""
+        return PlattScaling(self.temperature, self.logit_bias)
 
     def network_settings(self) -> dict:
         """The keyword arguments of `TopoSamForSegmentation.from_pretrained` that build the base."""

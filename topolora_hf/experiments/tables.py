@@ -25,6 +25,7 @@ _SCORES = {
 }
 _CALIBRATION = {
     "temperature": "temperature",
+    "logit_bias": "bias",
     "ece_before": "ECE before",
     "ece": "ECE",
     "ece_foreground_before": "foreground ECE before",
@@ -111,7 +112,7 @@ def score_table(summary: pd.DataFrame, keys: Sequence[str]) -> list[Table]:
 
 
 def calibration_table(summary: pd.DataFrame, keys: Sequence[str]) -> list[Table]:
-    """How far probabilities are from frequencies, before and after a temperature where runs fitted one."""
+    """How far probabilities are from frequencies, before and after a calibration where runs fitted one."""
     return _mean_table("Calibration", summary, keys, _CALIBRATION)
 
 

@@ -63,9 +63,9 @@ def render_model_card(
 
     Args:
         settings: What the adapter was trained with; `base` and `dataset` are needed. `threshold`, `view`,
-            `tile_size`, `disc_diameter`, `disc_colours`, `temperature`, `use_sam` and `cldice_weight` are put in words;
-            numbers, names and switches fill the training table. What is or may be a path is left out, and a folder or
-            a local base goes by its last part.
+            `tile_size`, `disc_diameter`, `disc_colours`, `temperature`, `logit_bias`, `use_sam` and
+            `cldice_weight` are put in words; numbers, names and switches fill the training table. What is or may be a
+            path is left out, and a folder or a local base goes by its last part.
         metrics: `metrics.json` of the run: scores by the names of `METRIC_NAMES`, `dice_before` (the untrained
             network's), and `dataset`, `split`, `protocol`, `threshold`, `n`. Empty where nothing was scored; scores
             that are NaN or missing are left out.
@@ -92,6 +92,7 @@ def render_model_card(
     base, dataset = str(settings["base"]), _describe_dataset(str(settings["dataset"]))
     scores = {name: metrics[name] for name in METRIC_NAMES if _is_defined(metrics.get(name))}
     threshold = metrics.get("threshold", settings.get("threshold", 0.5))
+    temperature, logit_bias = settings.get("temperature", 1.0), settings.get("logit_bias", 0.0)
     name = repo_id.split("/")[-1] if repo_id else f"topolora-{_slug(dataset.name)}"
     data = ModelCardData(
         license=licence,
@@ -121,9 +122,10 @@ def render_model_card(
         input_text=_input_text(settings),
         use_sam=settings.get("use_sam", True),
         loss_text=_loss_text(settings),
-        calibrated=settings.get("temperature", 1.0) != 1.0,
-        temperature=f"{settings.get('temperature', 1.0):.3g}",
-        threshold=threshold,
+        calibrated=(temperature, logit_bias) != (1.0, 0.0),
+        temperature=f"{temperature:.3g}",
+        logit_bias=f"{logit_bias:.3g}",
+        threshold=f"{threshold:.4g}",
         scored_on=_scored_on(metrics, dataset, threshold),
         scores=[(_score_name(key), f"{value:.3f}") for key, value in (scores | before).items()],
         training=[(key, _cell(value)) for key, value in settings.items() if _belongs_in_training_table(key, value)],
@@ -208,7 +210,7 @@ def _scored_on(metrics: Mapping[str, object], dataset: DatasetSpec, threshold: f
     images = f"{metrics['n']} images" if "n" in metrics else "the images"
     split = f"the {metrics['split']} split" if "split" in metrics else "an unnamed split"
     protocol = f", {_PROTOCOLS[metrics['protocol']]}" if metrics.get("protocol") in _PROTOCOLS else ""
-    return f"{images} of {split} of {dataset.title}{protocol}, threshold {threshold}"
+    return f"{images} of {split} of {dataset.title}{protocol}, threshold {threshold:.4g}"
 
 
 def _score_name(key: str) -> str:

@@ -17,7 +17,6 @@ from tqdm import tqdm
 from ..adapters import AdapterSettings
 from ..data import DataError, IntensityScaling, decode_image, normalise
 from ..data.limits import max_image_pixels, too_large
-from ..metrics.temperature import apply_temperature
 from ..network.tile_scaling import resize_antialiased
 from ..output_files import whole_file
 from .centreline import Centreline
@@ -82,9 +81,8 @@ class Predictor:
     """Segments images of any size, at the scale that the network was trained at.
 
     View `"tiles"`: overlapping tiles at the image's own resolution, blended with Gaussian weights. View
-    `"whole"`: the image resized to one tile, the logits resized back. The settings' temperature scales what comes out
-    of it all, so that it is the probability that is given which is calibrated, and the mask at threshold 0.5 is the
-    same at every temperature.
+    `"whole"`: the image resized to one tile, the logits resized back. The settings' calibration scales what comes out
+    of it all, so that it is the probability that is given which is calibrated.
 
     Args:
         model: what `load_adapter` returns, or any network or adapter of this package. It is moved to the device and put
@@ -138,8 +136,6 @@ class Predictor:
             raise ValueError(f"overlap must be in [0, 1), got {overlap}")
         if tile_batch < 1:
             raise ValueError(f"tile_batch must be positive, got {tile_batch}")
-        if not settings.temperature > 0:
-            raise ValueError(f"temperature must be positive, got {settings.temperature}")
         if scale is not None and not 0 < scale < math.inf:
             raise ValueError(f"scale must be positive and finite, got {scale}")
         if scale is not None and settings.view == "whole":
@@ -147,6 +143,7 @@ class Predictor:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.model = model.to(self.device).eval()
         self.settings = settings
+        self.calibration = settings.calibration
         self.overlap = overlap
         self.tile_batch = tile_batch
         self.dtype = dtype
@@ -189,7 +186,7 @@ class Predictor:
             probability = self._tile_probability(resized, size)[0, 0].cpu()
         else:
             probability = self._in_tiles(image, self._scale(disc))
-        return apply_temperature(probability.clamp_(0, 1).numpy(), self.settings.temperature)
+        return self.calibration(probability.clamp_(0, 1).numpy())
 
     def _pixel_values(self, image: np.ndarray) -> torch.Tensor:
         return normalise(image, self.settings.image_mean, self.settings.image_std)[None].to(self.device)

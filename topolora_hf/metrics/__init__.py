@@ -6,6 +6,7 @@ from .boundary import bfscore
 from .calibration import Reliability, ece, ece_foreground, reliability
 from .intervals import bootstrap_intervals, summarise
 from .overlap import dice, iou, precision, recall
+from .platt_scaling import LogitCounts, PlattScaling, fit_platt_scaling, logit_counts
 from .ranking import auroc, average_precision
 from .relaxed import relaxed_f1, relaxed_precision, relaxed_recall
 from .report import (
@@ -17,7 +18,6 @@ from .report import (
     score_set,
     write_per_image_csv,
 )
-from .temperature import LogitCounts, apply_temperature, fit_temperature, logit_counts
 from .thresholds import ThresholdCounts, best_threshold, threshold_counts
 from .topology import betti0_error, betti1_error, cldice
 
@@ -44,9 +44,9 @@ __all__ = [
     "MASK_METRICS",
     "METRICS",
     "PROBABILITY_METRICS",
+    "PlattScaling",
     "Reliability",
     "ThresholdCounts",
-    "apply_temperature",
     "auroc",
     "average_precision",
     "best_threshold",
@@ -58,7 +58,7 @@ __all__ = [
     "dice",
     "ece",
     "ece_foreground",
-    "fit_temperature",
+    "fit_platt_scaling",
     "iou",
     "logit_counts",
     "precision",

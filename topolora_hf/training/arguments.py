@@ -125,7 +125,9 @@ class TrainArguments(DataArguments):
     evaluate_every: int = option(500, "steps between validations")
     threshold: float = option(0.5, "probability from which a pixel is foreground")
     choose_threshold: bool = option(False, "after training, choose it by the mean Dice of the validation images")
-    calibrate: bool = option(False, "after training, fit the temperature of the probabilities on the validation images")
+    calibrate: bool = option(
+        False, "after training, calibrate the probabilities on the validation images; the masks stay"
+    )
     test_time_flips: bool = option(
         False, "average the probabilities of each tile's four mirrorings: four times the time; not while training"
     )

@@ -19,7 +19,7 @@ from ..adapters import AdapterSettings
 from ..data import TileDataset
 from ..inference.predictor import Predictor
 from ..metrics import score_set
-from ..metrics.temperature import fit_temperature, logit_counts
+from ..metrics.platt_scaling import PlattScaling, fit_platt_scaling, logit_counts
 from ..objective import TopoLoss
 from .arguments import TrainArguments
 from .averaging import WeightAverage
@@ -242,14 +242,14 @@ class Trainer:
         """Scores of a split; `changes` are of the settings, for this once."""
         return score_rows(self._predictor(**changes), self.splits[split], self.accelerator, f"scoring {split}")
 
-    def fit_temperature(self) -> float:
-        """The temperature that suits the validation images best, the same on every process."""
-        predictor, rows = self._predictor(temperature=1.0), self.splits["validation"]
+    def fit_calibration(self) -> PlattScaling:
+        """The scaling that suits the validation images best, the same on every process."""
+        predictor, rows = self._predictor(temperature=1.0, logit_bias=0.0), self.splits["validation"]
         counts = []
         for number in range(self.accelerator.process_index, len(rows), self.accelerator.num_processes):
             row = rows[number]
             counts.append(logit_counts(predictor.probability(row["image"]), row["mask"] == 1, row["valid_mask"]))
-        return fit_temperature(gather_object(counts))
+        return fit_platt_scaling(gather_object(counts))
 
     def _predictor(self, **changes) -> Predictor:
         network = self.network

@@ -12,7 +12,6 @@ from ..adapters import AdapterSettings, parameter_table, save_adapter
 from ..hub.model_card import render_model_card
 from ..inference.pictures import save_curves
 from ..metrics import best_threshold, score_set
-from ..metrics.temperature import apply_temperature
 from ..specialists import Specialist, save_specialist
 from .arguments import TrainArguments
 from .checkpoints import trained_tensors
@@ -27,13 +26,16 @@ def score_and_save(trainer: "Trainer", split: str, before: dict | None) -> dict:
     """Chooses what validation images choose, scores, and writes results and network; returns the metrics."""
     args, settings, run = trainer.args, trainer.settings, trainer.run
     if args.calibrate:
-        settings.temperature = trainer.fit_temperature()
+        scaling = trainer.fit_calibration()
+        settings.temperature, settings.logit_bias = scaling.temperature, scaling.bias
+        settings.threshold = float(scaling(settings.threshold))  # the masks stay as they were
     if args.choose_threshold:
         settings.threshold = best_threshold(trainer.score("validation").counts)
     scores = trainer.score(split)
     summary = scores.summary()
     if args.calibrate:
-        summary |= {"temperature": settings.temperature, **_calibration_before(trainer, split)}
+        summary |= {"temperature": settings.temperature, "logit_bias": settings.logit_bias}
+        summary |= _calibration_before(trainer, split)
     metrics = _metrics(trainer, split, summary, before, time.monotonic() - trainer.started)
     if trainer.accelerator.is_main_process:
         require_finite(trained_tensors(trainer.network))
@@ -45,9 +47,9 @@ def score_and_save(trainer: "Trainer", split: str, before: dict | None) -> dict:
 
 
 def _calibration_before(trainer: "Trainer", split: str) -> dict[str, float]:
-    """Calibration errors at temperature 1, by the threshold that gives the same masks there."""
-    same_masks = float(apply_temperature(trainer.settings.threshold, 1 / trainer.settings.temperature))
-    scores = score_set(trainer.score(split, temperature=1.0, threshold=same_masks).rows)
+    """Calibration errors of the network's own probabilities, by the threshold that gives the same masks there."""
+    same_masks = float(trainer.settings.calibration.inverse()(trainer.settings.threshold))
+    scores = score_set(trainer.score(split, temperature=1.0, logit_bias=0.0, threshold=same_masks).rows)
     return {f"{name}_before": scores[name] for name in ("ece", "ece_foreground")}
 
 
