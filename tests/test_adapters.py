@@ -314,6 +314,7 @@ def test_settings_read_back_as_they_were_saved(tmp_path):
         threshold=0.4,
         temperature=1.25,
         logit_bias=-0.7,
+        test_time_scales=(0.8, 1.25),
     )
     settings.save(tmp_path)
     assert AdapterSettings.from_pretrained(tmp_path) == settings
@@ -324,6 +325,7 @@ def test_settings_of_before_flips_and_calibration_are_read_as_without_them(tmp_p
     settings = AdapterSettings.from_pretrained(tmp_path)
     assert (settings.threshold, settings.test_time_flips) == (0.4, False)
     assert settings.calibration == PlattScaling(1.0, 0.0)
+    assert settings.test_time_scales == (1.0,)
 
 
 @pytest.mark.parametrize(

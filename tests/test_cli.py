@@ -175,6 +175,22 @@ def test_the_flips_flag_wins_over_the_adapters_own(call, make_adapter, folder):
     assert len(scores[False]) == len(scores[True]) == 1 and scores[False] != scores[True]
 
 
+def test_the_scales_flag_wins_over_the_adapters_own(call, fails, make_adapter, folder):
+    adapter = make_adapter()[1]
+    settings = json.loads((adapter / "topolora_config.json").read_text())
+    scores = {}
+    for own in ([1.0], [0.8, 1.25]):
+        (adapter / "topolora_config.json").write_text(json.dumps(settings | {"test_time_scales": own}))
+        for flag, expected in (((), own), (("0.8", "1.25"), [0.8, 1.25]), (("1",), [1.0])):
+            call(cli.score_main, "--adapter", adapter, "--dataset", folder, *flag and ("--test_time_scales", *flag))
+            metrics = json.loads(Path("scores/metrics.json").read_text())
+            assert metrics["test_time_scales"] == expected
+            scores.setdefault(len(expected), set()).add(metrics["auroc"])
+    assert len(scores[1]) == len(scores[2]) == 1 and scores[1] != scores[2]
+    words = ("--adapter", adapter, "--dataset", folder, "--test_time_scales", "0")
+    assert "test_time_scales must be one to 16 numbers from 0.1 to 10, got (0.0,)" in fails(cli.score_main, *words)
+
+
 def test_an_adapter_of_a_local_base_predicts_when_told_where_the_base_is(
     call, fails, make_adapter, stock_sam, tmp_path
 ):

@@ -33,6 +33,9 @@ _SCALE_HELP = (
     "how much images are enlarged first, where theirs is another scale than the training images'; by default not, but "
     "retinal photographs so that their disc is as large as those were"
 )
+_SCALES_HELP = (
+    "average the probabilities at each of these times that size, such as 0.8 1 1.25: in place of the adapter's own"
+)
 _COLOURS_HELP = (
     "give retinal photographs whose colours no training image had those of the training images: another camera's"
 )
@@ -56,6 +59,7 @@ class PredictArguments:
     test_time_flips: bool | None = field(
         default=None, metadata={"help": "average each tile's four mirrorings, or not: in place of the adapter's own"}
     )
+    test_time_scales: list[float] | None = field(default=None, metadata={"help": _SCALES_HELP})
     dtype: str | None = field(default=None, metadata={"help": DTYPE_HELP})
     tile_batch: int = field(default=4, metadata={"help": "tiles that run at once; more need more memory"})
     within_disc: bool | None = field(
@@ -89,6 +93,7 @@ class ScoreArguments(DataArguments):
     test_time_flips: bool | None = field(
         default=None, metadata={"help": "average each tile's four mirrorings, or not: in place of the adapter's own"}
     )
+    test_time_scales: list[float] | None = field(default=None, metadata={"help": _SCALES_HELP})
     dtype: str | None = field(default=None, metadata={"help": DTYPE_HELP})
     tile_batch: int = field(default=4, metadata={"help": "tiles that run at once; more need more memory"})
 
@@ -218,6 +223,7 @@ def score(args: ScoreArguments) -> dict:
         "temperature": predictor.settings.temperature,
         "logit_bias": predictor.settings.logit_bias,
         "test_time_flips": predictor.flips,
+        "test_time_scales": list(predictor.settings.test_time_scales),
         "scale": args.scale,
         "match_colours": args.match_colours,
         "dtype": args.dtype or "float32",
@@ -393,6 +399,7 @@ def _predictor(args: PredictArguments | ScoreArguments) -> Predictor:
         model,
         scale=args.scale,
         flips=args.test_time_flips,
+        scales=args.test_time_scales,
         tile_batch=args.tile_batch,
         dtype=dtype,
         match_colours=args.match_colours,

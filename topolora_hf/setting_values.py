@@ -72,6 +72,7 @@ _ALLOWED: dict[str, tuple[Callable[[object], bool], str]] = {
     "temperature": (lambda value: _is_positive(value, 1e6), "a positive number"),
     "logit_bias": (lambda value: is_number(value, -1e6, 1e6), "a number"),
     "test_time_flips": (_is_switch, "true or false"),
+    "test_time_scales": (_are(lambda value: is_number(value, 0.1, 10), 1, 16), "one to 16 numbers from 0.1 to 10"),
     "image_mean": (_are(lambda value: is_number(value, -1e6, 1e6), 3, 3), "three numbers"),
     "image_std": (_are(lambda value: _is_positive(value, 1e6), 3, 3), "three positive numbers"),
     "labels": (_are(lambda value: _is_text(value) and value != "", 1, 1000), "one to 1000 names"),

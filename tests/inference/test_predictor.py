@@ -98,6 +98,31 @@ def test_flips_give_the_mean_probability_of_the_four_mirrorings_of_a_tile(adapte
     np.testing.assert_allclose(probability, np.mean(seen, axis=0), atol=1e-5)
 
 
+def test_scales_give_the_mean_probability_of_the_image_at_each(adapter):
+    image, scales = photograph(70, 101), (0.8, 1, 1.25)
+    alone = [Predictor(adapter, scale=2 * scale).probability(image) for scale in scales]
+    together = Predictor(adapter, scale=2, scales=scales)
+    np.testing.assert_allclose(together.probability(image), np.mean(alone, axis=0), atol=1e-6)
+    assert np.abs(alone[0] - alone[2]).max() > 0.05
+    settings = replace(adapter.adapter_settings, test_time_scales=scales)
+    of_settings = Predictor(adapter, settings, scale=2)
+    np.testing.assert_array_equal(of_settings.probability(image), together.probability(image))
+    np.testing.assert_array_equal(Predictor(adapter, settings, scale=2, scales=[1]).probability(image), alone[1])
+    assert adapter.adapter_settings.test_time_scales == (1.0,)
+
+
+@pytest.mark.parametrize("scales", [[], [0], [1, 11], [float("nan")]])
+def test_scales_that_are_none_are_refused(adapter, scales):
+    with pytest.raises(ValueError, match="test_time_scales must be one to 16 numbers from 0.1 to 10, got"):
+        Predictor(adapter, scales=scales)
+
+
+def test_a_whole_image_has_one_scale(adapter):
+    adapter.adapter_settings.view = "whole"
+    with pytest.raises(ValueError, match=r"test_time_scales=\[0.8, 1.25\] are for images cut into tiles"):
+        Predictor(adapter, scales=(0.8, 1.25))
+
+
 def pixelwise(pixel_values: torch.Tensor) -> SimpleNamespace:
     return SimpleNamespace(logits=3 * pixel_values.mean(1, keepdim=True))
 

@@ -140,6 +140,7 @@ SETTINGS = {
     "threshold": (float("nan"), "a number from 0 to 1, got nan"),
     "temperature": (0, "a positive number, got 0"),
     "logit_bias": (None, "a number, got None"),
+    "test_time_scales": ([1, -1], r"one to 16 numbers from 0.1 to 10, got \[1, -1\]"),
     "image_mean": ([0.5], r"three numbers, got \[0.5\]"),
     "image_std": ([0.2, 0.2, 0], "three positive numbers"),
     "labels": ([], "one to 1000 names"),

@@ -1,6 +1,7 @@
 """The same command again, on a run directory in any state."""
 
 import fcntl
+import json
 import os
 import signal
 import subprocess
@@ -64,6 +65,24 @@ def test_a_finished_run_stays_as_it_is_until_it_is_overwritten(make_arguments, s
     assert (other["steps"], last_step(args)) == (1, 1)
 
 
+def test_a_setting_that_a_record_could_not_know_had_its_default(make_arguments, splits, capsys):
+    args = make_arguments()
+    train(args, splits)
+    record = Path(args.output_dir) / "train_args.json"
+    older = json.loads(record.read_text())
+    assert older.pop("test_time_scales") == [1.0]
+    record.write_text(json.dumps(older))
+    train(args, splits)
+    assert "holds this run, finished" in capsys.readouterr().out
+    with pytest.raises(ValueError, match=r"test_time_scales was \[1.0\], is \[0.8, 1\]"):
+        train(make_arguments(test_time_scales=[0.8, 1]), splits)
+
+
+def test_scales_of_whole_images_are_refused_before_training(make_arguments, splits):
+    with pytest.raises(ValueError, match="test_time_scales=.* are for images cut into tiles"):
+        train(make_arguments(dataset="kvasir", test_time_scales=[0.8, 1]), splits)
+
+
 def test_going_on_with_other_settings_is_refused_before_anything_is_written(make_arguments, splits, interrupt):
     args = make_arguments(max_steps=4, checkpoint_every=2)
     interrupt(args, splits, step=3)
@@ -91,7 +110,8 @@ def test_resume_asks_for_a_checkpoint(make_arguments, splits):
 
 
 HOLDING = """
-import fcntl, sys
+import fcntl
+import json, sys
 lock = open(sys.argv[1], "a+")
 fcntl.lockf(lock, fcntl.LOCK_EX)
 lock.write("process 4711 on a machine"); lock.flush()

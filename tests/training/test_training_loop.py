@@ -271,13 +271,16 @@ def test_epochs_are_passes_over_the_training_images(make_arguments, splits):
 
 
 def test_the_calibration_is_fitted_on_validation_and_the_gain_is_shown(make_arguments, splits):
-    args = make_arguments(max_steps=8, calibrate=True, choose_threshold=True, test_time_flips=True)
+    args = make_arguments(
+        max_steps=8, calibrate=True, choose_threshold=True, test_time_flips=True, test_time_scales=[1, 1.25]
+    )
     metrics = train(args, splits)
     model = load_adapter(Path(args.output_dir) / "adapter", base=args.base)
     settings = model.adapter_settings
     for name in ("temperature", "logit_bias", "threshold"):
         assert getattr(settings, name) == metrics[name]
-    assert settings.test_time_flips and settings.temperature != 1 and settings.logit_bias != 0
+    assert settings.temperature != 1 and settings.logit_bias != 0
+    assert settings.test_time_flips and settings.test_time_scales == (1, 1.25)
 
     def scores(split: str) -> dict:
         predictor = Predictor(model)

@@ -43,6 +43,9 @@ class AdapterSettings:
     test_time_flips: bool = field(
         default=False, metadata={"help": "whether a probability is the mean over each tile's four mirrorings"}
     )
+    test_time_scales: tuple[float, ...] = field(
+        default=(1.0,), metadata={"help": "the image is seen at each of these times its size; the mean is given"}
+    )
     image_mean: tuple[float, ...] = field(
         default=(0.485, 0.456, 0.406), metadata={"help": "subtracted from RGB in [0, 1]"}
     )
@@ -58,6 +61,14 @@ class AdapterSettings:
         default=None, metadata={"help": "of the retinal discs in the training images; None: no retinas"}
     )
     dataset: str | None = field(default=None, metadata={"help": "what it was trained on"})
+
+    def __post_init__(self):
+        check_setting_values({"test_time_scales": self.test_time_scales})
+        if self.view == "whole" and self.test_time_scales != (1.0,):
+            raise ValueError(
+                f"test_time_scales={list(self.test_time_scales)} are for images cut into tiles; here the whole image "
+                "is resized to one"
+            )
 
     @property
     def calibration(self) -> PlattScaling:

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, Field, asdict, dataclass, fields
 from pathlib import Path
 
 from huggingface_hub.errors import HFValidationError
@@ -131,6 +131,9 @@ class TrainArguments(DataArguments):
     test_time_flips: bool = option(
         False, "average the probabilities of each tile's four mirrorings: four times the time; not while training"
     )
+    test_time_scales: list[float] = option(
+        [1.0], "average the probabilities at each of these times the image's size; not while training"
+    )
     score_untrained: bool = option(True, "score the untrained network too (dice_before)")
     num_workers: int = option(2, "processes that load data")
     num_threads: int | None = option(
@@ -252,6 +255,10 @@ class TrainArguments(DataArguments):
             raise ValueError(f"network {self.network!r} is trained whole and from scratch: it has no use for {values}")
 
 
+def _default(item: Field) -> object:
+    return item.default if item.default_factory is MISSING else item.default_factory()
+
+
 def changed_settings(before: Mapping, args, free: Collection[str] = ()) -> list[str]:
     """What differs between settings as a file holds them and settings now, in words.
 
@@ -260,7 +267,7 @@ def changed_settings(before: Mapping, args, free: Collection[str] = ()) -> list[
         args: now, a dataclass.
         free: names that may differ.
     """
-    before = {item.name: item.default for item in fields(args)} | dict(before)
+    before = {item.name: _default(item) for item in fields(args)} | dict(before)
     now = json.loads(json.dumps(asdict(args)))
     return [
         f"{name} was {before.get(name)!r}, is {value!r}"

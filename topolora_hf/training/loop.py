@@ -220,7 +220,7 @@ class Trainer:
             self._log(row)
         if "validation" in self.splits and (self.step % args.evaluate_every == 0 or last):
             with self.averaged():
-                scores = score_set(self.score("validation", test_time_flips=False).rows)
+                scores = score_set(self.score("validation", test_time_flips=False, test_time_scales=(1.0,)).rows)
             self._log({"step": self.step, "epoch": self.epoch, **{f"val_{key}": scores[key] for key in scores}})
             if self.accelerator.is_main_process:
                 bar.write(f"step {self.step}: validation dice {scores['dice']:.4f}, clDice {scores['cldice']:.4f}")

@@ -71,6 +71,7 @@ def _metrics(trainer: "Trainer", split: str, scores: dict, before: dict | None, 
     return metrics | {
         "network": args.network,
         "test_time_flips": settings.test_time_flips,
+        "test_time_scales": list(settings.test_time_scales),
         "steps": trainer.max_steps,
         "seconds": round(seconds, 1),
         "trainable_parameters": everything["trainable"],

@@ -155,6 +155,7 @@ def build_network(
         "view": "tiles" if args.protocol == "paper" else spec.view,
         "threshold": args.threshold,
         "test_time_flips": args.test_time_flips,
+        "test_time_scales": tuple(args.test_time_scales),
         "dataset": spec.name,
     }
     if args.is_specialist:
