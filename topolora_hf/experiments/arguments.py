@@ -4,7 +4,7 @@ import argparse
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from itertools import chain
 from pathlib import Path
 
@@ -169,22 +169,25 @@ class MethodStudyArguments(StudyArguments):
 
 
 def parse_settings(pairs: Iterable[str]) -> dict:
-    """`["learning_rate=1e-3", ...]` to settings of `TrainArguments`, of their types.
+    """`["learning_rate=1e-3", ...]` to settings of `TrainArguments`, of their types; spaces part a list's values.
 
-    >>> parse_settings(["learning_rate=1e-3", "augmentation=False"])
-    {'learning_rate': 0.001, 'augmentation': False}
+    >>> parse_settings(["learning_rate=1e-3", "augmentation=False", "test_time_scales=0.8 1"])
+    {'learning_rate': 0.001, 'augmentation': False, 'test_time_scales': [0.8, 1.0]}
 
     Raises:
         ValueError: A pair is none, or its name or value is not allowed.
     """
     texts = _pairs("set", pairs)
-    allowed = [item.name for item in fields(TrainArguments) if item.name not in _OWN_FLAGS]
+    allowed = {item.name: item for item in fields(TrainArguments) if item.name not in _OWN_FLAGS}
     for name in texts:
         if name in _OWN_FLAGS:
             raise ValueError(f"set may not give {name}: the study decides it, or has a flag for it")
         if name not in allowed:
             raise ValueError(f"set knows no {name!r}; allowed: {', '.join(allowed)}")
-    flags = chain.from_iterable((f"--{name}", text) for name, text in texts.items())
+    flags = chain.from_iterable(
+        (f"--{name}", *([text] if allowed[name].default_factory is MISSING else text.split()))
+        for name, text in texts.items()
+    )
     try:
         parser = HfArgumentParser(TrainArguments, exit_on_error=False)
         (parsed,) = parser.parse_args_into_dataclasses(["--dataset", "synthetic", *flags])
