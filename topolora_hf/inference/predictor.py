@@ -210,8 +210,8 @@ class Predictor:
         scaled = [max(1, round(side * scale)) for side in size]
         if scale > 1 and math.prod(scaled) > max_image_pixels():
             raise too_large(
-                f"{scaled[1]:,} x {scaled[0]:,} pixels when it is enlarged {scale:.4g} times, as `scale` or the "
-                "adapter's `disc_diameter` says",
+                f"{scaled[1]:,} x {scaled[0]:,} pixels when it is enlarged {scale:.4g} times, as `scale`, "
+                "`test_time_scales` or the adapter's `disc_diameter` says",
                 max_image_pixels(),
             )
         if tuple(scaled) == size and min(size) >= tile:
