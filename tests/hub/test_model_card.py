@@ -81,8 +81,8 @@ def test_a_private_base_is_not_taken_for_the_adapter_when_that_gets_its_address(
     ("settings", "said", "not_said"),
     [
         ({}, "were not calibrated", "temperature"),
-        ({"temperature": 1.37}, "by Platt scaling, temperature 1.37 and bias 0,", "not calibrated"),
-        ({"temperature": 1.0, "logit_bias": -0.62}, "temperature 1 and bias -0.62,", "not calibrated"),
+        ({"temperature": 1.37}, "by Platt scaling, temperature 1.37 and bias 0;", "not calibrated"),
+        ({"temperature": 1.0, "logit_bias": -0.62}, "temperature 1 and bias -0.62;", "not calibrated"),
         ({"cldice_weight": 0.0}, "is binary cross-entropy + Dice, on", "clDice, on"),
         ({"cldice_weight": 0.3}, "+ Dice + 0.3 clDice, on", "weighted"),
         ({"use_sam": False}, "nothing of Segment Anything runs", "{%"),

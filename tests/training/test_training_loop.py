@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from topolora_hf import (
     train,
 )
 from topolora_hf.inference.loading import load_network
-from topolora_hf.metrics import score_image, score_set
+from topolora_hf.metrics import fit_platt_scaling, logit_counts, score_image, score_set
 from topolora_hf.training import averaging, loop, setup
 from topolora_hf.training.checkpoints import read_checkpoint
 
@@ -298,6 +299,25 @@ def test_the_calibration_is_fitted_on_validation_and_the_gain_is_shown(make_argu
     assert metrics["ece_foreground_before"] == pytest.approx(uncalibrated["ece_foreground"], abs=1e-3)
     assert uncalibrated["dice"] == pytest.approx(calibrated["dice"], abs=1e-3)
     assert scores("validation")["ece"] > on_validation["ece"]
+
+
+def test_calibration_may_be_fitted_on_the_training_images(make_arguments, splits):
+    without = {name: splits[name] for name in ("train", "test")}
+    args = make_arguments(max_steps=4, calibrate=True, calibrate_on="train")
+    metrics = train(args, without)
+    model = load_adapter(Path(args.output_dir) / "adapter", base=args.base)
+    predictor = Predictor(model, replace(model.adapter_settings, temperature=1.0, logit_bias=0.0))
+    counts = [logit_counts(predictor.probability(row["image"]), row["mask"]) for row in splits["train"]]
+    fitted = fit_platt_scaling(counts)
+    assert metrics["temperature"] == pytest.approx(fitted.temperature, rel=1e-3)
+    assert metrics["logit_bias"] == pytest.approx(fitted.bias, abs=1e-3)
+
+
+def test_what_calibration_is_fitted_on_is_one_of_two(make_arguments):
+    with pytest.raises(ValueError, match="calibrate_on must be one of validation, train; got 'test'"):
+        make_arguments(calibrate=True, calibrate_on="test")
+    with pytest.raises(ValueError, match="calibrate_on='train' is for runs with calibrate"):
+        make_arguments(calibrate_on="train")
 
 
 def test_calibration_leaves_the_masks(make_arguments, splits):

@@ -1,4 +1,4 @@
-"""Platt scaling: two numbers, fitted on validation images, that make probabilities mean what they say."""
+"""Platt scaling: two numbers, fitted on images with masks, that make probabilities mean what they say."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -109,7 +109,9 @@ def logit_counts(probability: ArrayLike, target: ArrayLike, valid_mask: ArrayLik
 
 
 def fit_platt_scaling(counts: Sequence[LogitCounts]) -> PlattScaling:
-    """The scaling with the smallest binary cross-entropy over all pixels: to be fitted on validation images.
+    """The scaling with the smallest binary cross-entropy over all pixels.
+
+    To be fitted on validation images; on training images it is too certain by what the network has learnt by heart.
 
     With a = 1 / T the cross-entropy is the sum of `log(1 + exp(a l + b)) - y (a l + b)`, convex in a and b, so its one
     minimum is found between bounds. The second term needs three sums alone; the first is taken at the mean logit of

@@ -18,6 +18,7 @@ from ..specialists import SPECIALISTS
 from .numerics import ON_NON_FINITE
 
 _MAX_STEPS = 2500
+_CALIBRATE_ON = ("validation", "train")
 _DECODER_INITS = ("sam", "scratch")
 _OURS = "topolora"
 OURS_ALONE = (  # settings of our network's parts, which a specialist does not have
@@ -128,6 +129,9 @@ class TrainArguments(DataArguments):
     calibrate: bool = option(
         False, "after training, calibrate the probabilities on the validation images; the masks stay"
     )
+    calibrate_on: str = option(
+        "validation", "what calibrate is fitted on: validation images, or those of train, where all are trained on"
+    )
     test_time_flips: bool = option(
         False, "average the probabilities of each tile's four mirrorings: four times the time; not while training"
     )
@@ -181,6 +185,10 @@ class TrainArguments(DataArguments):
         for name in ("threshold", "warmup_fraction", "validation_fraction", "ema_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+        if self.calibrate_on not in _CALIBRATE_ON:
+            raise ValueError(f"calibrate_on must be one of {', '.join(_CALIBRATE_ON)}; got {self.calibrate_on!r}")
+        if self.calibrate_on != "validation" and not self.calibrate:
+            raise ValueError(f"calibrate_on={self.calibrate_on!r} is for runs with calibrate")
         if self.coarse_weight < 0:
             raise ValueError(f"coarse_weight must be 0 or more, got {self.coarse_weight}")
         preset = get_preset(self.preset)

@@ -243,8 +243,8 @@ class Trainer:
         return score_rows(self._predictor(**changes), self.splits[split], self.accelerator, f"scoring {split}")
 
     def fit_calibration(self) -> PlattScaling:
-        """The scaling that suits the validation images best, the same on every process."""
-        predictor, rows = self._predictor(temperature=1.0, logit_bias=0.0), self.splits["validation"]
+        """The scaling that suits the images of `calibrate_on` best, the same on every process."""
+        predictor, rows = self._predictor(temperature=1.0, logit_bias=0.0), self.splits[self.args.calibrate_on]
         counts = []
         for number in range(self.accelerator.process_index, len(rows), self.accelerator.num_processes):
             row = rows[number]

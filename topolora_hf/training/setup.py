@@ -125,8 +125,9 @@ def _with_fewer_train_images(args: TrainArguments, splits: dict[str, Sequence[di
 def _require_splits(args: TrainArguments, splits: dict[str, Sequence[dict]]) -> dict[str, Sequence[dict]]:
     if "train" not in splits:
         raise DataError(f"data set {args.dataset} has no train split, but {', '.join(splits)}")
-    for name in ("choose_threshold", "calibrate"):
-        if getattr(args, name) and not {"validation", "test"} <= splits.keys():
+    calibrates_on_validation = args.calibrate and args.calibrate_on == "validation"
+    for name, wanted in (("choose_threshold", args.choose_threshold), ("calibrate", calibrates_on_validation)):
+        if wanted and not {"validation", "test"} <= splits.keys():
             raise DataError(
                 f"{name} needs validation images to choose on and test images to score, data set {args.dataset} has "
                 f"{', '.join(splits)}"
