@@ -159,7 +159,9 @@ def test_the_calibration_scales_the_logits_of_what_comes_out(adapter, view):
     adapter.adapter_settings.view = view
     image = photograph(60, 131)
     plain = Predictor(adapter, device="cpu", flips=True)(image)
-    adapter.adapter_settings.temperature, adapter.adapter_settings.logit_bias = 2.5, -0.5
+    adapter.adapter_settings.temperature = 2.5
+    np.testing.assert_array_equal(Predictor(adapter, device="cpu", flips=True)(image).mask, plain.mask)
+    adapter.adapter_settings.logit_bias = -0.5
     scaled = Predictor(adapter, device="cpu", flips=True)(image)
     logits = torch.logit(torch.from_numpy(plain.probability).double())
     np.testing.assert_allclose(scaled.probability, (logits / 2.5 - 0.5).sigmoid().numpy(), atol=1e-6)

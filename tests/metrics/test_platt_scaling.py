@@ -66,6 +66,10 @@ def test_order_stays_and_thresholds_go_along():
         between = np.linspace(0.01, 0.99)
         np.testing.assert_allclose(scaling.inverse()(scaling(between)), between)
     assert PlattScaling()(probability) is probability
+    for temperature in (0.3, 1, 2.5):
+        changed = PlattScaling(temperature)(probability)
+        assert (changed[-3:] == [0, 0.5, 1]).all()
+        np.testing.assert_array_equal(changed >= 0.5, probability >= 0.5)
 
 
 def test_certain_and_wrong_pixels_cost_a_finite_amount():

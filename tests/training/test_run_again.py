@@ -110,8 +110,7 @@ def test_resume_asks_for_a_checkpoint(make_arguments, splits):
 
 
 HOLDING = """
-import fcntl
-import json, sys
+import fcntl, sys
 lock = open(sys.argv[1], "a+")
 fcntl.lockf(lock, fcntl.LOCK_EX)
 lock.write("process 4711 on a machine"); lock.flush()
