@@ -43,13 +43,11 @@ PREDICT_SETTINGS = "predict_args.json"
 _NO_VALUE = ("", "~", "null")  # how a settings file says that the default stands
 
 
-@dataclass
-class PredictArguments:
-    """Segment images with an adapter."""
+@dataclass(kw_only=True)
+class InferenceArguments:
+    """Which adapter predicts, and how."""
 
     adapter: str = field(metadata={"help": ADAPTER_HELP})
-    images: list[str] = field(metadata={"help": "files, folders or globs of images of any size"})
-    output_dir: str = field(default="predictions", metadata={"help": "where masks and overlays are written"})
     base: str | None = field(
         default=None, metadata={"help": "the base, where it is not the one that the adapter names"}
     )
@@ -62,6 +60,14 @@ class PredictArguments:
     test_time_scales: list[float] | None = field(default=None, metadata={"help": _SCALES_HELP})
     dtype: str | None = field(default=None, metadata={"help": DTYPE_HELP})
     tile_batch: int = field(default=4, metadata={"help": "tiles that run at once; more need more memory"})
+
+
+@dataclass(kw_only=True)
+class PredictArguments(InferenceArguments):
+    """Segment images with an adapter."""
+
+    images: list[str] = field(metadata={"help": "files, folders or globs of images of any size"})
+    output_dir: str = field(default="predictions", metadata={"help": "where masks and overlays are written"})
     within_disc: bool | None = field(
         default=None,
         metadata={
@@ -78,24 +84,11 @@ class PredictArguments:
 
 
 @dataclass(kw_only=True)
-class ScoreArguments(DataArguments):
+class ScoreArguments(InferenceArguments, DataArguments):
     """Score an adapter on a data set; the data's settings are those of its training run."""
 
-    adapter: str = field(metadata={"help": ADAPTER_HELP})
     part: str = field(default="test", metadata={"help": "what is scored: train, validation, test, or all of them"})
     output_dir: str = field(default="scores", metadata={"help": "where metrics.json and per_image.csv are written"})
-    base: str | None = field(
-        default=None, metadata={"help": "the base, where it is not the one that the adapter names"}
-    )
-    threshold: float | None = field(default=None, metadata={"help": "in place of the adapter's own"})
-    scale: float | None = field(default=None, metadata={"help": _SCALE_HELP})
-    match_colours: bool = field(default=True, metadata={"help": _COLOURS_HELP})
-    test_time_flips: bool | None = field(
-        default=None, metadata={"help": "average each tile's four mirrorings, or not: in place of the adapter's own"}
-    )
-    test_time_scales: list[float] | None = field(default=None, metadata={"help": _SCALES_HELP})
-    dtype: str | None = field(default=None, metadata={"help": DTYPE_HELP})
-    tile_batch: int = field(default=4, metadata={"help": "tiles that run at once; more need more memory"})
 
 
 @dataclass(kw_only=True)
@@ -388,7 +381,7 @@ def _is_plain(value: object) -> bool:
     return isinstance(value, str) or (isinstance(value, list) and all(isinstance(item, str) for item in value))
 
 
-def _predictor(args: PredictArguments | ScoreArguments) -> Predictor:
+def _predictor(args: InferenceArguments) -> Predictor:
     model = load_network(args.adapter, args.base)
     if args.threshold is not None:
         if not 0 <= args.threshold <= 1:
