@@ -1,4 +1,4 @@
-"""The README's Python blocks run as they stand, one after the other, beside a trained adapter."""
+"""The README's Python blocks run as they stand, one after the other, beside a trained adapter; its links lead to files."""
 
 import re
 import subprocess
@@ -53,3 +53,13 @@ def test_readme_python_blocks_run(run_directory, monkeypatch):
     mask = np.asarray(Image.open("mask.png"))
     assert mask.shape == (300, 280)
     assert set(np.unique(mask)) <= {0, 255}
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/choices.md", "docs/results/README.md", "hub_cards/README.md"])
+def test_links_of_the_pages_lead_to_files(page):
+    page = PROJECT / page
+    links = re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8"))
+    files = [link.split("#")[0] for link in links if "://" not in link]
+    assert files
+    for file in files:
+        assert (page.parent / file).exists(), file

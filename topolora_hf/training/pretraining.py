@@ -72,8 +72,8 @@ def join_bases(base: str, detail_base: str) -> TopoSamForSegmentation:
     """SAM's part of one base and the detail branch of another.
 
     A detail branch trained together with SAM from nothing learns more slowly than one alone, for SAM's first logits are
-    noise to it (README, *Results*). So each learns alone first: SAM to give masks, the detail branch without SAM. In
-    what this returns SAM's mask is as it was, and what the detail branch takes from SAM starts at zero.
+    noise to it (`bases/tiny/README.md`). So each learns alone first: SAM to give masks, the detail branch without SAM.
+    In what this returns SAM's mask is as it was, and what the detail branch takes from SAM starts at zero.
 
     Raises:
         ValueError: `detail_base` has no detail branch.
