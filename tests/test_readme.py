@@ -1,4 +1,4 @@
-"""The README's Python blocks run as they stand, one after the other, beside a trained adapter; its links lead to files."""
+"""The README's Python blocks run as they stand, one after the other, beside a trained adapter; links lead to files."""
 
 import re
 import subprocess
