@@ -66,6 +66,16 @@ def test_context_that_only_one_side_has_is_named(make_adapter, door, of_adapter)
         door(directory, tiny(detail_context=not of_adapter))
 
 
+def test_a_base_never_loses_the_context_it_learnt(tmp_path):
+    tiny(detail_context=True).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"trained with context.*no place for detail_branch\.context\.0\."):
+        TopoSamForSegmentation.from_pretrained(tmp_path, detail_context=False)
+    assert TopoSamForSegmentation.from_pretrained(tmp_path, detail_channels=0).detail_branch is None
+    network, loading_info = TopoSamForSegmentation.from_pretrained(tmp_path, output_loading_info=True)
+    assert network.detail_branch.context is not None
+    assert not loading_info["unexpected_keys"]
+
+
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("of_adapter, of_base", [(16, 8), (16, 0), (0, 16)])
 def test_another_number_of_detail_channels_is_an_error_that_says_both(make_adapter, door, of_adapter, of_base):

@@ -5,6 +5,7 @@ still predicts, only badly; so both checks here raise, and name the tensors.
 """
 
 import re
+from collections.abc import Iterable
 
 from torch import nn
 
@@ -59,6 +60,21 @@ def check_loaded_adapter(network: nn.Module, adapter_name: str, loading_info) ->
     ]
     if problems:
         raise AdapterMismatchError("the adapter does not fit this base: " + "; ".join(problems))
+
+
+def check_detail_branch(network: nn.Module, unexpected_keys: Iterable[str]) -> None:
+    """A base's detail branch comes whole, or not at all (`detail_channels=0`).
+
+    Raises:
+        ValueError: naming the tensors that would have been left out.
+    """
+    dropped = sorted(key for key in unexpected_keys if key.startswith("detail_branch."))
+    if network.detail_branch is not None and dropped:
+        raise ValueError(
+            f"the detail branch of {network.name_or_path} was trained with context, and without it is another one: "
+            f"detail_context=True keeps it, detail_channels=0 leaves the whole branch out (no place for "
+            f"{', '.join(dropped)})"
+        )
 
 
 def _adapter_of(key: str) -> str | None:

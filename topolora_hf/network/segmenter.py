@@ -16,7 +16,7 @@ from .configuration import TopoSamConfig
 from .detail_branch import ChannelNorm, DetailBranch, SamFeatures, resize_bilinear
 from .embedded import EMBEDDED, build_embedded
 from .encoder import count_frozen_layers, run_layers
-from .guards import check_adapter_keys, check_loaded_adapter
+from .guards import check_adapter_keys, check_detail_branch, check_loaded_adapter
 from .meta_checkpoint import read_meta_checkpoint
 from .spatial_adapter import SpatialAdapter, ZeroConv2d
 from .tile_scaling import TileScaling, count_writes
@@ -242,6 +242,10 @@ class TopoSamForSegmentation(SamPreTrainedModel):
         a base's directory holds, never over an adapter's. `attn_implementation` asks for transformers' own encoder.
         Weights become float32, however a base is stored, unless `dtype` says otherwise ("auto": as stored). They are
         read from safetensors alone, but for Meta's files, of which only tensors and plain values are read.
+
+        Raises:
+            AdapterMismatchError: an adapter does not fit its base whole.
+            ValueError: `detail_context=False` for a base whose detail branch was trained with context.
         """
         if "attn_implementation" in kwargs:
             kwargs.setdefault("fast_encoder", False)
@@ -258,7 +262,11 @@ class TopoSamForSegmentation(SamPreTrainedModel):
                 network = build_embedded(cls, settings.base, **kwargs)
                 network.load_adapter(pretrained_model_name_or_path)
                 return network
-        return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        wants_info = kwargs.pop("output_loading_info", False)
+        kwargs["output_loading_info"] = True
+        network, loading_info = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        check_detail_branch(network, loading_info["unexpected_keys"])
+        return (network, loading_info) if wants_info else network
 
     @classmethod
     def _from_meta_checkpoint(cls, path: str | Path, **kwargs) -> "TopoSamForSegmentation":
