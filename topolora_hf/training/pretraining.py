@@ -81,9 +81,12 @@ def join_bases(base: str, detail_base: str) -> TopoSamForSegmentation:
     detailed = TopoSamForSegmentation.from_pretrained(detail_base)
     if detailed.detail_branch is None:
         raise ValueError(f"{detail_base} has no detail branch")
-    form = {name: getattr(detailed.config, name) for name in ("detail_channels", "detail_context")}
-    network = TopoSamForSegmentation.from_pretrained(base, **form)
-    network.detail_branch.load_state_dict(detailed.detail_branch.state_dict())
+    of_sam = TopoSamForSegmentation.from_pretrained(base, detail_channels=0)
+    for name in ("detail_channels", "detail_context"):
+        setattr(of_sam.config, name, getattr(detailed.config, name))
+    network = TopoSamForSegmentation(of_sam.config).eval()
+    for source, part in ((of_sam, "sam"), (of_sam, "spatial_adapter"), (detailed, "detail_branch")):
+        network.get_submodule(part).load_state_dict(source.get_submodule(part).state_dict())
     for layer in (network.detail_branch.fuse, network.detail_branch.fuse_context):
         for parameter in layer.parameters():
             parameter.zero_()
