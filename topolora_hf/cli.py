@@ -215,7 +215,7 @@ def score(args: ScoreArguments) -> dict:
         "threshold": predictor.settings.threshold,
         "temperature": predictor.settings.temperature,
         "logit_bias": predictor.settings.logit_bias,
-        "test_time_flips": predictor.flips,
+        "test_time_flips": predictor.settings.test_time_flips,
         "test_time_scales": list(predictor.settings.test_time_scales),
         "scale": args.scale,
         "match_colours": args.match_colours,

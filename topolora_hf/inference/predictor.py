@@ -144,6 +144,8 @@ class Predictor:
             raise ValueError(f"scale must be positive and finite, got {scale}")
         if scale is not None and settings.view == "whole":
             raise ValueError(f"scale={scale} is for images cut into tiles; here the whole image is resized to one")
+        if flips is not None:
+            settings = replace(settings, test_time_flips=flips)
         if scales is not None:
             settings = replace(settings, test_time_scales=tuple(scales))
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -157,7 +159,6 @@ class Predictor:
         self.match_colours = match_colours
         of_retinas = settings.disc_diameter is not None or settings.disc_colours is not None
         self.within_disc = of_retinas if within_disc is None else within_disc
-        self.flips = settings.test_time_flips if flips is None else flips
 
     def __call__(self, image: str | Path | Image.Image | np.ndarray) -> Prediction:
         """Segments a file, a PIL image (of any mode), or an RGB array, uint8 (H, W, 3).
@@ -275,7 +276,7 @@ class Predictor:
             return logits.sigmoid()
 
         predict = as_it_is
-        for flip in _FLIPS if self.flips else ():
+        for flip in _FLIPS if self.settings.test_time_flips else ():
             predict = _mean_with_flipped(predict, flip)
         return predict(pixel_values)
 
