@@ -11,7 +11,7 @@ from PIL import Image
 from topolora_hf import TrainArguments
 from topolora_hf.experiments.jobs import Job
 
-SUCCEED = """echo '{"dice": 0.5}' > metrics.json; echo once >> times.txt"""
+SUCCEED = """printf 'id,dice\\na,0.5\\n' > per_image.csv; echo '{"dice": 0.5}' > metrics.json; echo once >> times.txt"""
 
 
 @pytest.fixture

@@ -36,6 +36,7 @@ def test_a_study_writes_its_tables_and_its_picture(args, tmp_path, shell):
     assert "| synthetic | topolora | 0.500 (1) | 1 of 2, 1 failed |" in text
     assert "| synthetic | detail_only | 0.500 ± 0.000 | 2 |" in text
     assert "python compare.py" in text
+    assert "| synthetic | +0.0000 | – | – | – | – | – | 1 of 2 |" in text
     assert r"detail\_only & 0.500 $\pm$ 0.000" in (output / "summary.tex").read_text()
     assert len((output / "summary.csv").read_text().splitlines()) == 3
     Image.open(output / "summary.png").verify()

@@ -11,7 +11,7 @@ from ..training.arguments import changed_settings
 from ..training.progress import FREE_SETTINGS
 from .claims import holder
 
-SETTINGS, METRICS, FAILURE, LOG = "job.json", "metrics.json", "failed.json", "log.txt"
+SETTINGS, METRICS, PER_IMAGE, FAILURE, LOG = "job.json", "metrics.json", "per_image.csv", "failed.json", "log.txt"
 # What training itself wrote down comes first: so runs of `recipes/train.py` count as well.
 _RECORDS = ("train_args.json", SETTINGS)
 _FREE = FREE_SETTINGS | {"adapter"}  # what is scored lies beside the run that trained it

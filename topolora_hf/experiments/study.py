@@ -15,6 +15,7 @@ from ..cli import run_command
 from ..inference.pictures import save_figure
 from .arguments import StudyArguments
 from .engine import run_jobs, worker_command
+from .gains import gain_table
 from .jobs import Job, State, require_same_settings
 from .tables import Table, calibration_table, collect, cost_table, notes, score_table, summarise, write_tables
 
@@ -95,6 +96,7 @@ def write_study(args: StudyArguments, study: Study, command_line: str) -> None:
     tables = [
         *study.tables(summary),
         *score_table(summary, study.keys),
+        *gain_table(study.jobs, study.keys),
         *cost_table(runs, study.cost_keys),
         *calibration_table(summary, study.keys),
     ]

@@ -13,7 +13,7 @@ from ..json_files import read_json_object
 from .jobs import METRICS, Job, State
 
 LARGE_DEVIATION = 0.05
-_SCORES = {
+SCORES = {
     "dice": "Dice",
     "cldice": "clDice",
     "iou": "IoU",
@@ -40,7 +40,7 @@ _COSTS = {
     "saved_bytes": ("file", format_bytes),
 }
 _RUNS = ("runs_done", "runs_planned", "runs_failed")
-_NOTHING = "–"
+NOTHING = "–"
 _LATEX = {
     **{symbol: f"\\{symbol}" for symbol in "&%$#_{}"},
     "\\": r"\textbackslash{}",
@@ -108,7 +108,7 @@ def summarise(runs: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
 
 def score_table(summary: pd.DataFrame, keys: Sequence[str]) -> list[Table]:
     """Scores, mean and deviation."""
-    return _mean_table("Scores", summary, keys, _SCORES)
+    return _mean_table("Scores", summary, keys, SCORES)
 
 
 def calibration_table(summary: pd.DataFrame, keys: Sequence[str]) -> list[Table]:
@@ -126,7 +126,7 @@ def cost_table(runs: pd.DataFrame, keys: Sequence[str]) -> list[Table]:
         [*(str(row[key]) for key in keys), *(_cost(row[name], text) for name, (_, text) in present.items())]
         for row in means.reset_index().to_dict("records")
     ]
-    headings = [*_headings(keys), *(heading for heading, _ in present.values())]
+    headings = [*headings_of(keys), *(heading for heading, _ in present.values())]
     return [Table("Parameters, time and memory", headings, rows, len(keys))]
 
 
@@ -136,9 +136,9 @@ def matrix_table(summary: pd.DataFrame, measure: str, keys: Sequence[str], acros
     cells: dict[tuple, dict] = {}
     for row in summary.to_dict("records"):
         cells.setdefault(tuple(str(row[key]) for key in keys), {})[row[across]] = format_mean(row, measure)
-    rows = [[*named, *(of_row.get(column, _NOTHING) for column in columns)] for named, of_row in cells.items()]
-    title = f"{_SCORES[measure]} (columns: {across.replace('_', ' ')})"
-    return Table(title, [*_headings(keys), *map(str, columns)], rows, len(keys))
+    rows = [[*named, *(of_row.get(column, NOTHING) for column in columns)] for named, of_row in cells.items()]
+    title = f"{SCORES[measure]} (columns: {across.replace('_', ' ')})"
+    return Table(title, [*headings_of(keys), *map(str, columns)], rows, len(keys))
 
 
 def _mean_table(title: str, summary: pd.DataFrame, keys: Sequence[str], columns: Mapping[str, str]) -> list[Table]:
@@ -148,7 +148,7 @@ def _mean_table(title: str, summary: pd.DataFrame, keys: Sequence[str], columns:
         [*(str(row[key]) for key in keys), *(format_mean(row, name) for name in present), _count_runs(row)]
         for row in summary.to_dict("records")
     ]
-    headings = [*_headings(keys), *(columns[name] for name in present), "runs"]
+    headings = [*headings_of(keys), *(columns[name] for name in present), "runs"]
     return [Table(title, headings, rows, len(keys))] if present else []
 
 
@@ -162,10 +162,18 @@ def format_mean(row: Mapping[str, float], name: str) -> str:
     """
     mean, deviation, count = row.get(name, math.nan), row.get(f"{name}_std", math.nan), row.get(f"{name}_n", 0)
     if math.isnan(mean):
-        return _NOTHING
-    spread = "" if math.isnan(deviation) else f" ± {deviation:.3f}"
+        return NOTHING
+    return f"{mean:.3f}{deviation_text(deviation)}" + (f" ({count})" if count < row["runs_planned"] else "")
+
+
+def deviation_text(deviation: float, digits: int = 3) -> str:
+    """What follows a mean: nothing where there is no deviation (NaN), a mark where it is large.
+
+    >>> deviation_text(0.0012), deviation_text(0.06, digits=4), deviation_text(math.nan)
+    (' ± 0.001', ' ± 0.0600†', '')
+    """
     mark = "†" if deviation > LARGE_DEVIATION else ""
-    return f"{mean:.3f}{spread}{mark}" + (f" ({count})" if count < row["runs_planned"] else "")
+    return "" if math.isnan(deviation) else f" ± {deviation:.{digits}f}{mark}"
 
 
 def _count_runs(row: Mapping[str, int]) -> str:
@@ -174,10 +182,11 @@ def _count_runs(row: Mapping[str, int]) -> str:
 
 
 def _cost(value: float, text) -> str:
-    return _NOTHING if math.isnan(value) else text(value)
+    return NOTHING if math.isnan(value) else text(value)
 
 
-def _headings(keys: Sequence[str]) -> list[str]:
+def headings_of(keys: Sequence[str]) -> list[str]:
+    """Labels as a reader sees them."""
     return [key.replace("_", " ") for key in keys]
 
 
