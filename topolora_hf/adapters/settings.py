@@ -55,7 +55,8 @@ class AdapterSettings:
         default=None, metadata={"help": "how images of more than 8 bits became 8 bits; None: there were none"}
     )
     disc_diameter: float | None = field(
-        default=None, metadata={"help": "of the retinal disc in the training images, in pixels; None: no retinas"}
+        default=None,
+        metadata={"help": "of the retinal disc in the training images, in pixels; None: none of one scale"},
     )
     disc_colours: DiscColours | None = field(
         default=None, metadata={"help": "of the retinal discs in the training images; None: no retinas"}

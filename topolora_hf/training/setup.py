@@ -212,8 +212,11 @@ def count_steps(args: TrainArguments, images: int, processes: int) -> int:
 def measure_discs(
     args: TrainArguments, spec: DatasetSpec, rows: Sequence[dict]
 ) -> tuple[float | None, DiscColours | None]:
-    """The median diameter of the training images' retinal discs, None where scales differ; and their colours. Both None
-    where no field of view, given or estimated, is a disc."""
+    """The median diameter of the training images' retinal discs, and their colours.
+
+    Both are None where no field of view, given or estimated, is a disc. The diameter is where scales differ, and for
+    drawn images, whose vessels are as wide in a small disc as in a large one.
+    """
     if args.protocol != "native" or spec.view != "tiles" or (args.fov or spec.fov) == "none":
         return None, None
     diameters, statistics = [], []
@@ -225,8 +228,8 @@ def measure_discs(
             statistics.append(disc_statistics(np.asarray(row["image"]), view))
     if not diameters:
         return None, None
-    several_scales = max(diameters) / min(diameters) > _ONE_SCALE
-    return None if several_scales else float(np.median(diameters)), DiscColours.of_statistics(statistics)
+    of_one_scale = spec.reader is not None and max(diameters) / min(diameters) <= _ONE_SCALE
+    return float(np.median(diameters)) if of_one_scale else None, DiscColours.of_statistics(statistics)
 
 
 def build_criterion(args: TrainArguments, rows: Sequence[dict], settings: AdapterSettings) -> TopoLoss:
