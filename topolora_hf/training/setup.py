@@ -214,8 +214,8 @@ def measure_discs(
 ) -> tuple[float | None, DiscColours | None]:
     """The median diameter of the training images' retinal discs, and their colours.
 
-    Both are None where no field of view, given or estimated, is a disc. The diameter is where scales differ, and for
-    drawn images, whose vessels are as wide in a small disc as in a large one.
+    Both are None where no field of view, given or estimated, is a disc. The diameter alone is None where scales differ,
+    and for drawn images, whose vessels are as wide in a small disc as in a large one.
     """
     if args.protocol != "native" or spec.view != "tiles" or (args.fov or spec.fov) == "none":
         return None, None
