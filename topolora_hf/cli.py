@@ -8,7 +8,6 @@ from itertools import chain
 from pathlib import Path
 
 import yaml
-from accelerate import PartialState
 from datasets import Dataset
 from torch.utils.data import ConcatDataset
 from tqdm import tqdm
@@ -25,6 +24,7 @@ from .json_files import read_json_object
 from .metrics import score_images, summarise, write_per_image_csv
 from .network import AdapterMismatchError
 from .output_files import output_folder
+from .processes import process_state
 from .training import PretrainArguments, RunStopped, TrainArguments, pretrain, score_rows, train
 from .training.arguments import changed_settings
 from .training.run_directory import write_json
@@ -127,7 +127,7 @@ def predict(args: PredictArguments) -> list[Path]:
         ValueError: the folder is one of the images', or holds masks that were made with other settings or are not ours.
     """
     files = find_images(args.images)
-    output, state = Path(args.output_dir), PartialState()
+    output, state = Path(args.output_dir), process_state()
     work = [(file, output / f"{name}_mask.png") for file, name in zip(files, output_names(files), strict=True)]
     predictor = _predictor(args)
     with state.main_process_first():
@@ -348,13 +348,13 @@ def push_main() -> None:
 
 def _train_and_print(args: TrainArguments) -> None:
     metrics = train(args)
-    if PartialState().is_main_process:
+    if process_state().is_main_process:
         print_metrics(metrics)
 
 
 def _pretrain_and_print(args: PretrainArguments) -> None:
     metrics = pretrain(args)
-    if PartialState().is_main_process:
+    if process_state().is_main_process:
         print_metrics(metrics)
 
 

@@ -4,13 +4,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from accelerate import PartialState
 
 from ..adapters import get_preset, load_adapter, merge_adapter
 from ..data import CATALOG, load_segmentation_data
 from ..data.synthetic import KINDS
 from ..network import TINY_RANDOM, TopoSamForSegmentation
 from ..options import option
+from ..processes import process_state
 from .arguments import TrainArguments
 from .run import train
 
@@ -49,7 +49,7 @@ class PretrainArguments(TrainArguments):
 
 def pretrain(args: PretrainArguments) -> dict:
     """Trains a base from nothing and writes `network/` in float16, a directory for `--base`; returns the metrics."""
-    run, process = Path(args.output_dir), PartialState()
+    run, process = Path(args.output_dir), process_state()
     if args.detail_base is not None and not args.resume:
         with process.main_process_first():
             if process.is_main_process:

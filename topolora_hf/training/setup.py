@@ -37,6 +37,7 @@ from ..data.intensity import evenly_spread
 from ..network import TopoSamForSegmentation
 from ..network.encoder import count_frozen_layers
 from ..objective import TopoLoss
+from ..processes import launched_on_cpus
 from ..specialists import Specialist, build_specialist, specialist_settings
 from .arguments import TrainArguments
 from .features import FeatureCache
@@ -56,10 +57,8 @@ def build_accelerator(args: TrainArguments) -> Accelerator:
             "ViT-H: 2.5 GB); use a settings file without fsdp_config, such as "
             "recipes/configs/accelerate/several_gpus.yaml"
         )
-    launched = int(os.environ.get("WORLD_SIZE", 1))
     accelerator = Accelerator(
-        # Processes that were launched together where there is no GPU: without this, each would train on its own.
-        cpu=launched > 1 and not torch.accelerator.is_available(),
+        cpu=launched_on_cpus(),
         mixed_precision=_precision(args.mixed_precision),
         gradient_accumulation_steps=args.gradient_accumulation_steps,
         log_with=args.log_with,
