@@ -136,14 +136,15 @@ def predict(args: PredictArguments) -> list[Path]:
             _begin_predictions(args, output, [mask for _, mask in work])
     network = Path(args.adapter)
     trained = max((file.stat().st_mtime for file in network.iterdir()), default=0.0) if network.is_dir() else 0.0
-    waiting = [(file, mask) for file, mask in work if not _is_up_to_date(mask, file, trained)]
+    mine = work[state.process_index :: state.num_processes]
+    waiting = [(file, mask) for file, mask in mine if not _is_up_to_date(mask, file, trained)]
     unreadable = []
-    for file, mask in tqdm(waiting[state.process_index :: state.num_processes], desc="predicting", disable=None):
+    for file, mask in tqdm(waiting, desc="predicting", disable=None):
         try:
             _predict_one(predictor, file, mask, args)
         except DataError as error:
             unreadable.append(str(error))
-    print(f"{len(work) - len(waiting)} of {len(work)} masks were in {output} already, {len(waiting)} were to be made")
+    print(f"{len(mine) - len(waiting)} of {len(mine)} masks were in {output} already, {len(waiting)} were to be made")
     if unreadable:
         raise DataError(f"{len(unreadable)} images have no mask:\n" + "\n".join(unreadable))
     return [mask for _, mask in work]

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors.torch import load_file
 
 from tests.training.several_processes import do
+from topolora_hf import TopoSamForSegmentation
 
 PROJECT = Path(__file__).resolve().parents[2]
 TILES_A_STEP = 6
@@ -109,3 +111,25 @@ def test_seven_images_have_the_same_scores_to_the_row(runs, processes):
     one, several = (json.loads((runs(number) / "scores.json").read_text())["rows"] for number in (1, processes))
     assert [row["id"] for row in one] == [f"image{number}" for number in range(7)]
     assert several == one
+
+
+def test_pretraining_makes_one_base_of_several_processes(stock_sam, tmp_path):
+    small = ("--base", stock_sam("small"), "--image_size", "64", "--tile_size", "48", "--picture_size", "64")
+    short = ("--images", "4", "--max_steps", "2", "--batch_size", "1", "--num_workers", "0")
+    recipe = str(PROJECT / "recipes" / "pretrain_tiny.py")
+    launched = launch(2, recipe, *small, *short, "--score_untrained", "False", "--output_dir", str(tmp_path))
+    assert launched.returncode == 0, launched.stderr[-3000:]
+    assert (tmp_path / "network" / "model.safetensors").exists()
+
+
+def test_predicting_shares_the_images_between_the_processes(stock_sam, tmp_path):
+    (tmp_path / "images").mkdir()
+    for number in range(5):
+        Image.fromarray(np.full((48, 48, 3), 50 * number, np.uint8)).save(tmp_path / "images" / f"{number}.png")
+    TopoSamForSegmentation.from_pretrained(stock_sam("small"), tile_size=48).save_pretrained(tmp_path / "network")
+    recipe = str(PROJECT / "recipes" / "predict.py")
+    files = ("--adapter", str(tmp_path / "network"), "--images", str(tmp_path / "images"))
+    launched = launch(2, recipe, *files, "--output_dir", str(tmp_path / "masks"))
+    assert launched.returncode == 0, launched.stderr[-3000:]
+    assert sorted(path.name for path in (tmp_path / "masks").glob("*_mask.png")) == [f"{n}_mask.png" for n in range(5)]
+    assert "0 of 3 masks" in launched.stdout and "0 of 2 masks" in launched.stdout
