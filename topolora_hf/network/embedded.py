@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from .configuration import TopoSamConfig
+from .guards import check_detail_branch
 from .widening import widen
 
 TINY = "topolora_hf/tiny"
@@ -74,11 +75,12 @@ def build_embedded(network_class: type, name: str = TINY, **settings) -> nn.Modu
     """The embedded base of that name.
 
     Of the pretrained ones, a detail branch of a whole number of times its channels is its own, widened, and context
-    blocks are added to its own; any other form of spatial adapter or detail branch than it has starts as on any base,
-    and in the random ones both do.
+    blocks are added where it has none; any other form of spatial adapter or detail branch than it has starts as on any
+    base, and in the random ones both do.
 
     Raises:
         TypeError: for a keyword that is neither a `TopoSamConfig` field nor `dtype`, `attn_implementation`.
+        ValueError: `detail_context=False` for a base whose detail branch was trained with context.
     """
     dtype = settings.pop("dtype", None)
     attention = settings.pop("attn_implementation", None)
@@ -90,11 +92,11 @@ def build_embedded(network_class: type, name: str = TINY, **settings) -> nn.Modu
     if attention is not None:
         config._attn_implementation = attention
     network = network_class(config)
+    network.name_or_path = config._name_or_path = name
     if name in PRETRAINED:
         _load_weights(network, PRETRAINED[name])
     else:
         _draw_weights(network.sam)
-    network.name_or_path = config._name_or_path = name
     if dtype not in (None, "auto"):
         network.to(dtype)
     return network.eval()
@@ -112,9 +114,11 @@ def _load_weights(network: nn.Module, directory: Path) -> None:
     for part, module in network.named_children():
         weights = {key.removeprefix(f"{part}."): tensor for key, tensor in stored.items() if key.startswith(f"{part}.")}
         wanted = module.state_dict()
+        given = set(weights)
         if part == "detail_branch":
             weights = widen(weights, wanted)
         if part == "sam" or _shapes(weights) == _shapes(wanted):
+            check_detail_branch(network, (f"{part}.{key}" for key in given - set(wanted)))
             module.load_state_dict(weights)
 
 
