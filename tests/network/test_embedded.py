@@ -83,7 +83,8 @@ def test_tiny_regions_sees_pictures_as_it_was_trained():
     [({"detail_channels": 8}, "detail_branch"), ({"spatial_adapter_form": "seglab"}, "spatial_adapter")],
 )
 def test_a_part_of_another_form_than_tinys_starts_as_on_any_base(settings, part):
-    network, whole = (TopoSamForSegmentation.from_pretrained(TINY, **form) for form in (settings, {}))
+    forms = ({"detail_context": False, **form} for form in (settings, {}))
+    network, whole = (TopoSamForSegmentation.from_pretrained(TINY, **form) for form in forms)
     last = {"detail_branch": "correction.weight", "spatial_adapter": "refine.4.weight"}[part]
     assert not network.get_submodule(part).get_parameter(last).any()
     for name, tensor in whole.state_dict().items():
@@ -110,7 +111,7 @@ def test_tinys_detail_branch_may_be_wider_and_gives_the_same_at_first(times):
 @pytest.mark.parametrize("channels", [16, 32])
 def test_context_starts_as_the_identity_and_learns(channels):
     plain, further = (
-        TopoSamForSegmentation.from_pretrained(TINY_REGIONS, detail_channels=channels, detail_context=context)
+        TopoSamForSegmentation.from_pretrained(TINY, detail_channels=channels, detail_context=context)
         for context in (False, True)
     )
     tiles = torch.randn(1, 3, 256, 256, generator=torch.Generator().manual_seed(0))

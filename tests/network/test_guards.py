@@ -7,6 +7,7 @@ from safetensors.torch import load_file, save_file
 from transformers import SamModel
 
 from topolora_hf import AdapterMismatchError, TopoSamForSegmentation, load_adapter
+from topolora_hf.network.embedded import PRETRAINED
 
 
 def with_peft(directory, base):
@@ -47,8 +48,8 @@ DECODER_KEY = "base_model.model.sam.mask_decoder.upscale_conv1.weight"
 SCALING_KEY = "base_model.model.tile_scaling.settings"
 
 
-def tiny(name: str = "topolora_hf/tiny", **settings) -> TopoSamForSegmentation:
-    return TopoSamForSegmentation.from_pretrained(name, image_size=64, tile_size=48, **settings)
+def tiny(**settings) -> TopoSamForSegmentation:
+    return TopoSamForSegmentation.from_pretrained("topolora_hf/tiny", image_size=64, tile_size=48, **settings)
 
 
 def edit_file(directory, edit) -> None:
@@ -61,18 +62,19 @@ def edit_file(directory, edit) -> None:
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("of_adapter", [True, False])
 def test_context_that_only_one_side_has_is_named(make_adapter, door, of_adapter):
-    base = "topolora_hf/tiny-regions"  # its own detail branch has no context
-    _, directory = make_adapter("topolora", base, detail_context=of_adapter)
+    _, directory = make_adapter("topolora", detail_context=of_adapter)
     with pytest.raises((AdapterMismatchError, KeyError), match=r"detail_branch.*\bcontext\.0\."):  # PEFT's own KeyError
-        door(directory, tiny(base, detail_context=not of_adapter))
+        door(directory, tiny(detail_context=not of_adapter))
 
 
-def test_a_base_never_loses_the_context_it_learnt(tmp_path):
-    with pytest.raises(ValueError, match=r"of topolora_hf/tiny was trained with context.*no place for detail_branch"):
-        tiny(detail_context=False)
-    tiny().save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match=r"trained with context.*no place for detail_branch\.context\.0\."):
+def test_a_base_never_loses_the_context_it_learnt(tmp_path, monkeypatch):
+    tiny(detail_context=True).save_pretrained(tmp_path)
+    lost = r"trained with context.*no place for detail_branch\.context\.0\."
+    with pytest.raises(ValueError, match=lost):
         TopoSamForSegmentation.from_pretrained(tmp_path, detail_context=False)
+    with monkeypatch.context() as patch, pytest.raises(ValueError, match=f"topolora_hf/tiny was {lost}"):
+        patch.setitem(PRETRAINED, "topolora_hf/tiny", tmp_path)
+        tiny(detail_context=False)
     assert TopoSamForSegmentation.from_pretrained(tmp_path, detail_channels=0).detail_branch is None
     network, loading_info = TopoSamForSegmentation.from_pretrained(tmp_path, output_loading_info=True)
     assert network.detail_branch.context is not None
