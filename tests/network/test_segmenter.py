@@ -314,3 +314,35 @@ def test_without_sam_the_logits_do_not_depend_on_sams_weights(stock_sam, fill_wi
     fill_with_random_weights(network.sam, seed=3)
     assert before.std() > 0.1
     assert torch.equal(logits_of(network, tiles), before)
+
+
+@pytest.mark.parametrize("dropout, seen", [(0.25, [1, 2, 3]), (0.5, [1, 3]), (0.75, [3])])
+def test_in_training_sam_is_left_out_of_some_tiles(stock_sam, fill_with_random_weights, dropout, seen):
+    network = fill_with_random_weights(TopoSamForSegmentation.from_pretrained(stock_sam("small"))).train()
+    tiles = random_tiles(network.config.tile_size, count=4)
+    whole = network(tiles)
+    network.sam_dropout = dropout
+    some = network(tiles)
+    network.tile_scaling.settings[3] = 0
+    alone = network(tiles).logits
+    unseen = [place for place in range(4) if place not in seen]
+    torch.testing.assert_close(some.logits[seen], whole.logits[seen], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(some.logits[unseen], alone[unseen], rtol=1e-4, atol=1e-4)
+    assert (whole.logits - alone).abs().flatten(1).amax(1).min() > 0.1
+    torch.testing.assert_close(some.coarse_logits, whole.coarse_logits[seen], rtol=1e-4, atol=1e-4)
+
+
+def test_sam_left_out_of_some_tiles_goes_on_from_cached_features(stock_sam, fill_with_random_weights):
+    network = fill_with_random_weights(TopoSamForSegmentation.from_pretrained(stock_sam("small"))).train()
+    network.sam_dropout = 0.5
+    tiles = random_tiles(network.config.tile_size, count=4)
+    cached = network(tiles, frozen_features=network.encode_frozen(tiles)).logits
+    torch.testing.assert_close(cached, network(tiles).logits, rtol=1e-4, atol=1e-4)
+
+
+def test_where_nothing_is_trained_sam_sees_every_tile(stock_sam, fill_with_random_weights):
+    network = fill_with_random_weights(TopoSamForSegmentation.from_pretrained(stock_sam("small"))).eval()
+    tiles = random_tiles(network.config.tile_size, count=4)
+    whole = logits_of(network, tiles)
+    network.sam_dropout = 0.5
+    assert torch.equal(logits_of(network, tiles), whole)

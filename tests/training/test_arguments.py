@@ -44,6 +44,9 @@ def test_every_setting_has_a_help_text():
         ("ema_decay", 1.0),
         ("decoder_init", "zeros"),
         ("coarse_weight", -0.5),
+        ("sam_dropout", -0.5),
+        ("sam_dropout", 1.0),
+        ("sam_dropout", float("nan")),
         ("zoom", 0.8),
         ("zoom", float("inf")),
         ("noise", -0.01),
@@ -66,6 +69,26 @@ def test_a_setting_out_of_range_is_named_with_its_value(name, value):
 def test_a_weight_for_a_mask_that_nobody_corrects_is_refused(settings):
     with pytest.raises(ValueError, match=f"coarse_weight is for SAM's mask .* preset '{settings['preset']}'"):
         TrainArguments(dataset="drive", coarse_weight=0.5, **settings)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"preset": "detail_only"}, {"preset": "paper"}, {"preset": "topolora", "detail_channels": 0}]
+)
+def test_sam_cannot_be_left_out_of_some_tiles_where_nothing_else_sees_them(settings):
+    with pytest.raises(ValueError, match=f"sam_dropout is for SAM beside .* preset '{settings['preset']}'"):
+        TrainArguments(dataset="drive", sam_dropout=0.5, **settings)
+
+
+@pytest.mark.parametrize("dropout, batch_size", [(0.5, 1), (0.5, 3), (0.9, 4)])
+def test_sam_is_left_a_whole_number_of_a_batchs_tiles(dropout, batch_size):
+    with pytest.raises(ValueError, match=f"sam_dropout must .* a batch's {batch_size} tiles, got {dropout}"):
+        TrainArguments(dataset="drive", sam_dropout=dropout, batch_size=batch_size)
+
+
+@pytest.mark.parametrize("other", [{"coarse_weight": 0.5}, {"auto_batch_size": True}])
+def test_what_needs_sam_to_see_every_tile_does_not_go_with_sam_dropout(other):
+    with pytest.raises(ValueError, match="sam_dropout goes neither with coarse_weight nor with auto_batch_size"):
+        TrainArguments(dataset="drive", sam_dropout=0.5, **other)
 
 
 @pytest.mark.parametrize("settings", [{"preset": "paper"}, {"preset": "topolora", "detail_channels": 0}])

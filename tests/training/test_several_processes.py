@@ -115,7 +115,7 @@ def test_seven_images_have_the_same_scores_to_the_row(runs, processes):
 
 def test_pretraining_makes_one_base_of_several_processes(stock_sam, tmp_path):
     small = ("--base", stock_sam("small"), "--image_size", "64", "--tile_size", "48", "--picture_size", "64")
-    short = ("--images", "4", "--max_steps", "2", "--batch_size", "1", "--num_workers", "0")
+    short = ("--images", "4", "--max_steps", "2", "--batch_size", "2", "--sam_dropout", "0.5", "--num_workers", "0")
     recipe = str(PROJECT / "recipes" / "pretrain_tiny.py")
     launched = launch(2, recipe, *small, *short, "--score_untrained", "False", "--output_dir", str(tmp_path))
     assert launched.returncode == 0, launched.stderr[-3000:]

@@ -46,6 +46,8 @@ class TopoSamForSegmentation(SamPreTrainedModel):
         spatial_adapter: residual refinement of the image embedding.
         detail_branch: full-resolution correction of the logits, or None (`detail_channels=0`).
         criterion: the loss that `forward` applies when labels are given; a `TopoLoss`, replaced at will.
+        sam_dropout: in training, the part of each batch's tiles that the detail branch segments without SAM, so that it
+            learns to do without (modality dropout, Neverova et al. 2016, arXiv 1501.00102); 0 (none) unless set.
 
     Example:
         >>> import torch
@@ -79,6 +81,7 @@ class TopoSamForSegmentation(SamPreTrainedModel):
                 context=config.detail_context,
             )
         self.criterion = TopoLoss()
+        self.sam_dropout = 0.0
         self._position_cache = None
         self.register_load_state_dict_pre_hook(check_adapter_keys)
         self.post_init()
@@ -101,23 +104,49 @@ class TopoSamForSegmentation(SamPreTrainedModel):
             frozen_features: what `encode_frozen` gave for these tiles, to go on from there.
 
         Returns:
-            `logits` (B, K, T, T); `coarse_logits`; `loss`, a scalar, when labels are given.
+            `logits` (B, K, T, T); `coarse_logits`, with `sam_dropout` of the tiles that SAM saw; `loss`, a scalar, when
+            labels are given.
 
         Raises:
             ValueError: when the tiles are not T x T or the labels are of another size.
         """
         encoder_pixels = self.tile_scaling(pixel_values)
-        from_sam, logits = None, 0
-        if self.tile_scaling.use_sam:
-            from_sam = self._run_sam(encoder_pixels, frozen_features)
-            logits = resize_bilinear(from_sam.coarse_logits, pixel_values.shape[-2:])
-        if self.detail_branch is not None:
-            logits = logits + self.detail_branch(pixel_values, from_sam)
+        if not self.tile_scaling.use_sam:
+            logits, coarse_logits = self.detail_branch(pixel_values, None), None
+        elif self.training and self.sam_dropout:
+            logits, coarse_logits = self._segment_some_without_sam(pixel_values, encoder_pixels, frozen_features)
+        else:
+            logits, coarse_logits = self._segment(pixel_values, encoder_pixels, frozen_features)
         loss = None
         if labels is not None:
             loss = self.criterion(logits, labels, valid_mask=valid_mask, skeleton=skeleton).total
-        coarse_logits = None if from_sam is None else from_sam.coarse_logits
         return TopoSamOutput(loss=loss, logits=logits, coarse_logits=coarse_logits)
+
+    def _segment(
+        self, pixel_values: torch.Tensor, encoder_pixels: torch.Tensor, frozen_features: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits and coarse logits of all parts together."""
+        from_sam = self._run_sam(encoder_pixels, frozen_features)
+        logits = resize_bilinear(from_sam.coarse_logits, pixel_values.shape[-2:])
+        if self.detail_branch is not None:
+            logits = logits + self.detail_branch(pixel_values, from_sam)
+        return logits, from_sam.coarse_logits
+
+    def _segment_some_without_sam(
+        self, pixel_values: torch.Tensor, encoder_pixels: torch.Tensor, frozen_features: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `_segment`, but that the detail branch has `sam_dropout` of the tiles to itself.
+
+        Which they are goes by their places in the batch, evenly spread: batches are drawn at random already, and each
+        process's batches have some of both.
+        """
+        places = torch.arange(len(pixel_values) + 1, device=pixel_values.device)
+        seen = (places * (1 - self.sam_dropout) + 1e-6).floor().diff() > 0
+        features = None if frozen_features is None else frozen_features[seen]
+        logits, coarse_logits = self._segment(pixel_values[seen], encoder_pixels[seen], features)
+        logits = torch.cat([logits, self.detail_branch(pixel_values[~seen], None)])
+        order = torch.cat([seen.nonzero(), (~seen).nonzero()]).flatten().argsort()
+        return logits[order], coarse_logits
 
     @torch.no_grad()
     def encode_frozen(self, pixel_values: torch.Tensor) -> torch.Tensor:

@@ -32,6 +32,7 @@ OURS_ALONE = (  # settings of our network's parts, which a specialist does not h
     "decoder_init",
     "detail_learning_rate",
     "coarse_weight",
+    "sam_dropout",
     "gradient_checkpointing",
     "cache_features",
     "compile",
@@ -89,6 +90,9 @@ class TrainArguments(DataArguments):
     cldice_schedule: str = option("ramp", f"of that weight: {', '.join(CLDICE_SCHEDULES)}")
     coarse_weight: float = option(
         0.0, "weight of BCE + Dice of SAM's own mask, which the detail branch corrects: keeps SAM's part at work"
+    )
+    sam_dropout: float = option(
+        0.0, "part of each batch's tiles that the detail branch segments without SAM: it learns to do without"
     )
     target_skeleton: str | None = option(
         None, f"{' or '.join(TARGET_SKELETONS)}; by default hard, and soft for preset paper"
@@ -203,6 +207,8 @@ class TrainArguments(DataArguments):
                 f"coarse_weight is for SAM's mask where a detail branch corrects it; preset {self.preset!r} with "
                 f"detail_channels {self.detail_channels} has no such thing"
             )
+        if self.sam_dropout:
+            self._check_sam_dropout(preset.use_sam and has_detail)
         if self.detail_context and not has_detail:
             raise ValueError(
                 f"detail_context is for a detail branch; preset {self.preset!r} with detail_channels "
@@ -238,6 +244,21 @@ class TrainArguments(DataArguments):
     def repository(self) -> str:
         """What the adapter is called on the Hub."""
         return self.hub_model_id or Path(self.output_dir).resolve().name
+
+    def _check_sam_dropout(self, has_both: bool) -> None:
+        with_sam = self.batch_size * (1 - self.sam_dropout)
+        if not 0 < self.sam_dropout < 1 or round(with_sam) < 1 or abs(with_sam - round(with_sam)) > 1e-6:
+            raise ValueError(
+                f"sam_dropout must be in [0, 1) and leave SAM a whole number of a batch's {self.batch_size} tiles, got "
+                f"{self.sam_dropout}"
+            )
+        if not has_both:
+            raise ValueError(
+                f"sam_dropout is for SAM beside a detail branch; preset {self.preset!r} with detail_channels "
+                f"{self.detail_channels} has no such thing"
+            )
+        if self.coarse_weight or self.auto_batch_size:
+            raise ValueError("sam_dropout goes neither with coarse_weight nor with auto_batch_size")
 
     def _check_push(self) -> None:
         if not self.push_to_hub:

@@ -186,6 +186,7 @@ def build_network(
         if not get_preset(args.preset).decoder:
             raise ValueError(f"decoder_init='scratch': preset {args.preset!r} does not train the decoder")
         restart_decoder(network, args.seed)
+    network.sam_dropout = args.sam_dropout
     return network, AdapterSettings.of_network(network, preset=args.preset, **of_every_network)
 
 
