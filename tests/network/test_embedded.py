@@ -48,8 +48,8 @@ def test_the_embedded_weights_are_these():
     assert sum_of_sizes(TopoSamForSegmentation.from_pretrained(TINY_RANDOM).sam) == pytest.approx(
         287659.7217269926, rel=1e-9
     )
-    for name, size in ((TINY, 312649.03758364916), (TINY_REGIONS, 316335.6373510957)):
-        stored = TopoSamForSegmentation.from_pretrained(name, detail_context=False)
+    for name, size, context in ((TINY, 337188.5319943428, True), (TINY_REGIONS, 316335.6373510957, False)):
+        stored = TopoSamForSegmentation.from_pretrained(name, detail_context=context)
         assert sum_of_sizes(stored) == pytest.approx(size, rel=1e-9), name
 
 
@@ -66,10 +66,9 @@ def test_tiny_segments_thin_structures_as_it_comes():
         assert least <= mean_dice(predictor, [rows[number] for number in range(8)]) <= most, name
 
 
-def test_tiny_regions_segments_regions_as_it_comes_and_tiny_does_not():
+def test_tiny_regions_segments_regions_as_it_comes():
     regions = [draw_synthetic(index, seed=99, kinds=["blobs"]) for index in range(12)]
-    of_regions, of_tiny = (mean_dice(Predictor(load_network(name)), regions) for name in ("tiny-regions", "tiny"))
-    assert of_regions > 0.55 > 0.45 > of_tiny
+    assert mean_dice(Predictor(load_network("tiny-regions")), regions) > 0.75
 
 
 def test_tiny_regions_sees_pictures_as_it_was_trained():
@@ -83,8 +82,7 @@ def test_tiny_regions_sees_pictures_as_it_was_trained():
     [({"detail_channels": 8}, "detail_branch"), ({"spatial_adapter_form": "seglab"}, "spatial_adapter")],
 )
 def test_a_part_of_another_form_than_tinys_starts_as_on_any_base(settings, part):
-    forms = ({"detail_context": False, **form} for form in (settings, {}))
-    network, whole = (TopoSamForSegmentation.from_pretrained(TINY, **form) for form in forms)
+    network, whole = (TopoSamForSegmentation.from_pretrained(TINY, **form) for form in (settings, {}))
     last = {"detail_branch": "correction.weight", "spatial_adapter": "refine.4.weight"}[part]
     assert not network.get_submodule(part).get_parameter(last).any()
     for name, tensor in whole.state_dict().items():
@@ -111,9 +109,11 @@ def test_tinys_detail_branch_may_be_wider_and_gives_the_same_at_first(times):
 @pytest.mark.parametrize("channels", [16, 32])
 def test_context_starts_as_the_identity_and_learns(channels):
     plain, further = (
-        TopoSamForSegmentation.from_pretrained(TINY, detail_channels=channels, detail_context=context)
+        TopoSamForSegmentation.from_pretrained(TINY_REGIONS, detail_channels=channels, detail_context=context)
         for context in (False, True)
     )
+    for network in (plain, further):  # whose last layer is zero as it comes
+        torch.nn.init.ones_(network.detail_branch.correction.weight)
     tiles = torch.randn(1, 3, 256, 256, generator=torch.Generator().manual_seed(0))
     logits = further.train()(pixel_values=tiles).logits
     with torch.no_grad():

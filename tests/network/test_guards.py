@@ -62,9 +62,11 @@ def edit_file(directory, edit) -> None:
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("of_adapter", [True, False])
 def test_context_that_only_one_side_has_is_named(make_adapter, door, of_adapter):
-    _, directory = make_adapter("topolora", detail_context=of_adapter)
+    base = "topolora_hf/tiny-random"
+    _, directory = make_adapter("topolora", base, detail_context=of_adapter)
+    other = TopoSamForSegmentation.from_pretrained(base, image_size=64, tile_size=48, detail_context=not of_adapter)
     with pytest.raises((AdapterMismatchError, KeyError), match=r"detail_branch.*\bcontext\.0\."):  # PEFT's own KeyError
-        door(directory, tiny(detail_context=not of_adapter))
+        door(directory, other)
 
 
 def test_a_base_never_loses_the_context_it_learnt(tmp_path, monkeypatch):
