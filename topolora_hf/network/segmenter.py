@@ -104,8 +104,8 @@ class TopoSamForSegmentation(SamPreTrainedModel):
             frozen_features: what `encode_frozen` gave for these tiles, to go on from there.
 
         Returns:
-            `logits` (B, K, T, T); `coarse_logits`, with `sam_dropout` of the tiles that SAM saw; `loss`, a scalar, when
-            labels are given.
+            `logits` (B, K, T, T); `coarse_logits`, where `sam_dropout` is at work only of the tiles that SAM saw;
+            `loss`, a scalar, when labels are given.
 
         Raises:
             ValueError: when the tiles are not T x T or the labels are of another size.

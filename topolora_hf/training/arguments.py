@@ -202,13 +202,18 @@ class TrainArguments(DataArguments):
                 f"lora_layers {self.lora_layers}"
             )
         has_detail = preset.detail_branch if self.detail_channels is None else self.detail_channels > 0
-        if self.coarse_weight and not (preset.use_sam and has_detail):
-            raise ValueError(
-                f"coarse_weight is for SAM's mask where a detail branch corrects it; preset {self.preset!r} with "
-                f"detail_channels {self.detail_channels} has no such thing"
-            )
+        of_both = {
+            "coarse_weight": "SAM's mask where a detail branch corrects it",
+            "sam_dropout": "SAM beside a detail branch",
+        }
+        for name, what in of_both.items():
+            if getattr(self, name) and not (preset.use_sam and has_detail):
+                raise ValueError(
+                    f"{name} is for {what}; preset {self.preset!r} with detail_channels {self.detail_channels} has no "
+                    "such thing"
+                )
         if self.sam_dropout:
-            self._check_sam_dropout(preset.use_sam and has_detail)
+            self._check_sam_dropout()
         if self.detail_context and not has_detail:
             raise ValueError(
                 f"detail_context is for a detail branch; preset {self.preset!r} with detail_channels "
@@ -245,17 +250,12 @@ class TrainArguments(DataArguments):
         """What the adapter is called on the Hub."""
         return self.hub_model_id or Path(self.output_dir).resolve().name
 
-    def _check_sam_dropout(self, has_both: bool) -> None:
+    def _check_sam_dropout(self) -> None:
         with_sam = self.batch_size * (1 - self.sam_dropout)
         if not 0 < self.sam_dropout < 1 or round(with_sam) < 1 or abs(with_sam - round(with_sam)) > 1e-6:
             raise ValueError(
                 f"sam_dropout must be in [0, 1) and leave SAM a whole number of a batch's {self.batch_size} tiles, got "
                 f"{self.sam_dropout}"
-            )
-        if not has_both:
-            raise ValueError(
-                f"sam_dropout is for SAM beside a detail branch; preset {self.preset!r} with detail_channels "
-                f"{self.detail_channels} has no such thing"
             )
         if self.coarse_weight or self.auto_batch_size:
             raise ValueError("sam_dropout goes neither with coarse_weight nor with auto_batch_size")
