@@ -1,3 +1,4 @@
+import hashlib
 import json
 import warnings
 
@@ -13,12 +14,14 @@ from topolora_hf import (
     TopoSamForSegmentation,
     create_adapter,
     load_adapter,
+    merge_adapter,
     parameter_table,
     preset_network_settings,
     save_adapter,
 )
 from topolora_hf.adapters import LORA_TARGETS, public_base_name
 from topolora_hf.metrics import PlattScaling
+from topolora_hf.network.embedded import PRETRAINED
 
 TINY = "topolora_hf/tiny"
 ADAPTER_PRESETS = [name for name, preset in PRESETS.items() if not preset.whole]
@@ -134,6 +137,26 @@ def test_an_adapter_of_a_base_of_another_name_gets_a_warning(make_adapter):
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         load_adapter(directory, base=nameless)
+
+
+def test_an_adapter_of_other_weights_of_the_same_name_gets_a_warning(make_adapter):
+    _, directory = make_adapter("topolora")
+    file = directory / "adapter_config.json"
+    config = json.loads(file.read_text())
+    present = hashlib.sha256((PRETRAINED[TINY] / "model.safetensors").read_bytes()).hexdigest()[:12]
+    assert config["revision"] == present
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        assert merge_adapter(load_adapter(directory)).revision is None, "its weights are the base's no more"
+
+    file.write_text(json.dumps(config | {"revision": "0" * 12}))
+    message = f"base topolora_hf/tiny of revision {'0' * 12}; this one is topolora_hf/tiny of revision {present}"
+    with pytest.warns(UserWarning, match=message):
+        load_adapter(directory)
+    file.write_text(json.dumps(config | {"revision": None}))  # as before it was noted
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        load_adapter(directory)
 
 
 def test_two_adapters_switch_in_transformers_own_loader_too(make_adapter):

@@ -10,6 +10,7 @@ import pytest
 from datasets import Dataset, Features, Image
 from huggingface_hub import ModelCard
 from PIL import Image as Picture
+from safetensors.torch import load, save
 
 from .server import TOKEN, USER
 
@@ -110,6 +111,35 @@ def test_trained_pushed_and_loaded_by_every_door(hub, small_sam, fresh_process, 
     (example,) = re.findall(r"```python\n(.*?)```", card.text, re.DOTALL)
     succeed(fresh_process(example))
     assert Picture.open(tmp_path / "photo_mask.png").size == (60, 50)
+
+
+def test_an_adapter_keeps_to_the_weights_that_its_base_had(hub, small_sam, fresh_process):
+    small_sam("someone/small-sam")
+    base = hub.repositories["models", "someone/small-sam"]
+    first = base.head
+    code = TRAIN.replace("**MORE", 'push_to_hub=True, hub_model_id="crosses"')
+    succeed(fresh_process(code + LOGITS + '\ntorch.save(logits_of(load_adapter("runs/crosses/adapter")), "logits.pt")'))
+    assert json.loads(files_of(hub, "someone/crosses")["adapter_config.json"])["revision"] == first
+
+    weights = load(base.commits[first]["model.safetensors"])
+    other = save({name: tensor + 0.1 for name, tensor in weights.items()}, metadata={"format": "pt"})
+    second = base.commit(base.commits[first] | {"model.safetensors": other})
+    code = """
+import warnings
+from topolora_hf import TopoSamForSegmentation
+
+expected = torch.load("logits.pt")
+print((logits_of(load_adapter("someone/crosses")) - expected).abs().max().item())
+network = TopoSamForSegmentation.from_pretrained("someone/small-sam", image_size=32, tile_size=48)
+print(network.revision)
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    print((logits_of(load_adapter("someone/crosses", base=network)) - expected).abs().max().item())
+print([str(one.message) for one in caught if "was trained on" in str(one.message)])
+"""
+    same, revision, different, warning = succeed(fresh_process(LOGITS + code))
+    assert float(same) == 0 < float(different) and revision == second
+    assert f"small-sam of revision {first}; this one is someone/small-sam of revision {second}" in warning
 
 
 def test_the_missions_own_command(hub, small_sam, fresh_process, tmp_path):

@@ -59,7 +59,7 @@ def create_adapter(
         modules_to_save=modules_to_save,
     )
     _use_public_name(network)
-    return get_peft_model(network, config)
+    return get_peft_model(network, config, revision=network.revision)
 
 
 def unfreeze(network: TopoSamForSegmentation) -> TopoSamForSegmentation:

@@ -5,7 +5,7 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
-from peft import PeftModel
+from peft import PeftConfig, PeftModel
 from torch import nn
 
 from ..network import AdapterMismatchError, TopoSamForSegmentation
@@ -20,7 +20,7 @@ def load_adapter(
     is_trainable: bool = False,
     **hub_options,
 ) -> PeftModel:
-    """Loads an adapter with the base it was trained on, built in the form it needs.
+    """Loads an adapter with the base it was trained on, built in the form it needs; from the Hub at the same commit.
 
     Args:
         name_or_path: a directory, or a Hub id such as `"someone/drive-vessels"`.
@@ -46,8 +46,11 @@ def load_adapter(
             raise AdapterMismatchError(f"the base must be a TopoSamForSegmentation, got a {type(network).__name__}")
     else:
         base = base or settings.base
+        form = settings.network_settings()
+        if base == settings.base:
+            form["revision"] = PeftConfig.from_pretrained(directory).revision
         try:
-            network = TopoSamForSegmentation.from_pretrained(base, **settings.network_settings())
+            network = TopoSamForSegmentation.from_pretrained(base, **form)
         except OSError as error:  # transformers says the same of a line that went dead and of a name that is wrong
             raise OSError(f"the base {base} cannot be loaded (if it is on the Hub, try again): {error}") from error
     model = AdaptedNetwork.from_pretrained(network, directory, adapter_name=adapter_name, is_trainable=is_trainable)
@@ -75,7 +78,8 @@ class AdaptedNetwork(PeftModel):
     def load_adapter(self, model_id: str | Path, adapter_name: str, is_trainable: bool = False, **kwargs):
         """PEFT's, with the settings and with the errors of `topolora_hf.load_adapter`.
 
-        A base of another name than the adapter was trained on gets a warning: it may fit in shape and predict nonsense.
+        A base of another name or revision than the adapter was trained on gets a warning: it may fit in shape and
+        predict nonsense.
         """
         hub_options = {name: kwargs.pop(name) for name in ("revision", "token", "cache_dir") if name in kwargs}
         settings = AdapterSettings.from_pretrained(model_id, **hub_options)
@@ -85,7 +89,11 @@ class AdaptedNetwork(PeftModel):
         except KeyError as error:  # how PEFT says that a tensor of a whole trained part is not in the file
             raise AdapterMismatchError(f"the adapter does not fit this base: missing {error.args[0]}") from error
         self._settings_by_name[adapter_name] = settings
-        ours, trained_on = (public_base_name(name) for name in (self.get_base_model().name_or_path, settings.base))
+        network = self.get_base_model()
+        ours, trained_on = (public_base_name(name) for name in (network.name_or_path, settings.base))
+        revisions = network.revision, self.peft_config[adapter_name].revision
+        if ours == trained_on and None not in revisions and revisions[0] != revisions[1]:
+            ours, trained_on = (f"{ours} of revision {revision}" for revision in revisions)
         if ours and ours != trained_on:
             warnings.warn(f"{model_id} was trained on the base {trained_on}; this one is {ours}", stacklevel=2)
         return result
@@ -100,6 +108,7 @@ def merge_adapter(model: PeftModel) -> TopoSamForSegmentation:
     """
     network = copy.deepcopy(model).merge_and_unload().eval()
     network.update_config()
+    network.revision = None
     settings = getattr(model, "adapter_settings", None)
     if settings is not None:
         network.adapter_settings = replace(settings, base=public_base_name(settings.base))

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from huggingface_hub import HfApi
+from huggingface_hub.errors import RevisionResolutionError
 from torch import nn
 from transformers import SamConfig, SamModel, initialization
 from transformers.modeling_outputs import SemanticSegmenterOutput
@@ -48,6 +50,8 @@ class TopoSamForSegmentation(SamPreTrainedModel):
         criterion: the loss that `forward` applies when labels are given; a `TopoLoss`, replaced at will.
         sam_dropout: in training, the part of each batch's tiles that the detail branch segments without SAM, so that it
             learns to do without (modality dropout, Neverova et al. 2016, arXiv 1501.00102); 0 (none) unless set.
+        revision: which weights of that name they are: the commit on the Hub, or the first digits of the SHA-256 of an
+            embedded base's; None where there is neither. PEFT notes it in each adapter, and `load_adapter` asks for it.
 
     Example:
         >>> import torch
@@ -82,6 +86,7 @@ class TopoSamForSegmentation(SamPreTrainedModel):
             )
         self.criterion = TopoLoss()
         self.sam_dropout = 0.0
+        self.revision: str | None = None
         self._position_cache = None
         self.register_load_state_dict_pre_hook(check_adapter_keys)
         self.post_init()
@@ -294,6 +299,9 @@ class TopoSamForSegmentation(SamPreTrainedModel):
         wants_info = kwargs.pop("output_loading_info", False)
         kwargs["output_loading_info"] = True
         network, loading_info = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        if not network._hf_peft_config_loaded:  # else the name was an adapter's
+            asked_for = {name: kwargs.get(name) for name in ("revision", "cache_dir")}
+            network.revision = _commit_of(pretrained_model_name_or_path, **asked_for)
         check_detail_branch(network, loading_info["unexpected_keys"])
         return (network, loading_info) if wants_info else network
 
@@ -328,6 +336,19 @@ class TopoSamForSegmentation(SamPreTrainedModel):
         loading_info = super().load_adapter(peft_model_id, adapter_name, *args, **kwargs)
         check_loaded_adapter(self, adapter_name or "default", loading_info)
         return loading_info
+
+
+def _commit_of(name_or_path: str | Path, revision: str | None, cache_dir: str | Path | None) -> str | None:
+    """The commit of a Hub repository that was just loaded, as the cache has it; None for a directory."""
+    if Path(name_or_path).exists():
+        return None
+    try:
+        found = HfApi().resolve_revision(
+            str(name_or_path), revision=revision, cache_dir=cache_dir, local_files_only=True
+        )
+    except RevisionResolutionError:  # a cache that notes no commits
+        return None
+    return found.resolved
 
 
 def _settings_of_adapter(name_or_path: str | Path):
