@@ -278,12 +278,12 @@ def print_metrics(metrics: dict) -> None:
 
 def train_main() -> None:
     """`recipes/train.py`."""
-    run_command(TrainArguments, _train_and_print)
+    run_command(TrainArguments, lambda args: _print_once(train(args)))
 
 
 def pretrain_main() -> None:
     """`recipes/pretrain_tiny.py`."""
-    run_command(PretrainArguments, _pretrain_and_print)
+    run_command(PretrainArguments, lambda args: _print_once(pretrain(args)))
 
 
 def predict_main() -> None:
@@ -347,14 +347,8 @@ def push_main() -> None:
     run_command(PushArguments, push)
 
 
-def _train_and_print(args: TrainArguments) -> None:
-    metrics = train(args)
-    if process_state().is_main_process:
-        print_metrics(metrics)
-
-
-def _pretrain_and_print(args: PretrainArguments) -> None:
-    metrics = pretrain(args)
+def _print_once(metrics: dict) -> None:
+    """What one of several processes says for all."""
     if process_state().is_main_process:
         print_metrics(metrics)
 
