@@ -126,10 +126,15 @@ def test_an_adapter_keeps_to_the_weights_that_its_base_had(hub, small_sam, fresh
     second = base.commit(base.commits[first] | {"model.safetensors": other})
     code = """
 import warnings
+from peft import AutoPeftModel
 from topolora_hf import TopoSamForSegmentation
 
 expected = torch.load("logits.pt")
-print((logits_of(load_adapter("someone/crosses")) - expected).abs().max().item())
+for model in (
+    load_adapter("someone/crosses"),
+    AutoPeftModel.from_pretrained("someone/crosses", import_allowlist=["topolora_hf"]),
+):
+    print((logits_of(model) - expected).abs().max().item())
 network = TopoSamForSegmentation.from_pretrained("someone/small-sam", image_size=32, tile_size=48)
 print(network.revision)
 with warnings.catch_warnings(record=True) as caught:
@@ -137,8 +142,8 @@ with warnings.catch_warnings(record=True) as caught:
     print((logits_of(load_adapter("someone/crosses", base=network)) - expected).abs().max().item())
 print([str(one.message) for one in caught if "was trained on" in str(one.message)])
 """
-    same, revision, different, warning = succeed(fresh_process(LOGITS + code))
-    assert float(same) == 0 < float(different) and revision == second
+    ours, pefts, revision, different, warning = succeed(fresh_process(LOGITS + code))
+    assert float(ours) == float(pefts) == 0 < float(different) and revision == second
     assert f"small-sam of revision {first}; this one is someone/small-sam of revision {second}" in warning
 
 
