@@ -1,3 +1,4 @@
+import json
 import shutil
 from pathlib import Path
 
@@ -27,6 +28,17 @@ def test_adapters_of_one_form_share_their_base(adapters, make_adapter, photograp
         shelf.predict(name, photograph)
     first, second, third = (shelf._predictors[name].model for name in shelf.names)
     assert first is second is not third and isinstance(first, AdaptedNetwork)
+
+
+def test_adapters_of_other_weights_of_that_base_do_not_share_it(adapters):
+    file = Path(adapters[1], "adapter_config.json")
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"revision": "0" * 12}))
+    shelf = AdapterShelf(adapters)
+    shelf.settings(adapters[0])
+    with pytest.warns(match="of revision 000000000000"):
+        shelf.settings(adapters[1])
+    first, second = (shelf._predictors[name].model for name in adapters)
+    assert first is not second
 
 
 def test_the_embedded_base_and_whole_networks_are_offered_too(adapters, photograph, tmp_path):

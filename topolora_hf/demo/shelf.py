@@ -4,9 +4,11 @@ import threading
 from collections.abc import Sequence
 
 import torch
+from peft import PeftConfig
 from torch import nn
 
 from ..adapters import AdaptedNetwork, AdapterSettings, load_adapter
+from ..adapters.files import complete_directory
 from ..inference import Prediction, Predictor
 from ..inference.loading import is_whole_base, load_network
 from ..network import full_base_name
@@ -14,7 +16,7 @@ from ..specialists import is_specialist
 
 
 class AdapterShelf:
-    """Adapters by name. Those of one base in one form share it in memory, and are switched to.
+    """Adapters by name. Those of one base, its weights and form the same, share it in memory, and are switched to.
 
     Args:
         names: directories or Hub ids of adapters; embedded bases such as `"tiny"` and directories of whole networks.
@@ -73,7 +75,8 @@ class AdapterShelf:
         base = full_base_name(self._base or settings.base)
         # What `set_adapter` switches is left out: tile and image size travel in the adapter.
         switched = ("image_size", "tile_size")
-        form = (base, *(value for name, value in settings.network_settings().items() if name not in switched))
+        revision = None if self._base else PeftConfig.from_pretrained(complete_directory(name)).revision
+        form = (base, revision, *(value for key, value in settings.network_settings().items() if key not in switched))
         if form in self._shared:
             self._shared[form].load_adapter(name, adapter_name=self._adapter_name(name))
         else:
