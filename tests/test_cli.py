@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from topolora_hf import TopoSamForSegmentation, TrainArguments, cli, load_segmentation_data
 
@@ -209,7 +210,8 @@ def test_a_base_predicts_and_scores_as_it_comes(call, fails, folder, tmp_path):
     for name, output in (("tiny", "one"), ("base", "two")):
         call(cli.predict_main, "--adapter", name, "--images", folder / "images" / "0.png", "--output_dir", output)
         call(cli.score_main, "--adapter", name, "--dataset", folder, "--output_dir", f"{output}-scores")
-    assert Path("one/0_mask.png").read_bytes() == Path("two/0_mask.png").read_bytes()
+    one, two = (np.asarray(Image.open(f"{output}/0_mask.png")) for output in ("one", "two"))
+    np.testing.assert_array_equal(one, two)
     dice = [json.loads(Path(f"{output}-scores/metrics.json").read_text())["dice"] for output in ("one", "two")]
     assert dice[0] == dice[1] > 0
     message = fails(cli.predict_main, "--adapter", "tiny", "--images", folder / "images", "--base", "tiny")
@@ -399,14 +401,59 @@ def test_predictions_go_on_where_they_stopped(call, fails, make_adapter, photos,
     second = {path: path.stat().st_mtime_ns for path in first}
     assert {path for path in first if second[path] != first[path]} == {removed}
     assert json.loads(Path(f"{str(removed).removesuffix('_mask.png')}_centreline.json").read_text())["length"] >= 0
-    later = max(second.values()) / 1e9 + 60  # as if it had been trained again
-    os.utime(Path(words[1]) / "adapter_config.json", (later, later))
+    train_again(words[1])
     call(cli.predict_main, *words)
     third = {path: path.stat().st_mtime_ns for path in first}
     assert all(third[path] != second[path] for path in first)
     assert "threshold was None, is 0.2" in fails(cli.predict_main, *words, "--threshold", "0.2")
     call(cli.predict_main, *words, "--threshold", "0.2", "--overwrite", "True")
     assert all(path.stat().st_mtime_ns != third[path] for path in first)
+
+
+def train_again(adapter):
+    """Other weights, in files that are as old as they were."""
+    weights = Path(adapter, "adapter_model.safetensors")
+    before = weights.stat()
+    tensors = {
+        name: tensor * 1.01 if tensor.is_floating_point() else tensor for name, tensor in load_file(weights).items()
+    }
+    save_file(tensors, weights, metadata={"format": "pt"})
+    os.utime(weights, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_a_mask_is_never_taken_for_that_of_another_image_of_its_name(call, fails, make_adapter, photos, capsys):
+    words = ("--adapter", make_adapter()[1], "--threshold", "0", "--images")
+    call(cli.predict_main, *words, "photos/a.png")
+    save(Path("others/a.png"), np.full((50, 40, 3), 255, np.uint8))
+    message = fails(cli.predict_main, *words, "others")
+    assert "predictions/a_mask.png is of another image than others/a.png" in message and "--overwrite" in message
+    Path("photos").rename("moved")
+    capsys.readouterr()
+    call(cli.predict_main, *words, "moved/a.png")
+    assert "1 of 1 masks were in predictions already" in capsys.readouterr().out
+    save(Path("moved/a.png"), np.full((50, 40, 3), 9, np.uint8))
+    assert "is of another image" in fails(cli.predict_main, *words, "moved"), "it changed, and lies elsewhere"
+    call(cli.predict_main, *words, "moved/a.png", "--overwrite", "True")
+    save(Path("moved/a.png"), np.full((50, 40, 3), 99, np.uint8))
+    capsys.readouterr()
+    call(cli.predict_main, *words, "moved/a.png")
+    assert "0 of 1 masks were in predictions already" in capsys.readouterr().out
+
+
+def test_masks_are_not_relabelled_by_overwriting_some_of_them(call, make_adapter, photos):
+    words = ("--adapter", make_adapter()[1], "--images")
+    call(cli.predict_main, *words, "photos", "--threshold", "1")
+    call(cli.predict_main, *words, "photos/a.png", "--threshold", "0", "--overwrite", "True")
+    call(cli.predict_main, *words, "photos", "--threshold", "0")
+    for path in Path("predictions").glob("*_mask.png"):
+        assert np.asarray(Image.open(path)).min() == 255
+
+
+def test_a_mask_that_was_edited_is_not_overwritten(call, fails, make_adapter, photos):
+    words = ("--adapter", make_adapter()[1], "--images", "photos")
+    call(cli.predict_main, *words)
+    Image.fromarray(np.eye(50, 40, dtype=np.uint8) * 255).save("predictions/a_mask.png")
+    assert "predictions/a_mask.png does not say that it was predicted here" in fails(cli.predict_main, *words)
 
 
 def test_one_bad_image_does_not_cost_the_others_their_masks(call, fails, make_adapter, photos):

@@ -115,7 +115,7 @@ def test_masks_that_were_not_predicted_are_never_overwritten(photos, predict):
     message = predict("--output_dir", "photos", "--overwrite", "True", images="photos/a.png")
     assert "photos is the folder of photos/a.png" in message
     message = predict("--output_dir", "labels", images="photos/a.png")
-    assert "labels/a_mask.png is there, and no predict_args.json" in message
+    assert "labels/a_mask.png does not say that it was predicted here" in message
     for path in own:
         np.testing.assert_array_equal(np.asarray(Image.open(path)), mask)
 

@@ -20,6 +20,7 @@ from .hub import push_adapter
 from .inference import Predictor, find_images
 from .inference.files import output_names
 from .inference.loading import ADAPTER_HELP, DTYPE_HELP, autocast_dtype, load_network
+from .inference.origin import Origin, network_digest
 from .json_files import read_json_object
 from .metrics import score_images, summarise, write_per_image_csv
 from .network import AdapterMismatchError
@@ -119,12 +120,14 @@ def push(args: PushArguments) -> str:
 def predict(args: PredictArguments) -> list[Path]:
     """Writes `NAME_mask.png`, and what else is asked for, for every image; returns the masks.
 
-    An image is done when its mask, which is written last, is there and not older than the image or the adapter: the
-    same command goes on where it stopped. Under `accelerate launch` the processes share the images.
+    An image is done when its mask, which is written last, says that it was made of this image by these weights and
+    settings (`Origin`): the same command goes on where it stopped. Under `accelerate launch` the processes share the
+    images.
 
     Raises:
         DataError: some images could not be read; every other has its mask then.
-        ValueError: the folder is one of the images', or holds masks that were made with other settings or are not ours.
+        ValueError: the folder is one of the images', or holds masks that were made with other settings, of other images
+            of these names, or are not ours.
     """
     files = find_images(args.images)
     output, state = Path(args.output_dir), process_state()
@@ -133,15 +136,14 @@ def predict(args: PredictArguments) -> list[Path]:
     with state.main_process_first():
         if state.is_main_process:
             _require_other_folder(output, files)
-            _begin_predictions(args, output, [mask for _, mask in work])
-    network = Path(args.adapter)
-    trained = max((file.stat().st_mtime for file in network.iterdir()), default=0.0) if network.is_dir() else 0.0
+            _begin_predictions(args, output, work)
+    network = network_digest(predictor.model, {**asdict(predictor.settings), **_settings_of_masks(args)})
     mine = work[state.process_index :: state.num_processes]
-    waiting = [(file, mask) for file, mask in mine if not _is_up_to_date(mask, file, trained)]
+    waiting = [(file, mask) for file, mask in mine if not _is_up_to_date(mask, file, network)]
     unreadable = []
     for file, mask in tqdm(waiting, desc="predicting", disable=None):
         try:
-            _predict_one(predictor, file, mask, args)
+            _predict_one(predictor, file, mask, network, args)
         except DataError as error:
             unreadable.append(str(error))
     print(f"{len(mine) - len(waiting)} of {len(mine)} masks were in {output} already, {len(waiting)} were to be made")
@@ -160,36 +162,53 @@ def _require_other_folder(output: Path, images: list[Path]) -> None:
         )
 
 
-def _begin_predictions(args: PredictArguments, output: Path, masks: list[Path]) -> None:
-    """Notes the settings of a folder's masks, or checks that they are the same."""
+def _settings_of_masks(args: PredictArguments) -> dict:
     free = {"images", "output_dir", "overwrite", "tile_batch"}
+    return {name: value for name, value in asdict(args).items() if name not in free}
+
+
+def _begin_predictions(args: PredictArguments, output: Path, work: list[tuple[Path, Path]]) -> None:
+    """Notes the settings of a folder's masks, or checks that they are the same, and that no other mask is there."""
     output_folder(output)
-    settings = output / PREDICT_SETTINGS
+    note, settings = output / PREDICT_SETTINGS, _settings_of_masks(args)
     if args.overwrite:
-        for mask in masks:
+        for _, mask in work:
             mask.unlink(missing_ok=True)
-    elif settings.exists() and (changed := changed_settings(read_json_object(settings), args, free)):
+    elif note.exists() and (changed := changed_settings(read_json_object(note), args, asdict(args).keys() - settings)):
         raise ValueError(
             f"{output} holds masks made with other settings ({'; '.join(changed)}): choose another output_dir, or "
             "overwrite them with --overwrite True"
         )
-    elif not settings.exists() and (theirs := next((mask for mask in masks if mask.exists()), None)):
-        raise ValueError(
-            f"{theirs} is there, and no {PREDICT_SETTINGS} beside it that says that it was predicted: choose another "
-            "output_dir, or overwrite it with --overwrite True"
-        )
-    write_json(settings, {name: value for name, value in asdict(args).items() if name not in free})
+    for file, mask in work:
+        if mask.exists() and (problem := _not_the_mask_of(file, mask)):
+            raise ValueError(f"{mask} {problem}: choose another output_dir, or overwrite it with --overwrite True")
+    write_json(note, settings)
 
 
-def _is_up_to_date(mask: Path, image: Path, trained: float) -> bool:
+def _not_the_mask_of(file: Path, mask: Path) -> str | None:
+    """What speaks against replacing a mask by this image's; an image may change, or move to another folder."""
+    was = Origin.read(mask)
+    if was is None:
+        return "does not say that it was predicted here"
+    try:
+        is_now = Origin.of(file, was.network)
+    except OSError:  # it will get no mask, and an error that says so
+        return None
+    if was.image != is_now.image and was.place != is_now.place:
+        return f"is of another image than {file}"
+    return None
+
+
+def _is_up_to_date(mask: Path, image: Path, network: str) -> bool:
     """An image that is gone by now is not; reading it says so."""
     try:
-        return mask.stat().st_mtime >= max(trained, image.stat().st_mtime)
-    except FileNotFoundError:
+        was, is_now = Origin.read(mask), Origin.of(image, network)
+    except OSError:
         return False
+    return was is not None and (was.image, was.network) == (is_now.image, is_now.network)
 
 
-def _predict_one(predictor: Predictor, file: Path, mask: Path, args: PredictArguments) -> None:
+def _predict_one(predictor: Predictor, file: Path, mask: Path, network: str, args: PredictArguments) -> None:
     prediction = predictor(file)
     stem = mask.with_name(mask.name.removesuffix("_mask.png"))
     if args.probability:
@@ -198,7 +217,7 @@ def _predict_one(predictor: Predictor, file: Path, mask: Path, args: PredictArgu
         prediction.save_overlay(f"{stem}_overlay.png")
     if args.centreline:
         prediction.centreline.save(f"{stem}_centreline.json")
-    prediction.save_mask(mask)
+    prediction.save_mask(mask, Origin.of(file, network).as_text())
 
 
 def score(args: ScoreArguments) -> dict:

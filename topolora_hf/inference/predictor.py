@@ -1,15 +1,17 @@
 """From an image of any size to a probability map of the same size."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from scipy.ndimage import binary_dilation
 from torch import nn
 from tqdm import tqdm
@@ -64,9 +66,9 @@ class Prediction:
         breadth = 1 + 2 * round(max(self.mask.shape) / _PIXELS_A_LINE)
         return overlay(self.image, binary_dilation(self.centreline.skeleton, np.ones((breadth, breadth))), opacity=1)
 
-    def save_mask(self, path: str | Path) -> None:
-        """An 8-bit PNG, 0 and 255, of the image's own size."""
-        _save_whole(Image.fromarray(self.mask.astype(np.uint8) * 255), path)
+    def save_mask(self, path: str | Path, text: Mapping[str, str] | None = None) -> None:
+        """An 8-bit PNG, 0 and 255, of the image's own size; `text` is noted in the file by name."""
+        _save_whole(Image.fromarray(self.mask.astype(np.uint8) * 255), path, text or {})
 
     def save_probability(self, path: str | Path) -> None:
         """A 16-bit grey PNG, 0 to 65535 for 0 to 1."""
@@ -301,9 +303,12 @@ def _starts(side: int, tile: int, overlap: float) -> list[int]:
     return [min(start, side - tile) for start in range(0, side - tile + step, step)]
 
 
-def _save_whole(picture: Image.Image, path: str | Path) -> None:
+def _save_whole(picture: Image.Image, path: str | Path, text: Mapping[str, str] = MappingProxyType({})) -> None:
+    notes = PngInfo()
+    for name, value in text.items():
+        notes.add_text(name, value)
     with whole_file(path) as temporary:
-        picture.save(temporary, format="PNG")
+        picture.save(temporary, format="PNG", pnginfo=notes)
 
 
 def _as_array(image: str | Path | Image.Image | np.ndarray, intensity: IntensityScaling | None) -> np.ndarray:
