@@ -115,6 +115,14 @@ def test_a_copy_in_another_format_is_a_leak_too(make_pairs, tmp_path):
         load_segmentation_data(str(tmp_path))
 
 
+def test_one_file_in_two_splits_is_a_leak_too(make_pairs, tmp_path):
+    make_pairs(tmp_path, 4)
+    lines = ["id,image,mask,split", "a0,images/000.png,masks/000.png,train", "a1,images/001.png,masks/001.png,train"]
+    (tmp_path / "pairs.csv").write_text("\n".join([*lines, "b0,images/000.png,masks/002.png,test"]))
+    with pytest.raises(DataError, match="in another split.*images/000.png = images/000.png"):
+        load_segmentation_data(str(tmp_path / "pairs.csv"))
+
+
 def test_a_copy_inside_one_split_is_only_mentioned(make_pairs, tmp_path, caplog):
     make_pairs(tmp_path / "train", 4)
     make_pairs(tmp_path / "test", 1, first=20)

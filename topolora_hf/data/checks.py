@@ -211,9 +211,10 @@ def _mark_copies(splits: Splits, checks: dict[str, list[RowCheck]], data_dir: Pa
             name = name_with_row(record.image, data_dir)
             if not check.fingerprint or check.problems:
                 continue
-            other_split, other = first.setdefault(check.fingerprint, (split, name))
-            if other == name:
+            if check.fingerprint not in first:
+                first[check.fingerprint] = (split, name)
                 continue
+            other_split, other = first[check.fingerprint]
             if split == other_split and split != UNSPLIT:
                 harmless.append(f"{name} = {other}")
                 continue

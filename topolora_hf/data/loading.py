@@ -127,7 +127,7 @@ def load_segmentation_data(
     options = ReadOptions(spec.counts, spec.split_lists.get(split, {}), grader, allow_partial, layout or Layout())
     listing = list_rows(spec, location, options, split)
     for shortcoming in listing.shortcomings:
-        logger.warning("%s is incomplete: %s", listing.root, shortcoming)
+        logger.warning("%s: %s", listing.root, shortcoming)
     splits = _set_field_of_view(listing.splits, "none" if protocol == "paper" else fov or spec.fov)
     splits, report = check_rows(splits, listing.root, skip_bad=skip_bad)
     splits = complete_splits(
@@ -165,11 +165,16 @@ def list_rows(spec: DatasetSpec, location: Path | str, options: ReadOptions, spl
         if not is_saved_dataset(root):
             return Listing(root, *spec.reader(root, options))
         location = root
+    if options.grader != 1:
+        raise DataError(f"{location} has one person's masks: grader {options.grader} needs the official archive")
     root = _export(spec, location, options)
     splits, shortcomings = read_folder(root, replace(options, layout=Layout()))
     by_lists = divide_by_lists(splits, options.lists)
     if by_lists is None and split != "default":
         raise DataError(f"{location} names its images otherwise than the official archive: split {split!r} needs that")
+    if by_lists is None and options.lists:
+        otherwise = "its images have other names than the official archive's, whose lists therefore do not divide it"
+        shortcomings = [*shortcomings, otherwise]
     return Listing(root, by_lists or splits, shortcomings)
 
 
