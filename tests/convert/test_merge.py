@@ -2,7 +2,15 @@ import pytest
 import torch
 from peft import PeftModel
 
-from topolora_hf import AdapterSettings, Predictor, TopoSamForSegmentation, load_adapter, merge_adapter
+from topolora_hf import (
+    AdapterSettings,
+    Predictor,
+    TopoSamForSegmentation,
+    create_adapter,
+    load_adapter,
+    merge_adapter,
+    save_adapter,
+)
 from topolora_hf.convert import ConvertArguments, convert
 from topolora_hf.inference.loading import load_network
 
@@ -83,6 +91,18 @@ def test_the_command_merges_an_adapter(make_adapter, tmp_path):
         convert(ConvertArguments(str(directory), str(output)))
     with pytest.raises(ValueError, match="tiny is a whole network, which has no base"):
         convert(ConvertArguments("tiny", str(tmp_path / "other"), base="tiny"))
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ValueError, match="file is a file, and a directory is to be written"):
+        convert(ConvertArguments(str(directory), str(tmp_path / "file")))
+
+
+@pytest.mark.parametrize("merge", [merge_adapter, lambda model: model.merge_and_unload()])
+def test_an_adapter_of_a_merged_network_cannot_name_the_unmerged_base(make_adapter, tmp_path, merge):
+    merged = merge(load_adapter(make_adapter()[1]))
+    second = create_adapter(merged)
+    with pytest.raises(ValueError, match="the base has no name"):
+        save_adapter(second, AdapterSettings.of_network(merged), tmp_path)
+    assert not list(tmp_path.glob("*.safetensors"))
 
 
 def test_the_command_keeps_the_settings_of_a_merged_network(make_adapter, tmp_path):

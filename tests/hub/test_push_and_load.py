@@ -43,7 +43,7 @@ def logits_of(model):
     with torch.no_grad():
         return model.eval()(pixel_values=pixels).logits
 """
-THREE_DOORS = """
+FOUR_DOORS = """
 from peft import AutoPeftModel, PeftModel
 from topolora_hf import TopoSamForSegmentation
 
@@ -53,6 +53,7 @@ for model in (
     load_adapter("someone/crosses"),
     PeftModel.from_pretrained(base, "someone/crosses"),
     AutoPeftModel.from_pretrained("someone/crosses", import_allowlist=["topolora_hf"]),
+    TopoSamForSegmentation.from_pretrained("someone/crosses"),
 ):
     print((logits_of(model) - expected).abs().max().item())
 """
@@ -97,8 +98,9 @@ def test_trained_pushed_and_loaded_by_every_door(hub, small_sam, fresh_process, 
     for path, content in files.items():
         assert str(tmp_path).encode() not in content and b"/home" not in content and TOKEN.encode() not in content, path
 
-    differences = succeed(fresh_process(LOGITS + THREE_DOORS))
-    assert [float(line) for line in differences] == [0, 0, 0]
+    differences = succeed(fresh_process(LOGITS + FOUR_DOORS))
+    *exact, transformers_own = map(float, differences)
+    assert exact == [0, 0, 0] and transformers_own < 2e-5, "it runs LoRA in another order"
 
     card = ModelCard(files["README.md"].decode())
     assert card.data.base_model == "someone/small-sam" and card.data.library_name == "peft"
@@ -133,6 +135,7 @@ expected = torch.load("logits.pt")
 for model in (
     load_adapter("someone/crosses"),
     AutoPeftModel.from_pretrained("someone/crosses", import_allowlist=["topolora_hf"]),
+    TopoSamForSegmentation.from_pretrained("someone/crosses"),
 ):
     print((logits_of(model) - expected).abs().max().item())
 network = TopoSamForSegmentation.from_pretrained("someone/small-sam", image_size=32, tile_size=48)
@@ -142,9 +145,34 @@ with warnings.catch_warnings(record=True) as caught:
     print((logits_of(load_adapter("someone/crosses", base=network)) - expected).abs().max().item())
 print([str(one.message) for one in caught if "was trained on" in str(one.message)])
 """
-    ours, pefts, revision, different, warning = succeed(fresh_process(LOGITS + code))
-    assert float(ours) == float(pefts) == 0 < float(different) and revision == second
+    ours, pefts, theirs, revision, different, warning = succeed(fresh_process(LOGITS + code))
+    assert float(ours) == float(pefts) == 0 <= float(theirs) < 2e-5 < float(different) and revision == second
     assert f"small-sam of revision {first}; this one is someone/small-sam of revision {second}" in warning
+
+
+def test_an_adapter_of_the_embedded_base_comes_through_transformers_door_too(hub, make_adapter, fresh_process):
+    model, directory = make_adapter("topolora", detail_channels=4)
+    hub.add("models", "someone/vessels", {file.name: file.read_bytes() for file in directory.iterdir()})
+    code = """
+from topolora_hf import TopoSamForSegmentation
+network = TopoSamForSegmentation.from_pretrained("someone/vessels")
+difference = logits_of(network) - logits_of(load_adapter("someone/vessels"))
+print(network.config.detail_channels, difference.abs().max().item())
+"""
+    channels, difference = succeed(fresh_process(LOGITS + code))[0].split()
+    assert int(channels) == 4 and float(difference) < 1e-5
+
+
+def test_a_token_is_passed_on_to_a_private_base(hub, make_adapter, small_sam, stock_sam, fresh_process):
+    directory = make_adapter("topolora", base=stock_sam())[1]
+    files = {file.name: file.read_bytes() for file in directory.iterdir()}
+    settings = json.loads(files["topolora_config.json"]) | {"base": "someone/small-sam"}
+    files["topolora_config.json"] = json.dumps(settings).encode()
+    hub.add("models", "someone/vessels", files, private=True)
+    base = {file.name: file.read_bytes() for file in Path(stock_sam()).iterdir()}
+    hub.add("models", "someone/small-sam", base, private=True)
+    code = LOGITS + f'print(type(load_adapter("someone/vessels", token="{TOKEN}")).__name__)'
+    assert succeed(fresh_process(code, token=None)) == ["AdaptedNetwork"]
 
 
 def test_the_missions_own_command(hub, small_sam, fresh_process, tmp_path):
@@ -263,6 +291,17 @@ except PushError as error:
     (directory / "README.md").write_text("---\nlicense: apache-2.0\n---\nBetter: path/to/the/adapter\n")
     push()
     assert b"Better: someone/vessels" in files_of(hub, "someone/vessels")["README.md"]
+
+
+def test_the_adapter_folder_of_a_run_is_pushed_as_the_run(hub, make_adapter, fresh_process, tmp_path):
+    _, directory = make_adapter()
+    (directory / "README.md").write_text("---\nlicense: apache-2.0\n---\nUse path/to/the/adapter\n")
+    (tmp_path / "eyes").mkdir()
+    directory.rename(tmp_path / "eyes/adapter")
+    (tmp_path / "eyes/metrics.json").write_text("{}")
+    code = 'from topolora_hf import push_adapter\nprint(push_adapter("eyes/adapter"))'
+    assert succeed(fresh_process(code)) == [f"{hub.url}/someone/eyes"]
+    assert "results/metrics.json" in files_of(hub, "someone/eyes")
 
 
 def test_a_run_that_may_not_push_does_not_train(hub, small_sam, fresh_process, tmp_path):

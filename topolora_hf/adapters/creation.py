@@ -20,7 +20,8 @@ def create_adapter(
     """Wraps a base for training: everything frozen but what the preset trains.
 
     Args:
-        network: the base. It must have the form that the preset needs (see `preset_network_settings`).
+        network: the base. It must have the form that the preset needs (see `preset_network_settings`). What PEFT's own
+            `merge_and_unload` returned still has the name of the unmerged base: save it and load it from there first.
         preset: a name in `PRESETS`.
         rank: LoRA rank r in place of the preset's.
         lora_alpha: LoRA scaling in place of the preset's; by default the preset's ratio alpha / r is kept.
@@ -75,7 +76,16 @@ def unfreeze(network: TopoSamForSegmentation) -> TopoSamForSegmentation:
 
 
 def save_adapter(model: PeftModel, settings: AdapterSettings, directory: str | Path) -> None:
-    """Writes `adapter_model.safetensors`, `adapter_config.json` and `topolora_config.json`; no local path in any."""
+    """Writes `adapter_model.safetensors`, `adapter_config.json` and `topolora_config.json`; no local path in any.
+
+    Raises:
+        ValueError: the base has no name, as a network that an adapter was merged into.
+    """
+    if not settings.base:
+        raise ValueError(
+            "the base has no name that the adapter could be loaded with again: save that network (save_pretrained), "
+            "load it from there, and train the adapter on that"
+        )
     _use_public_name(model.get_base_model())
     for config in model.peft_config.values():
         config.base_model_name_or_path = public_base_name(config.base_model_name_or_path or "")

@@ -27,7 +27,8 @@ def load_adapter(
         base: in place of the base that the adapter names: a Hub id, a directory, or a network.
         adapter_name: the name by which `set_adapter` knows it.
         is_trainable: whether to go on training it.
-        **hub_options: `revision`, `token`, `cache_dir`, as `huggingface_hub` takes them.
+        **hub_options: `revision`, of the adapter; `token` and `cache_dir`, of its base, too, as `huggingface_hub` takes
+            them.
 
     Returns:
         The `PeftModel`, in evaluation mode unless trainable; `model.adapter_settings` holds its `AdapterSettings`.
@@ -49,6 +50,7 @@ def load_adapter(
         form = settings.network_settings()
         if base == settings.base:
             form["revision"] = PeftConfig.from_pretrained(directory).revision
+        form |= {name: hub_options[name] for name in ("token", "cache_dir") if name in hub_options}
         try:
             network = TopoSamForSegmentation.from_pretrained(base, **form)
         except OSError as error:  # transformers says the same of a line that went dead and of a name that is wrong
@@ -74,6 +76,10 @@ class AdaptedNetwork(PeftModel):
     def adapter_settings(self) -> AdapterSettings | None:
         """Those of the active adapter; None when it was not loaded but added."""
         return self._settings_by_name.get(self.active_adapter)
+
+    def merge_and_unload(self, *args, **kwargs) -> TopoSamForSegmentation:
+        """PEFT's. The network is the base of that name no more, and has none until it is saved and loaded."""
+        return _without_name(self.base_model.merge_and_unload(*args, **kwargs))
 
     def load_adapter(self, model_id: str | Path, adapter_name: str, is_trainable: bool = False, **kwargs):
         """PEFT's, with the settings and with the errors of `topolora_hf.load_adapter`.
@@ -104,12 +110,18 @@ def merge_adapter(model: PeftModel) -> TopoSamForSegmentation:
 
     Returns:
         A network in evaluation mode. It carries the adapter's settings as `adapter_settings`, and `save_pretrained`
-        writes them too.
+        writes them too. It has no name: to train an adapter on it, save it and load it from there.
     """
-    network = copy.deepcopy(model).merge_and_unload().eval()
+    network = _without_name(copy.deepcopy(model).merge_and_unload()).eval()
     network.update_config()
-    network.revision = None
     settings = getattr(model, "adapter_settings", None)
     if settings is not None:
         network.adapter_settings = replace(settings, base=public_base_name(settings.base))
+    return network
+
+
+def _without_name(network: TopoSamForSegmentation) -> TopoSamForSegmentation:
+    """Else an adapter that is trained on it would name weights that it was not trained on."""
+    network.name_or_path = network.config._name_or_path = ""
+    network.revision = None
     return network

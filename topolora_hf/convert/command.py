@@ -38,11 +38,14 @@ def convert(args: ConvertArguments) -> Path:
     """Writes the output; returns its path.
 
     Raises:
-        ValueError: for a directory that is not empty, or a base for what has none.
+        ValueError: for a directory that is not empty, a file where a directory is to be, or a base for what has none.
+        ImportError: a package of the extra `export` is not installed.
     """
     output = Path(args.output)
     if output.is_dir() and any(output.iterdir()):
         raise ValueError(f"{output} is not empty")
+    if output.exists() and not output.is_dir() and output.suffix != ".onnx":
+        raise ValueError(f"{output} is a file, and a directory is to be written")
     if args.source.endswith(".ckpt"):
         if output.suffix == ".onnx":
             raise ValueError(f"{args.source} becomes an adapter's directory first, which then becomes {output}")

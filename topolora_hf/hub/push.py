@@ -61,6 +61,9 @@ def push_adapter(
         PushError: nobody is logged in, or the Hub refused or could not be reached; the message says how to push again.
     """
     directory = Path(directory)
+    above = directory.resolve().parent
+    if directory.resolve().name == "adapter" and (above / "metrics.json").is_file():
+        directory = above
     adapter = directory / "adapter" if (directory / "adapter").is_dir() else directory
     missing = [name for name in ADAPTER_FILES if not (adapter / name).is_file()]
     if missing:

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from huggingface_hub import HfApi
 from huggingface_hub.errors import RevisionResolutionError
+from peft import PeftConfig
+from peft.utils import CONFIG_NAME
 from torch import nn
 from transformers import SamConfig, SamModel, initialization
 from transformers.modeling_outputs import SemanticSegmenterOutput
@@ -271,11 +273,12 @@ class TopoSamForSegmentation(SamPreTrainedModel):
         `"topolora_hf/tiny-regions"`, pretrained on synthetic images;
         `"topolora_hf/tiny-random"`, `"topolora_hf/vit-s-random"`, `"topolora_hf/vit-b-random"`).
 
-        As with any transformers class, a directory of an adapter loads its base, in the form that the adapter needs,
-        and then the adapter. `TopoSamConfig`'s fields are keyword arguments; `image_size` and `tile_size` win over what
-        a base's directory holds, never over an adapter's. `attn_implementation` asks for transformers' own encoder.
-        Weights become float32, however a base is stored, unless `dtype` says otherwise ("auto": as stored). They are
-        read from safetensors alone, but for Meta's files, of which only tensors and plain values are read.
+        As with any transformers class, the name of an adapter, a directory or a Hub id, loads its base, at the commit
+        and in the form that the adapter needs, and then the adapter. `TopoSamConfig`'s fields are keyword arguments;
+        `image_size` and `tile_size` win over what a base's directory holds, never over an adapter's.
+        `attn_implementation` asks for transformers' own encoder. Weights become float32, however a base is stored,
+        unless `dtype` says otherwise ("auto": as stored). They are read from safetensors alone, but for Meta's files,
+        of which only tensors and plain values are read.
 
         Raises:
             AdapterMismatchError: an adapter does not fit its base whole.
@@ -289,19 +292,17 @@ class TopoSamForSegmentation(SamPreTrainedModel):
             return build_embedded(cls, pretrained_model_name_or_path, **kwargs)
         if str(pretrained_model_name_or_path).endswith(".pth"):
             return cls._from_meta_checkpoint(pretrained_model_name_or_path, **kwargs)
-        settings = _settings_of_adapter(pretrained_model_name_or_path)
-        if settings is not None:
-            kwargs = {**settings.network_settings(), **kwargs}
-            if settings.base in EMBEDDED:
-                network = build_embedded(cls, settings.base, **kwargs)
-                network.load_adapter(pretrained_model_name_or_path)
-                return network
+        name, kwargs, adapters_base = _load_adapters_form(pretrained_model_name_or_path, kwargs)
+        if adapters_base in EMBEDDED:
+            network = build_embedded(cls, adapters_base, **kwargs)
+            network.load_adapter(name)
+            return network
         wants_info = kwargs.pop("output_loading_info", False)
         kwargs["output_loading_info"] = True
-        network, loading_info = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        network, loading_info = super().from_pretrained(name, *args, **kwargs)
         if not network._hf_peft_config_loaded:  # else the name was an adapter's
             asked_for = {name: kwargs.get(name) for name in ("revision", "cache_dir")}
-            network.revision = _commit_of(pretrained_model_name_or_path, **asked_for)
+            network.revision = _commit_of(name, **asked_for)
         check_detail_branch(network, loading_info["unexpected_keys"])
         return (network, loading_info) if wants_info else network
 
@@ -351,12 +352,31 @@ def _commit_of(name_or_path: str | Path, revision: str | None, cache_dir: str | 
     return found.resolved
 
 
-def _settings_of_adapter(name_or_path: str | Path):
-    """`AdapterSettings` when this is a local directory of an adapter (and no whole model), else None."""
-    from ..adapters import SETTINGS_FILE, AdapterSettings  # that module needs this one
+def _load_adapters_form(name_or_path: str | Path, kwargs: dict) -> tuple[str | Path, dict, str | None]:
+    """What stands behind a name that is an adapter's, on the Hub or in a directory, and is no whole model.
 
-    directory = Path(name_or_path)
-    if (directory / "config.json").exists() or not (directory / SETTINGS_FILE).is_file():
-        return None
-    check_adapter_files(directory)
-    return AdapterSettings.from_pretrained(directory)
+    Returns:
+        The adapter's directory, keyword arguments that build its base, and that base's name; for any other name that
+        name, the arguments as they are, and None.
+    """
+    from ..adapters.files import complete_directory, find_file  # those modules need this one
+    from ..adapters.settings import SETTINGS_FILE, AdapterSettings
+
+    if (Path(name_or_path) / "config.json").exists():
+        return name_or_path, kwargs, None
+    on_the_hub = not Path(name_or_path).exists()
+    names = ("revision", "token", "cache_dir", "local_files_only", "force_download")
+    options = {name: kwargs[name] for name in names if name in kwargs} if on_the_hub else {}
+    try:
+        for name in (CONFIG_NAME, SETTINGS_FILE):
+            find_file(name_or_path, name, **options)
+    except OSError:
+        return name_or_path, kwargs, None
+    directory = complete_directory(name_or_path, **options)
+    settings = AdapterSettings.from_pretrained(directory)
+    of_base = settings.network_settings()
+    revision = PeftConfig.from_pretrained(directory).revision
+    if revision is not None:
+        of_base["revision"] = revision
+    own = {name: value for name, value in kwargs.items() if not (on_the_hub and name == "revision")}
+    return directory, {**of_base, **own}, settings.base
