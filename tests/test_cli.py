@@ -100,6 +100,21 @@ def test_the_validation_images_scored_are_those_that_this_seed_left_out_of_train
     ]
 
 
+def test_all_images_are_scored_though_splits_share_names(call, fails, make_adapter, folder, tmp_path):
+    for part, numbers in (("train", range(5)), ("test", range(5, 8))):
+        for count, number in enumerate(numbers):
+            for kind in ("images", "masks"):
+                target = tmp_path / "parts" / part / kind / f"{count}.png"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                (folder / kind / f"{number}.png").rename(target)
+    words = ("--adapter", make_adapter()[1], "--dataset", "parts", "--part", "all")
+    call(cli.score_main, *words)
+    lines = Path("scores/per_image.csv").read_text().splitlines()
+    assert len(lines) == 9 and {"test/0", "test/1", "test/2"} < {line.split(",")[0] for line in lines}
+    message = fails(cli.score_main, *words, "--protocol", "paper")
+    assert "protocol paper scores validation or test images alone, got part='all'" in message
+
+
 def test_predict_takes_a_file_a_folder_and_a_glob(call, make_adapter, tmp_path):
     adapter = make_adapter()[1]
     for name in ("a.png", "b.jpg", "c.png"):

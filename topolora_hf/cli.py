@@ -2,7 +2,7 @@
 
 import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -90,6 +90,10 @@ class ScoreArguments(InferenceArguments, DataArguments):
 
     part: str = field(default="test", metadata={"help": "what is scored: train, validation, test, or all of them"})
     output_dir: str = field(default="scores", metadata={"help": "where metrics.json and per_image.csv are written"})
+
+    def __post_init__(self):
+        if self.protocol == "paper" and self.part not in ("validation", "test"):
+            raise ValueError(f"protocol paper scores validation or test images alone, got part={self.part!r}")
 
 
 @dataclass(kw_only=True)
@@ -226,7 +230,7 @@ def score(args: ScoreArguments) -> dict:
     splits = args.load(intensity=predictor.settings.intensity)
     if args.part not in (*splits, "all"):
         raise DataError(f"{args.dataset} has no {args.part!r} images; --part may be {', '.join(splits)} or all")
-    scores = score_rows(predictor, ConcatDataset(splits.values()) if args.part == "all" else splits[args.part])
+    scores = score_rows(predictor, _rows_of_all(splits) if args.part == "all" else splits[args.part])
     output = output_folder(args.output_dir)
     metrics = {
         "dataset": Path(args.dataset).name,
@@ -275,6 +279,29 @@ def score_graders(args: GraderArguments) -> dict:
 def _places(data: SegmentationData) -> dict[str, tuple[Dataset, int]]:
     """Where each image's row is, by id; nothing but ids is read."""
     return {name: (rows, number) for rows in data.values() for number, name in enumerate(rows["id"])}
+
+
+def _rows_of_all(splits: SegmentationData) -> ConcatDataset:
+    """Ids are one split's own: where two splits share some, the split's name goes before them all."""
+    ids = list(chain.from_iterable(rows["id"] for rows in splits.values()))
+    if len(set(ids)) == len(ids):
+        return ConcatDataset(splits.values())
+    return ConcatDataset(_Renamed(rows, part) for part, rows in splits.items())
+
+
+@dataclass
+class _Renamed(Sequence):
+    """A split's rows, decoded when they are read, with the split's name in their ids."""
+
+    rows: Dataset
+    part: str
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, number: int) -> dict:
+        row = self.rows[number]
+        return {**row, "id": f"{self.part}/{row['id']}"}
 
 
 def _agreement(first: tuple[Dataset, int], second: tuple[Dataset, int]) -> dict:
@@ -349,7 +376,7 @@ def run_command(arguments: type, job: Callable) -> None:
     try:
         (args,) = HfArgumentParser(arguments).parse_args_into_dataclasses(_expand_settings_file(sys.argv[1:]))
         job(args)
-    except (AdapterMismatchError, FloatingPointError, MemoryError, OSError, ValueError) as error:
+    except (AdapterMismatchError, FloatingPointError, ImportError, MemoryError, OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     except RunStopped as stopped:
         print(stopped, file=sys.stderr)

@@ -6,6 +6,11 @@ import torch
 from accelerate import PartialState
 
 
+def usable_cores() -> int:
+    """Those that this process may run on; macOS tells only how many there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def launched_on_cpus() -> bool:
     """Whether several processes were launched together where there is no GPU.
 

@@ -152,5 +152,13 @@ def test_an_adapter_is_no_base(make_arguments, splits, make_adapter):
 def test_another_width_than_the_bases_own_is_named(make_arguments, splits, tmp_path):
     TopoSamForSegmentation.from_pretrained("topolora_hf/tiny").save_pretrained(tmp_path / "base")
     args = make_arguments(base=str(tmp_path / "base"), detail_channels=8)
-    with pytest.raises(ValueError, match="detail_channels is 8, which the base .*base does not fit"):
+    with pytest.raises(ValueError, match="base .*base was saved in another form than .*detail_channels=8"):
         train(args, splits)
+
+
+def test_a_base_without_the_detail_branch_that_is_to_be_trained_is_named(make_arguments, splits, tmp_path):
+    network = TopoSamForSegmentation.from_pretrained("topolora_hf/tiny-random", detail_channels=0)
+    network.save_pretrained(tmp_path / "base")
+    message = "base .*base has no detail branch, which preset 'topolora' trains: detail_channels=16 gives it one"
+    with pytest.raises(ValueError, match=message):
+        train(make_arguments(base=str(tmp_path / "base"), detail_channels=None), splits)

@@ -1,5 +1,6 @@
 import csv
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from topolora_hf import (
     PRESETS,
     DataError,
     Predictor,
+    TrainArguments,
     load_adapter,
     train,
 )
@@ -362,6 +364,19 @@ def test_the_checkpoint_holds_only_what_is_trained(make_arguments, splits):
     tensors = load_file(Path(args.output_dir) / "checkpoints" / "00000002" / "trained.safetensors")
     trained = sum(tensor.numel() for name, tensor in tensors.items() if not name.endswith(".settings"))
     assert trained == metrics["trainable_parameters"] < metrics["total_parameters"]
+
+
+def test_settings_reach_tensorboard(make_arguments, splits):
+    pytest.importorskip("tensorboard", reason="needs the package of extra `tracking`")
+    args = make_arguments(log_with="tensorboard", max_steps=1)
+    train(args, splits)
+    assert list(Path(args.output_dir).rglob("events.out.tfevents*"))
+
+
+def test_gradients_need_not_be_clipped(make_arguments, splits):
+    args = make_arguments(max_grad_norm=math.inf, max_steps=1)
+    train(args, splits)
+    assert TrainArguments(**json.loads((Path(args.output_dir) / "train_args.json").read_text())) == args
 
 
 def test_a_tracker_that_is_not_installed_is_an_error(make_arguments, splits, monkeypatch):

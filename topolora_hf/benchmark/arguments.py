@@ -1,10 +1,10 @@
 """The benchmark's settings."""
 
-import os
 from dataclasses import dataclass, field
 
 import torch
 
+from ..processes import usable_cores
 from .networks import MODELS, NetworkShape
 
 DTYPES = ("float32", "bfloat16")
@@ -56,7 +56,7 @@ class BenchmarkArguments:
                 setattr(self, name, value)
         self.repeats = 3 if self.repeats is None else self.repeats
         self.device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
-        self.threads = _usable_cores() if self.threads is None else self.threads
+        self.threads = usable_cores() if self.threads is None else self.threads
         self._check()
         if self.image_size is None:
             self.image_size = self.shape.config().image_size
@@ -77,7 +77,3 @@ class BenchmarkArguments:
     @property
     def shape(self) -> NetworkShape:
         return NetworkShape(self.model, self.image_size, self.layers)
-
-
-def _usable_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

@@ -13,6 +13,7 @@ from transformers import HfArgumentParser
 from ..cli import ScoreArguments
 from ..data import CATALOG, DataArguments
 from ..options import option
+from ..processes import usable_cores
 from ..training import TrainArguments
 from ..training.arguments import OURS_ALONE
 from .jobs import Job
@@ -97,7 +98,7 @@ class StudyArguments:
     @property
     def threads(self) -> int:
         """Of one job."""
-        return max(1, (self.num_threads or len(os.sched_getaffinity(0))) // self.jobs)
+        return max(1, (self.num_threads or usable_cores()) // self.jobs)
 
     def train_job(
         self, name: str, dataset: str, seed: int, labels: Mapping, settings: Mapping, command: str = "train"

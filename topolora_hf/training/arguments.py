@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from collections.abc import Collection, Mapping
 from dataclasses import MISSING, Field, asdict, dataclass, fields
 from pathlib import Path
@@ -193,6 +194,8 @@ class TrainArguments(DataArguments):
             raise ValueError(f"calibrate_on must be one of {', '.join(_CALIBRATE_ON)}; got {self.calibrate_on!r}")
         if self.calibrate_on != "validation" and not self.calibrate:
             raise ValueError(f"calibrate_on={self.calibrate_on!r} is for runs with calibrate")
+        if self.calibrate_on == "train" and self.protocol == "paper":
+            raise ValueError("protocol paper squashes no training images: calibrate_on must be validation")
         if self.coarse_weight < 0:
             raise ValueError(f"coarse_weight must be 0 or more, got {self.coarse_weight}")
         preset = get_preset(self.preset)
@@ -239,6 +242,7 @@ class TrainArguments(DataArguments):
             raise ValueError(f"weight_decay must be 0 or more, and finite, got {self.weight_decay}")
         if not self.max_grad_norm > 0:
             raise ValueError(f"max_grad_norm must be positive (inf: nothing is clipped), got {self.max_grad_norm}")
+        self.max_grad_norm = min(self.max_grad_norm, sys.float_info.max)  # JSON knows no infinity
 
     @property
     def is_specialist(self) -> bool:

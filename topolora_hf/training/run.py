@@ -89,8 +89,9 @@ def _train_and_score(
     if args.auto_batch_size:
         args = _with_batches_that_fit(args, accelerator, checkpoint, model, criterion, settings.tile_size)
     if args.log_with:
-        settings_given = {name: value for name, value in asdict(args).items() if value is not None}
-        accelerator.init_trackers("topolora_hf", config=settings_given)
+        given = {name: value for name, value in asdict(args).items() if value is not None}
+        plain = {name: str(value) if isinstance(value, list) else value for name, value in given.items()}
+        accelerator.init_trackers("topolora_hf", config=plain)  # TensorBoard takes no lists
 
     tiles = build_tiles(args, splits["train"], settings, spec.augmentation, accelerator.num_processes)
     trainer = Trainer(args, accelerator, run, model, criterion, tiles, splits, settings, started)

@@ -37,7 +37,7 @@ from ..data.intensity import evenly_spread
 from ..network import TopoSamForSegmentation
 from ..network.encoder import count_frozen_layers
 from ..objective import TopoLoss
-from ..processes import launched_on_cpus
+from ..processes import launched_on_cpus, usable_cores
 from ..specialists import Specialist, build_specialist, specialist_settings
 from .arguments import TrainArguments
 from .features import FeatureCache
@@ -83,7 +83,7 @@ def build_accelerator(args: TrainArguments) -> Accelerator:
                 stacklevel=2,
             )
         processes_here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-        torch.set_num_threads(args.num_threads or max(1, len(os.sched_getaffinity(0)) // processes_here))
+        torch.set_num_threads(args.num_threads or max(1, usable_cores() // processes_here))
     return accelerator
 
 
@@ -174,14 +174,18 @@ def build_network(
     except OSError as error:
         raise OSError(f"cannot load the base {args.base}: {error}\n--base tiny needs no download.") from error
     except RuntimeError as error:
-        if args.detail_channels is None:
-            raise
+        wanted = ", ".join(f"{name}={value}" for name, value in form.items())
         raise ValueError(
-            f"detail_channels is {args.detail_channels}, which the base {args.base} does not fit; without that setting "
-            f"its own detail branch is taken ({str(error).splitlines()[0]})"
+            f"the base {args.base} was saved in another form than {wanted} ({str(error).splitlines()[0]}); without "
+            "detail_channels its own detail branch is taken"
         ) from error
     if hasattr(network, "peft_config"):
         raise ValueError(f"{args.base} is an adapter: a base is a SAM, or a whole network that save_pretrained wrote")
+    if get_preset(args.preset).detail_branch and network.detail_branch is None and args.detail_channels is None:
+        raise ValueError(
+            f"the base {args.base} has no detail branch, which preset {args.preset!r} trains: detail_channels=16 gives "
+            "it one, 0 goes on without"
+        )
     if args.decoder_init == "scratch":
         if not get_preset(args.preset).decoder:
             raise ValueError(f"decoder_init='scratch': preset {args.preset!r} does not train the decoder")
