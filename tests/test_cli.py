@@ -144,6 +144,8 @@ def test_images_of_equal_names_do_not_overwrite_each_other(call, fails, make_ada
     call(cli.predict_main, "--adapter", adapter, "--images", "x")
     assert mask_names("predictions") == {"a.png_mask.png", "a.jpg_mask.png"}
     assert "a.png" in fails(cli.predict_main, "--adapter", adapter, "--images", "x", "y")
+    save(tmp_path / "x/a.png.tif", np.zeros((50, 40, 3), np.uint8))
+    assert "overwrite each other's masks: a.png" in fails(cli.predict_main, "--adapter", adapter, "--images", "x")
 
 
 def test_the_threshold_flag_wins_over_the_adapters(call, fails, make_adapter, tmp_path):

@@ -56,11 +56,12 @@ def _looks_like_an_image(file: Path) -> bool:
 def output_names(files: Sequence[Path]) -> list[str]:
     """Stems; where two are equal, whole names, and where those are too, an error: no result overwrites another."""
     stem_of = {file: without_suffix(file).name for file in files}
-    stems, names = Counter(stem_of.values()), Counter(file.name for file in files)
-    twice = [name for name, count in names.items() if count > 1]
+    stems = Counter(stem_of.values())
+    names = [_short(stem if stems[stem] == 1 else file.name) for file, stem in stem_of.items()]
+    twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise DataError(f"several images of the same name would overwrite each other's masks: {', '.join(twice)}")
-    return [_short(stem if stems[stem] == 1 else file.name) for file, stem in stem_of.items()]
+    return names
 
 
 def _short(name: str) -> str:
