@@ -153,10 +153,13 @@ def test_an_adapter_of_other_weights_of_the_same_name_gets_a_warning(make_adapte
     message = f"base topolora_hf/tiny of revision {'0' * 12}; this one is topolora_hf/tiny of revision {present}"
     with pytest.warns(UserWarning, match=message):
         load_adapter(directory)
+    with pytest.warns(UserWarning, match=f"of revision {'0' * 12}; this one is of revision {present}"):
+        TopoSamForSegmentation.from_pretrained(directory)
     file.write_text(json.dumps(config | {"revision": None}))  # as before it was noted
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         load_adapter(directory)
+        TopoSamForSegmentation.from_pretrained(directory)
 
 
 def test_two_adapters_switch_in_transformers_own_loader_too(make_adapter):

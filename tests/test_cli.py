@@ -470,7 +470,7 @@ def test_a_mask_that_was_edited_is_not_overwritten(call, fails, make_adapter, ph
     words = ("--adapter", make_adapter()[1], "--images", "photos")
     call(cli.predict_main, *words)
     Image.fromarray(np.eye(50, 40, dtype=np.uint8) * 255).save("predictions/a_mask.png")
-    assert "predictions/a_mask.png does not say that it was predicted here" in fails(cli.predict_main, *words)
+    assert "predictions/a_mask.png does not say what it was predicted from" in fails(cli.predict_main, *words)
 
 
 def test_one_bad_image_does_not_cost_the_others_their_masks(call, fails, make_adapter, photos):

@@ -100,6 +100,14 @@ def test_a_command_that_met_a_full_disk_goes_on_where_it_stopped(photos, predict
     assert masks() == ["a_mask.png", "b_mask.png", "c_mask.png"]
 
 
+def test_masks_larger_than_pillow_likes_are_read_again(photos, predict, monkeypatch, capsys):
+    assert predict() is None
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    capsys.readouterr()
+    assert predict() is None
+    assert "3 of 3 masks were in predictions already" in capsys.readouterr().out
+
+
 def test_an_output_folder_that_is_a_file_is_named(photos, predict):
     Path("taken").write_text("")
     assert predict("--output_dir", "taken") == "error: output_dir taken is a file; a folder is needed"
@@ -115,7 +123,7 @@ def test_masks_that_were_not_predicted_are_never_overwritten(photos, predict):
     message = predict("--output_dir", "photos", "--overwrite", "True", images="photos/a.png")
     assert "photos is the folder of photos/a.png" in message
     message = predict("--output_dir", "labels", images="photos/a.png")
-    assert "labels/a_mask.png does not say that it was predicted here" in message
+    assert "labels/a_mask.png does not say what it was predicted from" in message
     for path in own:
         np.testing.assert_array_equal(np.asarray(Image.open(path)), mask)
 

@@ -193,7 +193,7 @@ def _not_the_mask_of(file: Path, mask: Path) -> str | None:
     """What speaks against replacing a mask by this image's; an image may change, or move to another folder."""
     was = Origin.read(mask)
     if was is None:
-        return "does not say that it was predicted here"
+        return "does not say what it was predicted from (it was edited, or is not ours, or an earlier version's)"
     try:
         is_now = Origin.of(file, was.network)
     except OSError:  # it will get no mask, and an error that says so

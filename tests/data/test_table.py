@@ -34,6 +34,13 @@ def test_a_csv_file_gives_rows_ids_splits_and_fields_of_view(files, delimiter):
     assert row["id"] == "row4" and row["mask"].any(axis=1).argmax() == 6 and not row["valid_mask"][0].any()
 
 
+def test_only_line_ends_part_the_rows_of_a_jsonl_file(files):
+    rows = [{"image": f"pictures/{n}.png", "mask": f"drawn/{n}.png", "note": "one\u2028two\x0b"} for n in range(6)]
+    path = files / "pairs.jsonl"
+    path.write_text("\r\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8")
+    assert sum(map(len, load_segmentation_data(str(path)).values())) == 6
+
+
 def test_column_names_are_read_in_any_letter_case(files):
     path = write_csv(files, plain("id", "split", "image", "mask"))
     path.write_text(path.read_text().replace("id,split,image,mask", "ID,Split,Image,MASK"))

@@ -82,6 +82,8 @@ def test_across_sets_every_training_is_followed_by_its_scores_on_the_others(tmp_
     assert (whole.adapter, whole.base) == (str(tmp_path / "stare/unet/1/network"), None)
     only = plan_cross_dataset(CrossDatasetArguments(train_on=["drive"], output_dir=str(tmp_path)))
     assert {chain[0].labels["trained_on"] for chain in only.chains} == {"drive"}
+    paper = plan_cross_dataset(CrossDatasetArguments(set=["protocol=paper"], output_dir=str(tmp_path)))
+    assert {job.arguments.part for chain in paper.chains for job in chain[1:]} == {"test"}
 
 
 @pytest.mark.parametrize("dataset", ["/data/vessels", "../vessels"])

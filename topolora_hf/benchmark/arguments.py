@@ -64,6 +64,8 @@ class BenchmarkArguments:
     def _check(self) -> None:
         if self.device not in DEVICES:
             raise ValueError(f"device must be one of {', '.join(DEVICES)}; got {self.device!r}")
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise ValueError("device cuda: PyTorch finds no such GPU here")
         unknown = [dtype for dtype in self.dtype if dtype not in DTYPES]
         if unknown or not self.dtype:
             raise ValueError(f"dtype must be one or more of {', '.join(DTYPES)}; got {', '.join(unknown) or 'none'}")

@@ -134,6 +134,8 @@ def _extract(archive: Path, folder: Path) -> None:
                         )
                     file.write(chunk)
         (folder / _ALLOWANCE).write_text(str(left))
+        if outer := _outer_allowance(archive):
+            outer.write_text(str(int(outer.read_text()) - (limit - left)))
     except _BROKEN as error:
         raise DataError(f"{archive} is not a whole zip or tar archive ({error})") from error
     except (RuntimeError, NotImplementedError) as error:  # zipfile's for encryption and unknown compression
@@ -146,11 +148,17 @@ def _limit(archive: Path) -> int:
     """How many bytes an archive may unpack to; one that lay in another takes from what that one left."""
     given = max_unpacked_bytes()
     own = max(_LEAST_LIMIT, _HIGHEST_RATIO * archive.stat().st_size) if given is None else given
+    outer = _outer_allowance(archive)
+    return min(own, int(outer.read_text())) if outer else own
+
+
+def _outer_allowance(archive: Path) -> Path | None:
+    """Where it is noted how much the archive that this one lay in left; None for one that lay in no other."""
     unpacked = cache_folder() / "archives"
     if not archive.is_relative_to(unpacked):
-        return own
+        return None
     allowance = unpacked / archive.relative_to(unpacked).parts[0] / _ALLOWANCE
-    return min(own, int(allowance.read_text())) if allowance.is_file() else own
+    return allowance if allowance.is_file() else None
 
 
 class _Header(tarfile.TarInfo):

@@ -87,7 +87,7 @@ def _read_rows(path: Path) -> list[Mapping[str, str]]:
 
 
 def _parse_csv(path: Path, text: str) -> list[Mapping[str, str]]:
-    lines = [line for line in text.splitlines() if line.strip()]
+    lines = [line for line in text.split("\n") if line.strip()]
     header = lines[0] if lines else ""
     delimiter = max(",;\t", key=header.count)
     try:
@@ -102,7 +102,7 @@ def _parse_csv(path: Path, text: str) -> list[Mapping[str, str]]:
 
 def _parse_jsonl(path: Path, text: str) -> list[Mapping[str, str]]:
     rows = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:

@@ -11,7 +11,8 @@ from .pictures import draw_matrices
 from .study import Study, study_main
 from .tables import Table, matrix_table
 
-# A set that was not trained on is scored whole; of DRIVE, publications score the test split.
+# A set that was not trained on is scored whole (by the paper's protocol its test split); of DRIVE the test split is
+# what publications score.
 _SCORED_PART = {"drive": "test"}
 
 
@@ -35,7 +36,7 @@ class CrossDatasetArguments(MethodStudyArguments):
 
 def plan_cross_dataset(args: CrossDatasetArguments) -> Study:
     """A training run for each set, method and seed, followed by its scores on the other sets."""
-    chains = []
+    chains, whole = [], "test" if args.settings.get("protocol") == "paper" else "all"
     for source in args.train_on or args.datasets:
         for method in args.methods:
             for seed in args.seeds:
@@ -43,7 +44,7 @@ def plan_cross_dataset(args: CrossDatasetArguments) -> Study:
                 name = f"{source}/{method}/{seed}"
                 trained = args.train_job(name, source, seed, labels, args.of_method(method))
                 scored = [
-                    args.score_job(trained, target, _SCORED_PART.get(target, "all"), {**labels, "tested_on": target})
+                    args.score_job(trained, target, _SCORED_PART.get(target, whole), {**labels, "tested_on": target})
                     for target in args.datasets
                     if target != source
                 ]

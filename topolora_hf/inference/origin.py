@@ -9,6 +9,8 @@ import torch
 from PIL import Image
 from torch import nn
 
+from ..data.limits import pillow_within_limit
+
 _KEY = "topolora_hf"
 _BYTES = 12
 
@@ -46,7 +48,7 @@ class Origin:
             FileNotFoundError: there is no such mask.
         """
         try:
-            with Image.open(mask) as picture:
+            with pillow_within_limit(), Image.open(mask) as picture:
                 return cls(*picture.info[_KEY].split())
         except FileNotFoundError:
             raise

@@ -1,5 +1,6 @@
 """`TopoSamForSegmentation`: SAM's encoder and decoder, a spatial adapter between them, a detail branch beside them."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -295,6 +296,13 @@ class TopoSamForSegmentation(SamPreTrainedModel):
         name, kwargs, adapters_base = _load_adapters_form(pretrained_model_name_or_path, kwargs)
         if adapters_base in EMBEDDED:
             network = build_embedded(cls, adapters_base, **kwargs)
+            trained_on = kwargs.get("revision")
+            if None not in (trained_on, network.revision) and trained_on != network.revision:
+                warnings.warn(
+                    f"{name} was trained on the base {adapters_base} of revision {trained_on}; this one is of revision "
+                    f"{network.revision}",
+                    stacklevel=2,
+                )
             network.load_adapter(name)
             return network
         wants_info = kwargs.pop("output_loading_info", False)
@@ -378,5 +386,5 @@ def _load_adapters_form(name_or_path: str | Path, kwargs: dict) -> tuple[str | P
     revision = PeftConfig.from_pretrained(directory).revision
     if revision is not None:
         of_base["revision"] = revision
-    own = {name: value for name, value in kwargs.items() if not (on_the_hub and name == "revision")}
+    own = {name: value for name, value in kwargs.items() if name != "revision" or not (on_the_hub or value is None)}
     return directory, {**of_base, **own}, settings.base
