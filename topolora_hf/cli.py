@@ -109,7 +109,7 @@ class PushArguments:
 
     directory: str = field(metadata={"help": "a run directory, or its adapter folder"})
     hub_model_id: str | None = field(
-        default=None, metadata={"help": "the repository, org/name or name; by default the directory's name"}
+        default=None, metadata={"help": "the repository, org/name or name; by default the run directory's name"}
     )
     private: bool = field(default=False, metadata={"help": "make a new repository a private one"})
 

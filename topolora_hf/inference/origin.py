@@ -17,7 +17,7 @@ _BYTES = 12
 
 @dataclass(frozen=True)
 class Origin:
-    """Digests, which tell nothing of the machine to whom the mask is given.
+    """Digests: whoever is given the mask learns nothing of the machine that made it.
 
     Attributes:
         image: of the content of the image's file.
