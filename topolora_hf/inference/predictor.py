@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -68,7 +67,7 @@ class Prediction:
 
     def save_mask(self, path: str | Path, text: Mapping[str, str] | None = None) -> None:
         """An 8-bit PNG, 0 and 255, of the image's own size; `text` is noted in the file by name."""
-        _save_whole(Image.fromarray(self.mask.astype(np.uint8) * 255), path, text or {})
+        _save_whole(Image.fromarray(self.mask.astype(np.uint8) * 255), path, text)
 
     def save_probability(self, path: str | Path) -> None:
         """A 16-bit grey PNG, 0 to 65535 for 0 to 1."""
@@ -303,9 +302,9 @@ def _starts(side: int, tile: int, overlap: float) -> list[int]:
     return [min(start, side - tile) for start in range(0, side - tile + step, step)]
 
 
-def _save_whole(picture: Image.Image, path: str | Path, text: Mapping[str, str] = MappingProxyType({})) -> None:
+def _save_whole(picture: Image.Image, path: str | Path, text: Mapping[str, str] | None = None) -> None:
     notes = PngInfo()
-    for name, value in text.items():
+    for name, value in (text or {}).items():
         notes.add_text(name, value)
     with whole_file(path) as temporary:
         picture.save(temporary, format="PNG", pnginfo=notes)
