@@ -21,6 +21,7 @@ from topolora_hf import (
     load_adapter,
     save_adapter,
 )
+from topolora_hf.commands import predict as predicting
 from topolora_hf.data import DataError, decode_mask
 
 NOISE = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)  # one tile
@@ -148,14 +149,14 @@ def test_unreadable_images_are_named_and_the_others_have_their_masks(photos, pre
 
 
 def test_an_image_that_is_deleted_after_it_was_listed_is_named(photos, predict, monkeypatch):
-    listed = cli.find_images
+    listed = predicting.find_images
 
     def and_then_gone(patterns):
         found = listed(patterns)
         (photos / "b.png").unlink()
         return found
 
-    monkeypatch.setattr(cli, "find_images", and_then_gone)  # the moment between listing and reading
+    monkeypatch.setattr(predicting, "find_images", and_then_gone)  # the moment between listing and reading
     assert predict() == "error: 1 images have no mask:\nphotos/b.png: no such file"
     assert masks() == ["a_mask.png", "c_mask.png"]
 

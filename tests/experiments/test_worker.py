@@ -6,7 +6,7 @@ from dataclasses import asdict
 import pytest
 
 from topolora_hf import TrainArguments
-from topolora_hf.cli import ScoreArguments
+from topolora_hf.commands.score import ScoreArguments
 from topolora_hf.experiments import worker
 from topolora_hf.training.run_directory import write_json
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from transformers import HfArgumentParser
 
-from ..cli import ScoreArguments
+from ..commands.score import ScoreArguments
 from ..data import CATALOG, DataArguments
 from ..options import option
 from ..processes import usable_cores

@@ -18,7 +18,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from ..benchmark.arguments import BenchmarkArguments
 from ..benchmark.report import describe_machine
-from ..cli import ScoreArguments, score
+from ..commands.score import ScoreArguments, score
 from ..inference import Predictor
 from ..inference.loading import load_network
 from ..json_files import read_json_object

@@ -1,0 +1,1 @@
+"""What the command lines do: predict, score, compare graders, publish."""
