@@ -161,6 +161,24 @@ def test_an_image_that_is_deleted_after_it_was_listed_is_named(photos, predict, 
     assert masks() == ["a_mask.png", "c_mask.png"]
 
 
+def test_an_image_that_is_deleted_or_replaced_while_it_is_predicted_is_noticed(photos, predict, monkeypatch):
+    predicted = Predictor.__call__
+
+    def and_then_others(predictor, image):
+        prediction = predicted(predictor, image)
+        (photos / "b.png").unlink(missing_ok=True)
+        Image.fromarray(NOISE[::-1]).save(photos / "a.png")
+        return prediction
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(Predictor, "__call__", and_then_others)
+        assert predict() == "error: 1 images have no mask:\nphotos/b.png: no such file"
+    of_old_image = Path("predictions/a_mask.png").read_bytes()
+    assert predict() is None
+    assert Path("predictions/a_mask.png").read_bytes() != of_old_image
+    assert masks() == ["a_mask.png", "c_mask.png"]
+
+
 def test_names_of_any_kind_are_kept_and_too_long_ones_shortened_apart(photos, predict):
     shutil.rmtree(photos)
     photos.mkdir()

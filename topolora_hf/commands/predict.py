@@ -115,7 +115,7 @@ def _not_the_mask_of(file: Path, mask: Path) -> str | None:
         return "does not say what it was predicted from (it was edited, or is not ours, or an earlier version's)"
     try:
         is_now = Origin.of(file, was.network)
-    except OSError:  # it will get no mask, and an error that says so
+    except DataError:  # it will get no mask, and an error that says so
         return None
     if was.image != is_now.image and was.place != is_now.place:
         return f"is of another image than {file}"
@@ -126,12 +126,13 @@ def _is_up_to_date(mask: Path, image: Path, network: str) -> bool:
     """An image that is gone by now is not; reading it says so."""
     try:
         was, is_now = Origin.read(mask), Origin.of(image, network)
-    except OSError:
+    except (DataError, FileNotFoundError):
         return False
     return was is not None and (was.image, was.network) == (is_now.image, is_now.network)
 
 
 def _predict_one(predictor: Predictor, file: Path, mask: Path, network: str, args: PredictArguments) -> None:
+    origin = Origin.of(file, network)  # first: were the image replaced meanwhile, the next command would see it
     prediction = predictor(file)
     stem = mask.with_name(mask.name.removesuffix("_mask.png"))
     if args.probability:
@@ -140,4 +141,4 @@ def _predict_one(predictor: Predictor, file: Path, mask: Path, network: str, arg
         prediction.save_overlay(f"{stem}_overlay.png")
     if args.centreline:
         prediction.centreline.save(f"{stem}_centreline.json")
-    prediction.save_mask(mask, Origin.of(file, network).as_text())
+    prediction.save_mask(mask, origin.as_text())

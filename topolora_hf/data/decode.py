@@ -68,7 +68,7 @@ def decode_image(source: Source, name: str | None = None, scaling: IntensityScal
             pixels = (scaling or fit_intensity_scaling([pixels]))(pixels)
         return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
 
-    return _guarded(read, source, name)
+    return guarded(read, source, name)
 
 
 def read_pixels(source: Source, name: str | None = None) -> np.ndarray:
@@ -81,7 +81,7 @@ def read_pixels(source: Source, name: str | None = None) -> np.ndarray:
     Raises:
         DataError: As `decode_image` does.
     """
-    return _guarded(_pixels, source, name)
+    return guarded(_pixels, source, name)
 
 
 def decode_mask(source: Source, name: str | None = None) -> np.ndarray:
@@ -100,7 +100,7 @@ def decode_mask(source: Source, name: str | None = None) -> np.ndarray:
     Raises:
         DataError: The file cannot be read, or holds class indices of more than two classes.
     """
-    return _guarded(lambda source: binarise(*_mask_levels(source)), source, name)
+    return guarded(lambda source: binarise(*_mask_levels(source)), source, name)
 
 
 def read_mask_levels(source: Source, name: str | None = None) -> tuple[np.ndarray, bool]:
@@ -109,7 +109,7 @@ def read_mask_levels(source: Source, name: str | None = None) -> tuple[np.ndarra
     Raises:
         DataError: The file cannot be read.
     """
-    return _guarded(_mask_levels, source, name)
+    return guarded(_mask_levels, source, name)
 
 
 def binarise(levels: np.ndarray, is_lossy: bool) -> np.ndarray:
@@ -137,8 +137,8 @@ def binarise(levels: np.ndarray, is_lossy: bool) -> np.ndarray:
     return (levels >= max(255.0, peak) / 2).astype(np.uint8)
 
 
-def _guarded(read: Callable[[Source], Any], source: Source, name: str | None) -> Any:
-    """Calls `read(source)`; whatever a broken file makes the image library raise becomes one error with its name."""
+def guarded(read: Callable[[Source], Any], source: Source, name: str | None = None) -> Any:
+    """Calls `read(source)`; what a broken file makes it raise, whatever it is, is one `DataError` with its name."""
     is_path = isinstance(source, str | os.PathLike)
     name = name or (str(source) if is_path else f"an image given as {type(source).__name__}")
     try:

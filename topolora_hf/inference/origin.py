@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from ..data.decode import guarded
 from ..data.limits import pillow_within_limit
 
 _KEY = "topolora_hf"
@@ -34,11 +35,10 @@ class Origin:
         """That of the mask of an image's file as it is now.
 
         Raises:
-            OSError: the file cannot be read.
+            DataError: the file cannot be read.
         """
-        with image.open("rb") as file:
-            content = hashlib.file_digest(file, _hash).hexdigest()
-        return cls(content, _hash(str(image.resolve()).encode(errors="surrogateescape")).hexdigest(), network)
+        place = _hash(str(image.resolve()).encode(errors="surrogateescape")).hexdigest()
+        return cls(guarded(_content_digest, image), place, network)
 
     @classmethod
     def read(cls, mask: Path) -> "Origin | None":
@@ -67,6 +67,11 @@ def network_digest(network: nn.Module, settings: Mapping) -> str:
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+def _content_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, _hash).hexdigest()
 
 
 def _hash(content: bytes = b"") -> "hashlib._Hash":
