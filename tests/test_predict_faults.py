@@ -179,6 +179,13 @@ def test_an_image_that_is_deleted_or_replaced_while_it_is_predicted_is_noticed(p
     assert masks() == ["a_mask.png", "c_mask.png"]
 
 
+def test_overwriting_leaves_nothing_of_the_masks_before(photos, predict):
+    assert predict("--probability", "True", "--centreline", "True") is None
+    assert predict("--overlay", "False", "--overwrite", "True") is None
+    left = sorted(path.name for path in Path("predictions").iterdir())
+    assert left == ["a_mask.png", "b_mask.png", "c_mask.png", "predict_args.json"]
+
+
 def test_names_of_any_kind_are_kept_and_too_long_ones_shortened_apart(photos, predict):
     shutil.rmtree(photos)
     photos.mkdir()

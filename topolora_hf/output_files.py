@@ -1,6 +1,7 @@
 """Folders and files that are written: whole or not at all, with errors that name them."""
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,7 +35,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         OSError: It could not be written, as on a full disk; the message names the file, of which nothing is left.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(3)}.tmp")  # of this process: others may write it, too
     try:
         yield temporary
         flush(temporary)

@@ -123,12 +123,14 @@ def test_one_file_in_two_splits_is_a_leak_too(make_pairs, tmp_path):
         load_segmentation_data(str(tmp_path / "pairs.csv"))
 
 
-def test_a_copy_inside_one_split_is_only_mentioned(make_pairs, tmp_path, caplog):
+def test_a_copy_inside_one_split_is_only_mentioned_unless_validation_is_cut_from_it(make_pairs, tmp_path, caplog):
     make_pairs(tmp_path / "train", 4)
     make_pairs(tmp_path / "test", 1, first=20)
     (tmp_path / "train/images/001.png").write_bytes((tmp_path / "train/images/000.png").read_bytes())
-    with caplog.at_level(logging.WARNING):
+    with pytest.raises(DataError, match="could fall into two splits.*train/images/001.png = train/images/000.png"):
         load_segmentation_data(str(tmp_path))
+    with caplog.at_level(logging.WARNING):
+        load_segmentation_data(str(tmp_path), validation_fraction=0)
     assert "there twice in one split: train/images/001.png = train/images/000.png" in caplog.text
 
 

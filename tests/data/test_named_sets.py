@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from topolora_hf.data import CATALOG, DataError, load_segmentation_data
+from topolora_hf.data import CATALOG, DataError, Layout, load_segmentation_data
 
 STARE = "0001 0002 0003 0004 0005 0044 0077 0081 0082 0139 0162 0163 0235 0236 0239 0240 0255 0291 0319 0324".split()
 
@@ -91,6 +91,19 @@ def test_sets_without_such_lists_or_graders_say_so(stare):
         load_segmentation_data("stare", str(stare), split="random")
     with pytest.raises(DataError, match=r"'kvasir' has masks of 1 grader\(s\), got grader 2"):
         load_segmentation_data("kvasir", str(stare), grader=2)
+
+
+def test_what_a_set_has_no_use_for_is_refused(stare, make_pairs, tmp_path):
+    with pytest.raises(DataError, match="has no use for mask_dir 'labels-vk'"):
+        load_segmentation_data("stare", str(stare), layout=Layout(mask_dir="labels-vk"))
+    make_pairs(tmp_path, 4)
+    with pytest.raises(DataError, match="has no use for image_column 'photo'"):
+        load_segmentation_data(str(tmp_path), layout=Layout(image_column="photo"))
+    with pytest.raises(DataError, match="which is drawn, has no use for image_dir 'photos'"):
+        load_segmentation_data("synthetic", layout=Layout(image_dir="photos"))
+    for settings in ({"protocol": "paper"}, {"fov": "none"}):
+        with pytest.raises(DataError, match="is drawn, with its field of view: protocol must be native and fov given"):
+            load_segmentation_data("synthetic", **settings)
 
 
 def test_missing_rows_are_counted_and_the_lists_still_divide_the_rest(chase):

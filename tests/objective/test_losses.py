@@ -59,7 +59,7 @@ def test_an_empty_target_gives_no_cldice_gradient(target_skeleton):
     logits = noisy_logits(1).requires_grad_()
     criterion = TopoLoss(iterations=3, target_skeleton=target_skeleton)
     with_cldice = criterion(logits, torch.zeros(1, 64, 64, dtype=torch.long))
-    assert with_cldice.cldice == 0 and with_cldice.total.isfinite()
+    assert with_cldice.cldice.isnan() and with_cldice.total.isfinite()
     (gradient,) = torch.autograd.grad(with_cldice.total, logits)
     criterion.cldice_weight = 0.0
     without = criterion(logits, torch.zeros(1, 64, 64, dtype=torch.long))
@@ -149,6 +149,13 @@ def test_a_sample_without_a_target_is_left_out_of_the_cldice_mean():
     logits, labels = noisy_logits(2), torch.cat([vessel(4), torch.zeros_like(vessel(4))])
     alone = TopoLoss()(logits[:1], labels[:1]).cldice
     assert TopoLoss()(logits, labels).cldice.item() == pytest.approx(alone.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("weight, labels", [(0, vessel(4)), (0.5, torch.zeros_like(vessel(4)))])
+def test_a_cldice_that_was_not_computed_is_not_a_number_and_costs_nothing(weight, labels):
+    losses = TopoLoss(cldice_weight=weight)(noisy_logits(1), labels)
+    assert losses.cldice.isnan()
+    assert losses.total.item() == pytest.approx((losses.bce + losses.dice).item())
 
 
 @pytest.mark.parametrize("target_skeleton", ["hard", "soft"])

@@ -56,6 +56,11 @@ def test_every_setting_has_a_help_text():
         ("epochs", float("inf")),
         ("max_grad_norm", 0.0),
         ("weight_decay", -0.1),
+        ("cldice_weight", float("nan")),
+        ("num_threads", 0),
+        ("num_workers", -1),
+        ("skeleton_iterations", -1),
+        ("view", "crops"),
     ],
 )
 def test_a_setting_out_of_range_is_named_with_its_value(name, value):

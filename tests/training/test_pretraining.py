@@ -89,6 +89,19 @@ def test_pretraining_gives_a_base_in_half_precision_that_adapters_start_from(
         torch.testing.assert_close(logits_of(base), logits_of(adapter), atol=1e-2, rtol=1e-2)
 
 
+def test_a_base_with_anothers_detail_branch_is_another_run(make_arguments, make_base, splits, monkeypatch):
+    monkeypatch.setattr(pretraining, "load_segmentation_data", lambda spec: splits)
+    settings = {**vars(make_arguments()), "dataset": "synthetic", "preset": "whole", "detail_channels": None}
+    settings |= {"base": make_base(1), "detail_base": make_base(2), "learning_rate": 1e-9, "detail_learning_rate": 1e-9}
+    pretrain(PretrainArguments(**settings))
+    network = TopoSamForSegmentation.from_pretrained(Path(settings["output_dir"]) / "network")
+    form = {"image_size": 64}
+    expected = logits_of(join_bases(settings["base"], settings["detail_base"], **form))
+    torch.testing.assert_close(logits_of(network), expected, atol=5e-2, rtol=0)  # float16
+    with pytest.raises(ValueError, match="other settings: base was .*base1', is .*base3'"):
+        pretrain(PretrainArguments(**{**settings, "base": make_base(3)}))
+
+
 def test_pretraining_draws_the_kinds_it_is_told_to(make_arguments, splits, monkeypatch):
     asked = []
     monkeypatch.setattr(pretraining, "load_segmentation_data", lambda spec: asked.append(spec) or splits)

@@ -7,13 +7,14 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from tests.training.killed import children_of, start
 from topolora_hf import RunStopped, train
+from topolora_hf.commands.score import print_metrics
 from topolora_hf.training import loop, progress
 from topolora_hf.training.checkpoints import read_checkpoint
 
@@ -63,6 +64,34 @@ def test_a_finished_run_stays_as_it_is_until_it_is_overwritten(make_arguments, s
     assert contents(args) == before
     other = train(make_arguments(max_steps=1, overwrite=True), splits)
     assert (other["steps"], last_step(args)) == (1, 1)
+
+
+def test_a_score_of_one_image_has_no_interval_the_second_time_neither(make_arguments, splits, capsys):
+    args = make_arguments()
+    for _ in range(2):
+        print_metrics(train(args, {**splits, "test": splits["test"][:1]}))
+        (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("dice ")]
+        assert "[" not in line
+
+
+def test_another_folder_is_another_run_and_a_named_set_that_moved_is_not(make_arguments, splits, capsys):
+    train(make_arguments(dataset="folder", data_dir="cracks"), splits)
+    with pytest.raises(ValueError, match="other settings: data_dir was 'cracks', is 'roads'"):
+        train(make_arguments(dataset="folder", data_dir="roads"), splits)
+    train(make_arguments("drive", dataset="drive", data_dir="here"), splits)
+    train(make_arguments("drive", dataset="drive", data_dir="there"), splits)
+    assert "holds this run, finished" in capsys.readouterr().out
+
+
+def test_an_overwritten_run_leaves_no_network_of_another_kind(make_arguments, splits):
+    adapter = make_arguments()
+    train(adapter, splits)
+    whole = replace(adapter, preset="whole", overwrite=True)
+    train(whole, splits)
+    run = Path(adapter.output_dir)
+    assert (run / "network").is_dir() and not (run / "adapter").exists()
+    train(replace(adapter, base=str(run / "network"), overwrite=True), splits)
+    assert (run / "network").is_dir() and (run / "adapter").is_dir()  # its base
 
 
 def test_a_setting_that_a_record_could_not_know_had_its_default(make_arguments, splits, capsys):

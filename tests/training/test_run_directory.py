@@ -3,6 +3,7 @@ import json
 import pytest
 
 from topolora_hf.json_files import read_json_object
+from topolora_hf.output_files import whole_file
 from topolora_hf.training.run_directory import write_history, write_json
 
 
@@ -17,6 +18,14 @@ def test_what_cannot_be_written_leaves_the_old_file(tmp_path):
         write_json(tmp_path / "a.json", {"n": object()})
     assert read_json_object(tmp_path / "a.json") == {"n": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_two_who_write_one_file_do_not_meet(tmp_path):
+    with whole_file(tmp_path / "a") as first, whole_file(tmp_path / "a") as second:
+        first.write_text("first")
+        second.write_text("second")
+    assert (tmp_path / "a").read_text() == "first"  # whose block ended last
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def test_history_has_the_columns_of_all_rows(tmp_path):

@@ -19,7 +19,7 @@ from topolora_hf import (
     train,
 )
 from topolora_hf.adapters import LIVING_DECODER
-from topolora_hf.data import DiscColours
+from topolora_hf.data import CATALOG, DiscColours
 from topolora_hf.training import setup
 
 # Zoom and noise alone are varied.
@@ -107,6 +107,15 @@ def test_an_adapter_of_retinas_knows_how_large_and_of_what_colours_they_were(
         expected = DiscColours.of_photographs((row["image"], view) for row in rows)
         assert expected.lowest < expected.highest
     assert settings.disc_colours == expected
+
+
+@pytest.mark.parametrize(
+    ("dataset", "asked", "view"),
+    [("folder", None, "tiles"), ("folder", "whole", "whole"), ("kvasir", "tiles", "tiles")],
+)
+def test_images_are_cut_or_taken_whole_as_the_run_says_or_as_suits_the_data_set(make_arguments, dataset, asked, view):
+    args = make_arguments(dataset=dataset, view=asked)
+    assert setup.build_network(args, CATALOG[dataset])[1].view == view
 
 
 def test_a_decoder_from_scratch_is_drawn_from_the_seed_alone_and_nothing_else_changes(stock_sam):

@@ -1,6 +1,7 @@
 """`topolora predict`: masks of images, each done once."""
 
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
@@ -17,6 +18,7 @@ from ..training.run_directory import write_json
 from .arguments import InferenceArguments, build_predictor
 
 PREDICT_SETTINGS = "predict_args.json"
+_SIDE_FILES = ("_probability.png", "_overlay.png", "_centreline.json", "_centreline.png")
 
 
 @dataclass(kw_only=True)
@@ -69,6 +71,7 @@ def predict(args: PredictArguments) -> list[Path]:
             _predict_one(predictor, file, mask, network, args)
         except DataError as error:
             unreadable.append(str(error))
+    state.wait_for_everyone()  # the launcher ends the others once one has ended with an error
     print(f"{len(mine) - len(waiting)} of {len(mine)} masks were in {output} already, {len(waiting)} were to be made")
     if unreadable:
         raise DataError(f"{len(unreadable)} images have no mask:\n" + "\n".join(unreadable))
@@ -96,7 +99,8 @@ def _begin_predictions(args: PredictArguments, output: Path, work: list[tuple[Pa
     note, settings = output / PREDICT_SETTINGS, _settings_of_masks(args)
     if args.overwrite:
         for _, mask in work:
-            mask.unlink(missing_ok=True)
+            for path in (mask, *map(partial(_beside, mask), _SIDE_FILES)):
+                path.unlink(missing_ok=True)
     elif note.exists() and (changed := changed_settings(read_json_object(note), args, asdict(args).keys() - settings)):
         raise ValueError(
             f"{output} holds masks made with other settings ({'; '.join(changed)}): choose another output_dir, or "
@@ -131,14 +135,18 @@ def _is_up_to_date(mask: Path, image: Path, network: str) -> bool:
     return was is not None and (was.image, was.network) == (is_now.image, is_now.network)
 
 
+def _beside(mask: Path, ending: str) -> Path:
+    """A file on the same image: `NAME_overlay.png` of `NAME_mask.png`."""
+    return mask.with_name(mask.name.removesuffix("_mask.png") + ending)
+
+
 def _predict_one(predictor: Predictor, file: Path, mask: Path, network: str, args: PredictArguments) -> None:
     origin = Origin.of(file, network)  # first: were the image replaced meanwhile, the next command would see it
     prediction = predictor(file)
-    stem = mask.with_name(mask.name.removesuffix("_mask.png"))
     if args.probability:
-        prediction.save_probability(f"{stem}_probability.png")
+        prediction.save_probability(_beside(mask, "_probability.png"))
     if args.overlay:
-        prediction.save_overlay(f"{stem}_overlay.png")
+        prediction.save_overlay(_beside(mask, "_overlay.png"))
     if args.centreline:
-        prediction.centreline.save(f"{stem}_centreline.json")
+        prediction.centreline.save(_beside(mask, "_centreline.json"))
     prediction.save_mask(mask, origin.as_text())

@@ -1,5 +1,6 @@
 """`topolora score` and `topolora graders`: masks of an adapter, or of a second person, against a data set's."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -128,7 +129,8 @@ def print_metrics(metrics: dict) -> None:
     intervals = metrics.get("intervals", {})
     for name, value in metrics.items():
         if isinstance(value, float):
-            low_high = "   [{:.4f}, {:.4f}]".format(*intervals[name]) if name in intervals else ""
+            low, high = intervals.get(name, (math.nan, math.nan))  # None in the file, where one image has no interval
+            low_high = "" if low is None or math.isnan(low) else f"   [{low:.4f}, {high:.4f}]"
             print(f"{name:22} {value:.4f}{low_high}")
         elif name != "intervals":
             print(f"{name:22} {value}")

@@ -31,6 +31,7 @@ class DatasetSpec:
     title: str = _help("Its full name, for model cards.")
     reader: Reader | None = _help("Lists its files; None where the images are made, not read.", default=None)
     layout: str = _help("The folder that --data_dir should be, in words, for errors and help.", default="")
+    layout_is_free: bool = _help("Whether names of folders and files may be said.", default=False)
     hub_id: str | None = _help("Its public copy on the Hub.", default=None)
     view: str = _help("'tiles': crops at native resolution; 'whole': the image resized to a tile.", default="tiles")
     tile_size: int = _help("Side of a tile in pixels.", default=256)
@@ -76,6 +77,7 @@ CATALOG: dict[str, DatasetSpec] = {
             title="Kvasir-SEG: a segmented polyp dataset",
             reader=kvasir.read_kvasir,
             layout=kvasir.LAYOUT,
+            layout_is_free=True,
             hub_id="Angelou0516/kvasir-seg",
             view="whole",
             counts={"all": 1000},
@@ -153,6 +155,7 @@ CATALOG: dict[str, DatasetSpec] = {
             title="A folder of images and masks",
             reader=folder.read_folder,
             layout=folder.LAYOUT,
+            layout_is_free=True,
             note="Without split folders a tenth is held out as test, the same whatever the seed.",
         ),
     )

@@ -4,7 +4,7 @@ import hashlib
 import logging
 import os
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -88,13 +88,16 @@ class CheckReport:
         return f"{bad} of {len(rows)} rows cannot be used:{''.join(lines)}"
 
 
-def check_rows(splits: Splits, data_dir: Path, *, skip_bad: bool = False) -> tuple[Splits, CheckReport]:
+def check_rows(
+    splits: Splits, data_dir: Path, *, skip_bad: bool = False, cut_validation: bool = False
+) -> tuple[Splits, CheckReport]:
     """Checks all rows of a data set and reports everything that is wrong with it at once.
 
     Args:
         splits: The rows of each split, as a reader lists them.
         data_dir: The data set's folder; names in the report are relative to it.
         skip_bad: Leave rows with a problem out, with a warning that names them.
+        cut_validation: A validation split is still to be cut from train, where there is none.
 
     Returns:
         The splits without the rows left out, and all that was found.
@@ -103,7 +106,7 @@ def check_rows(splits: Splits, data_dir: Path, *, skip_bad: bool = False) -> tup
         DataError: Rows have a problem and `skip_bad` is False, a split has no usable row, or no mask to train on
             has any foreground. The message lists every file.
     """
-    report = examine_rows(splits, data_dir)
+    report = examine_rows(splits, data_dir, cut_validation)
     text = report.problem_text()
     if text and not skip_bad:
         raise DataError(f"{data_dir}: {text}\nskip_bad (--skip_bad) leaves these rows out.")
@@ -124,14 +127,15 @@ def check_rows(splits: Splits, data_dir: Path, *, skip_bad: bool = False) -> tup
     return {split: [record for record, _ in pairs] for split, pairs in good.items()}, report
 
 
-def examine_rows(splits: Splits, data_dir: Path) -> CheckReport:
+def examine_rows(splits: Splits, data_dir: Path, cut_validation: bool = False) -> CheckReport:
     """Decodes every file of every row, and gathers what is wrong or worth knowing. Refuses nothing."""
+    to_divide = {UNSPLIT} | ({"train"} if cut_validation and "validation" not in splits else set())
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:  # image libraries release the GIL
         checks = {
             split: list(pool.map(lambda record: check_record(record, data_dir), records))
             for split, records in splits.items()
         }
-    repeats = _mark_copies(splits, checks, data_dir)
+    repeats = _mark_copies(splits, checks, data_dir, to_divide)
     problems = defaultdict(list)
     for split_checks in checks.values():
         for check in split_checks:
@@ -202,7 +206,9 @@ def _fingerprint(pixels: np.ndarray) -> bytes:
     return digest.digest()
 
 
-def _mark_copies(splits: Splits, checks: dict[str, list[RowCheck]], data_dir: Path) -> list[str]:
+def _mark_copies(
+    splits: Splits, checks: dict[str, list[RowCheck]], data_dir: Path, to_divide: Collection[str]
+) -> list[str]:
     """Makes a problem of identical images that are, or could fall, in two splits; returns the harmless pairs."""
     first: dict[bytes, tuple[str, str]] = {}
     harmless = []
@@ -215,10 +221,10 @@ def _mark_copies(splits: Splits, checks: dict[str, list[RowCheck]], data_dir: Pa
                 first[check.fingerprint] = (split, name)
                 continue
             other_split, other = first[check.fingerprint]
-            if split == other_split and split != UNSPLIT:
+            if split == other_split and split not in to_divide:
                 harmless.append(f"{name} = {other}")
                 continue
-            kind = REPEATED if split == UNSPLIT else LEAK
+            kind = REPEATED if split in to_divide and split == other_split else LEAK
             checks[split][number] = replace(check, problems=((kind, f"{name} = {other}"),))
     return harmless
 

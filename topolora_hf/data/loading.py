@@ -123,13 +123,14 @@ def load_segmentation_data(
     spec, location = find_dataset(name_or_path, data_dir)
     _require_options(spec, split, grader, fov)
     if location is None:
+        _require_nothing_to_read(spec, protocol, fov, layout or Layout())
         return SegmentationData({part: _generated_rows(spec, part) for part in spec.counts})
     options = ReadOptions(spec.counts, spec.split_lists.get(split, {}), grader, allow_partial, layout or Layout())
     listing = list_rows(spec, location, options, split)
     for shortcoming in listing.shortcomings:
         logger.warning("%s: %s", listing.root, shortcoming)
     splits = _set_field_of_view(listing.splits, "none" if protocol == "paper" else fov or spec.fov)
-    splits, report = check_rows(splits, listing.root, skip_bad=skip_bad)
+    splits, report = check_rows(splits, listing.root, skip_bad=skip_bad, cut_validation=validation_fraction > 0)
     splits = complete_splits(
         splits, test_fraction=spec.test_fraction, validation_fraction=validation_fraction, seed=seed
     )
@@ -156,6 +157,7 @@ def list_rows(spec: DatasetSpec, location: Path | str, options: ReadOptions, spl
         DataError: The archive, folder, table or Hub data set has another layout, or is incomplete and may not be.
     """
     if isinstance(location, Path) and location.suffix.lower() in TABLE_SUFFIXES:
+        options.layout.require_used(f"the table {location}", "column")
         return Listing(location.parent, *read_table(location, options))
     if isinstance(location, Path):
         root = location if location.is_dir() else unpack(location)
@@ -163,8 +165,10 @@ def list_rows(spec: DatasetSpec, location: Path | str, options: ReadOptions, spl
         if named is None or not (root / named).is_dir():
             root = content_root(root)
         if not is_saved_dataset(root):
+            options.layout.require_used(f"{root}", *(["dir", "pattern"] if spec.layout_is_free else []))
             return Listing(root, *spec.reader(root, options))
         location = root
+    options.layout.require_used(f"{location}, a data set with columns,", "column")
     if options.grader != 1:
         raise DataError(f"{location} has one person's masks: grader {options.grader} needs the official archive")
     root = _export(spec, location, options)
@@ -219,6 +223,16 @@ def _require_options(spec: DatasetSpec, split: str, grader: int, fov: str | None
         raise DataError(f"data set {spec.name!r} has masks of {spec.graders} grader(s), got grader {grader}")
     if fov is not None and fov not in FIELDS_OF_VIEW:
         raise DataError(f"unknown fov {fov!r}; allowed: {', '.join(FIELDS_OF_VIEW)}")
+
+
+def _require_nothing_to_read(spec: DatasetSpec, protocol: str, fov: str | None, layout: Layout) -> None:
+    """Drawn images come with their field of view, at one size."""
+    layout.require_used(f"data set {spec.name!r}, which is drawn,")
+    if protocol != "native" or fov not in (None, "given"):
+        raise DataError(
+            f"data set {spec.name!r} is drawn, with its field of view: protocol must be native and fov given, got "
+            f"{protocol} and {fov or 'given'}"
+        )
 
 
 def _set_field_of_view(splits: Splits, fov: str) -> Splits:

@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from ..options import option
@@ -66,6 +66,21 @@ class Layout:
             pattern = getattr(self, name)
             if pattern is not None and pattern.count("{stem}") != 1:
                 raise DataError(f'{name} must contain {{stem}} once, as in "{{stem}}_mask.png"; got {pattern!r}')
+
+    def require_used(self, what: str, *kinds: str) -> None:
+        """What was said and is of another kind than those would be passed over in silence.
+
+        Args:
+            what: The data set, for the error.
+            kinds: Of "dir", "pattern" and "column": what its reader looks at.
+
+        Raises:
+            DataError: Something else was said.
+        """
+        said = {item.name: getattr(self, item.name) for item in fields(Layout)}
+        unused = [f"{name} {value!r}" for name, value in said.items() if value and not name.endswith(kinds)]
+        if unused:
+            raise DataError(f"{what} has no use for {', '.join(unused)}")
 
 
 @dataclass(frozen=True)

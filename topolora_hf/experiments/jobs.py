@@ -8,13 +8,12 @@ from pathlib import Path
 from ..data import DataArguments
 from ..json_files import read_json_object
 from ..training.arguments import changed_settings
-from ..training.progress import FREE_SETTINGS
+from ..training.progress import free_settings
 from .claims import holder
 
 SETTINGS, METRICS, PER_IMAGE, FAILURE, LOG = "job.json", "metrics.json", "per_image.csv", "failed.json", "log.txt"
 # What training itself wrote down comes first: so runs of `recipes/train.py` count as well.
 _RECORDS = ("train_args.json", SETTINGS)
-_FREE = FREE_SETTINGS | {"adapter"}  # what is scored lies beside the run that trained it
 
 
 class State(StrEnum):
@@ -80,4 +79,7 @@ def require_same_settings(jobs: Iterable[Job]) -> None:
 
 def _changed_settings(job: Job) -> list[str]:
     record = next((job.directory / name for name in _RECORDS if (job.directory / name).exists()), None)
-    return [] if record is None else changed_settings(read_json_object(record), job.arguments, _FREE)
+    if record is None:
+        return []
+    free = free_settings(job.arguments.dataset) | {"adapter"}  # what is scored lies beside the run that trained it
+    return changed_settings(read_json_object(record), job.arguments, free)

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..data import IMAGE_SUFFIXES, DataError
 from ..data.decode import is_image_file, without_suffix
 
-# File systems take names of 255 bytes; the longest that is written for an image is `.NAME_probability.png.tmp`.
+# File systems take names of 255 bytes; the longest that is written for an image is `.NAME_probability.png.123abc.tmp`.
 _LONGEST_NAME_BYTES = 225
 
 

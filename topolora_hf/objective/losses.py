@@ -17,7 +17,7 @@ _EPS = 1e-6
 
 
 class Losses(NamedTuple):
-    """The weighted sum and its unweighted terms; scalars."""
+    """The weighted sum and its unweighted terms, scalars; `cldice` is NaN where it was not computed."""
 
     total: torch.Tensor
     bce: torch.Tensor
@@ -147,8 +147,9 @@ class TopoLoss(nn.Module):
         target = target * valid
         probabilities = logits.sigmoid() * valid
         bce, dice = _mean_bce(logits, target, valid), dice_loss(probabilities, target).mean()
-        cldice = self._cldice(probabilities, target, valid, skeleton)
-        return Losses(self._weigh(bce, dice, cldice), bce.detach(), dice.detach(), cldice.detach())
+        cldice, is_defined = self._cldice(probabilities, target, valid, skeleton)
+        shown = torch.where(is_defined, cldice.detach(), torch.nan)
+        return Losses(self._weigh(bce, dice, cldice), bce.detach(), dice.detach(), shown)
 
     def of_coarse(
         self, coarse_logits: torch.Tensor, labels: torch.Tensor, valid_mask: torch.Tensor | None = None
@@ -170,9 +171,10 @@ class TopoLoss(nn.Module):
 
     def _cldice(
         self, probabilities: torch.Tensor, target: torch.Tensor, valid: torch.Tensor, skeleton: torch.Tensor | None
-    ) -> torch.Tensor:
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The term, 0 where there is none; and whether there is one."""
         if self.weight_now() == 0 and self.schedule != "adaptive":
-            return probabilities.new_zeros(())
+            return probabilities.new_zeros(()), probabilities.new_zeros((), dtype=torch.bool)
         if self.target_skeleton == "soft":
             skeleton = None
         elif skeleton is None:
@@ -189,7 +191,7 @@ class TopoLoss(nn.Module):
         count = has_target.sum().to(per_map)
         if self.mean_over_processes is not None:
             count = self.mean_over_processes(count)
-        return torch.where(has_target, per_map, 0).sum() / torch.where(count > 0, count, 1)
+        return torch.where(has_target, per_map, 0).sum() / torch.where(count > 0, count, 1), count > 0
 
     def _weigh(self, bce: torch.Tensor, dice: torch.Tensor, cldice: torch.Tensor) -> torch.Tensor:
         if self.log_variances is None:

@@ -12,7 +12,7 @@ from huggingface_hub.utils import validate_repo_id
 
 from ..adapters import PRESETS, get_preset
 from ..data import DataArguments
-from ..network import full_base_name
+from ..network import TopoSamForSegmentation, full_base_name
 from ..objective import CLDICE_SCHEDULES, TARGET_SKELETONS
 from ..options import option
 from ..specialists import SPECIALISTS
@@ -21,6 +21,7 @@ from .numerics import ON_NON_FINITE
 _MAX_STEPS = 2500
 _CALIBRATE_ON = ("validation", "train")
 _DECODER_INITS = ("sam", "scratch")
+_VIEWS = ("tiles", "whole")
 _OURS = "topolora"
 OURS_ALONE = (  # settings of our network's parts, which a specialist does not have
     "base",
@@ -55,6 +56,11 @@ class TrainArguments(DataArguments):
     )
 
     image_size: int | None = option(None, "S: pixels a side that SAM's encoder sees; by default the base's own")
+    view: str | None = option(
+        None,
+        "tiles: crops at the image's own resolution, for thin structures; whole: the image resized to one tile, for "
+        "regions such as polyps; by default the data set's, of a folder tiles",
+    )
     tile_size: int | None = option(None, "T: pixels a side of a tile of the image; by default the data set's")
     detail_channels: int | None = option(None, "width of the detail branch, 0 for none; by default the preset's")
     detail_context: bool | None = option(
@@ -185,8 +191,12 @@ class TrainArguments(DataArguments):
             raise ValueError(f"noise must be in [0, 1), got {self.noise}")
         if not self.augmentation and (self.zoom, self.noise) != (None, None):
             raise ValueError(f"zoom ({self.zoom}) and noise ({self.noise}) have no use without augmentation")
-        if self.train_images is not None and self.train_images < 1:
-            raise ValueError(f"train_images must be at least 1, got {self.train_images}")
+        if self.view is not None and (self.view not in _VIEWS or self.protocol == "paper"):
+            allowed = "left out with protocol paper" if self.protocol == "paper" else " or ".join(_VIEWS)
+            raise ValueError(f"view must be {allowed}, got {self.view!r}")
+        for name, least in (("train_images", 1), ("num_threads", 1), ("num_workers", 0), ("skeleton_iterations", 0)):
+            if getattr(self, name) is not None and getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
         for name in ("threshold", "warmup_fraction", "validation_fraction", "ema_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
@@ -196,8 +206,6 @@ class TrainArguments(DataArguments):
             raise ValueError(f"calibrate_on={self.calibrate_on!r} is for runs with calibrate")
         if self.calibrate_on == "train" and self.protocol == "paper":
             raise ValueError("protocol paper squashes no training images: calibrate_on must be validation")
-        if self.coarse_weight < 0:
-            raise ValueError(f"coarse_weight must be 0 or more, got {self.coarse_weight}")
         preset = get_preset(self.preset)
         if preset.whole and (self.rank, self.lora_layers) != (None, None):
             raise ValueError(
@@ -238,8 +246,9 @@ class TrainArguments(DataArguments):
         for name in ("learning_rate", "detail_learning_rate"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be positive and finite, got {getattr(self, name)}")
-        if not 0 <= self.weight_decay < math.inf:
-            raise ValueError(f"weight_decay must be 0 or more, and finite, got {self.weight_decay}")
+        for name in ("weight_decay", "cldice_weight", "coarse_weight"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be 0 or more, and finite, got {getattr(self, name)}")
         if not self.max_grad_norm > 0:
             raise ValueError(f"max_grad_norm must be positive (inf: nothing is clipped), got {self.max_grad_norm}")
         self.max_grad_norm = min(self.max_grad_norm, sys.float_info.max)  # JSON knows no infinity
@@ -253,6 +262,10 @@ class TrainArguments(DataArguments):
     def repository(self) -> str:
         """What the adapter is called on the Hub."""
         return self.hub_model_id or Path(self.output_dir).resolve().name
+
+    def load_base(self, **form) -> TopoSamForSegmentation:
+        """The base, in the form that these keyword arguments of `TopoSamForSegmentation.from_pretrained` say."""
+        return TopoSamForSegmentation.from_pretrained(self.base, **form)
 
     def _check_sam_dropout(self) -> None:
         with_sam = self.batch_size * (1 - self.sam_dropout)

@@ -57,6 +57,8 @@ def save_checkpoint(
         "criterion": criterion.state_dict(),
         "loss_scaler": None if optimizer.scaler is None else optimizer.scaler.state_dict(),
         "torch_random": torch.get_rng_state(),
+        # Specialists' dropout draws on the device. All processes began with one seed and drew as often.
+        "device_random": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
     }
     files = {_TENSORS: safetensors.torch.save({key: tensor.contiguous() for key, tensor in trained.items()})}
     if average is not None:
@@ -128,6 +130,8 @@ class Checkpoint:
         if optimizer.scaler is not None:
             optimizer.scaler.load_state_dict(state["loss_scaler"])
         torch.set_rng_state(state["torch_random"])
+        if torch.cuda.is_available() and state.get("device_random") is not None:
+            torch.cuda.set_rng_state(state["device_random"])
 
     def _copy(self, name: str, tensors: dict[str, torch.Tensor]) -> None:
         stored = safetensors.torch.load(self.files.get(name, safetensors.torch.save({})))

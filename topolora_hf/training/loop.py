@@ -183,7 +183,7 @@ class Trainer:
         watched = norm if scaler is None else norm.new_zeros(())
         if self.guard.allows(self.step, losses[:, 0], watched, ids):
             self.optimizer.step()
-            self.losses = losses.mean(0)
+            self.losses = losses.nanmean(0)  # a batch without any target has no clDice
             if self.average is not None:
                 self.average.update(self.step)
             self.statistics.keep()

@@ -8,11 +8,13 @@ import torch
 from ..adapters import get_preset, load_adapter, merge_adapter
 from ..data import CATALOG, load_segmentation_data
 from ..data.synthetic import KINDS
+from ..inference.loading import load_network
 from ..network import TINY_RANDOM, TopoSamForSegmentation
 from ..options import option
 from ..processes import process_state
 from .arguments import TrainArguments
 from .run import train
+from .run_directory import replacing_directory
 
 _MAX_STEPS = 3000
 
@@ -46,30 +48,32 @@ class PretrainArguments(TrainArguments):
         if self.detail_base is not None and not get_preset(self.preset).whole:
             raise ValueError(f"detail_base goes with preset whole, got preset {self.preset!r}")
 
+    def load_base(self, **form) -> TopoSamForSegmentation:
+        """The base, with another's detail branch where `detail_base` names one."""
+        if self.detail_base is None:
+            return super().load_base(**form)
+        return join_bases(self.base, self.detail_base, **form)
+
 
 def pretrain(args: PretrainArguments) -> dict:
     """Trains a base from nothing and writes `network/` in float16, a directory for `--base`; returns the metrics."""
-    run, process = Path(args.output_dir), process_state()
-    if args.detail_base is not None and not args.resume:
-        with process.main_process_first():
-            if process.is_main_process:
-                join_bases(args.base, args.detail_base).save_pretrained(run / "start")
+    run = Path(args.output_dir)
     counts = {"train": args.images, "validation": 40, "test": 100}
     spec = replace(CATALOG["synthetic"], counts=counts, image_size=args.picture_size, kinds=tuple(args.kinds))
-    start = str(run / "start") if args.detail_base is not None else args.base
-    metrics = train(replace(args, base=start), load_segmentation_data(spec))
-    if process.is_main_process:
+    metrics = train(args, load_segmentation_data(spec))
+    if process_state().is_main_process:
         if get_preset(args.preset).whole:
-            network = TopoSamForSegmentation.from_pretrained(run / "network")
+            network = load_network(str(run / "network"))
         else:
-            network = merge_adapter(load_adapter(run / "adapter", base=start))
-        network.half().save_pretrained(run / "network")
+            network = merge_adapter(load_adapter(run / "adapter", base=args.base))
+        with replacing_directory(run / "network") as directory:
+            network.half().save_pretrained(directory)
     return metrics
 
 
 @torch.no_grad()
-def join_bases(base: str, detail_base: str) -> TopoSamForSegmentation:
-    """SAM's part of one base and the detail branch of another.
+def join_bases(base: str, detail_base: str, **form) -> TopoSamForSegmentation:
+    """SAM's part of one base and the detail branch of another, in a form as `from_pretrained` takes it.
 
     A detail branch trained together with SAM from nothing learns more slowly than one alone, for SAM's first logits are
     noise to it (`bases/tiny/README.md`). So each learns alone first: SAM to give masks, the detail branch without SAM.
@@ -78,10 +82,11 @@ def join_bases(base: str, detail_base: str) -> TopoSamForSegmentation:
     Raises:
         ValueError: `detail_base` has no detail branch.
     """
-    detailed = TopoSamForSegmentation.from_pretrained(detail_base)
+    detailed = TopoSamForSegmentation.from_pretrained(detail_base, **form)
     if detailed.detail_branch is None:
         raise ValueError(f"{detail_base} has no detail branch")
-    of_sam = TopoSamForSegmentation.from_pretrained(base, detail_channels=0)
+    without_branch = {name: value for name, value in form.items() if not name.startswith("detail_")}
+    of_sam = TopoSamForSegmentation.from_pretrained(base, **without_branch, detail_channels=0)
     for name in ("detail_channels", "detail_context"):
         setattr(of_sam.config, name, getattr(detailed.config, name))
     network = TopoSamForSegmentation(of_sam.config).eval()

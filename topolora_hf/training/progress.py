@@ -12,6 +12,7 @@ from typing import Any
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
+from ..data import CATALOG
 from ..json_files import read_json_object
 from .arguments import TrainArguments, changed_settings
 from .checkpoints import FOLDER, Checkpoint, read_checkpoint, remove_checkpoints
@@ -19,8 +20,8 @@ from .checkpoints import FOLDER, Checkpoint, read_checkpoint, remove_checkpoints
 METRICS, SETTINGS = "metrics.json", "train_args.json"
 _LOCK = ".lock"
 # What a run gives does not depend on them, but for rounding.
-FREE_SETTINGS = {"resume", "overwrite", "output_dir", "num_workers", "num_threads", "log_with", "data_dir"}
-FREE_SETTINGS |= {"push_to_hub", "hub_model_id", "private", "checkpoint_every", "on_non_finite", "auto_batch_size"}
+_FREE = {"resume", "overwrite", "output_dir", "num_workers", "num_threads", "log_with"}
+_FREE |= {"push_to_hub", "hub_model_id", "private", "checkpoint_every", "on_non_finite", "auto_batch_size"}
 # Only their product with the number of processes counts: the tiles of a step.
 _BATCH = {"batch_size", "gradient_accumulation_steps"}
 
@@ -65,12 +66,21 @@ def find_progress(run: Path, args: TrainArguments, processes: int) -> Progress:
 
 
 def _require_same(what: str, before: dict, args: TrainArguments, changed: list[str] | None = None) -> None:
-    free = FREE_SETTINGS if changed is None else FREE_SETTINGS | _BATCH
+    free = free_settings(args.dataset) | (_BATCH if changed is not None else set())
     changed = changed_settings(before, args, free) + (changed or [])
     if changed:
         raise ValueError(
             f"{what} other settings: {'; '.join(changed)}. Choose another output_dir; --overwrite True starts anew"
         )
+
+
+def free_settings(dataset: str) -> set[str]:
+    """The settings that may differ between runs which give the same.
+
+    A named data set is the same wherever its files lie; of any other, `data_dir` says which it is.
+    """
+    spec = CATALOG.get(dataset.lower())
+    return _FREE | ({"data_dir"} if spec is not None and spec.counts else set())
 
 
 def tiles_a_step(settings: dict, processes: int) -> int:

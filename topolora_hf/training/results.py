@@ -1,5 +1,6 @@
 """What a run ends with: choices made on the validation images, scores, and the files that hold them."""
 
+import shutil
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -80,8 +81,12 @@ def _metrics(trainer: "Trainer", split: str, scores: dict, before: dict | None, 
 
 
 def _save_trained(model: nn.Module, args: TrainArguments, settings: AdapterSettings, metrics: dict, run: Path) -> None:
-    """`adapter/`, with its model card in place of PEFT's own README.md; `network/` where the whole base was trained."""
-    with replacing_directory(run / ("adapter" if isinstance(model, PeftModel) else "network")) as directory:
+    """`adapter/`, with its model card in place of PEFT's own README.md; `network/` where the whole base was trained.
+
+    What an overwritten run left of the other kind goes, unless it is the base of this one.
+    """
+    name, other = ("adapter", "network") if isinstance(model, PeftModel) else ("network", "adapter")
+    with replacing_directory(run / name) as directory:
         if isinstance(model, Specialist):
             save_specialist(model, settings, directory)
         elif not isinstance(model, PeftModel):
@@ -91,3 +96,5 @@ def _save_trained(model: nn.Module, args: TrainArguments, settings: AdapterSetti
             save_adapter(model, settings, directory)
             card = render_model_card({**asdict(args), **asdict(settings)}, metrics, parameters=parameter_table(model))
             card.save(directory / "README.md")
+    if Path(args.base).resolve() != (run / other).resolve():
+        shutil.rmtree(run / other, ignore_errors=True)

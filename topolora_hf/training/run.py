@@ -153,7 +153,7 @@ def _with_batches_that_fit(
 def _announce(accelerator, args, splits, settings, criterion, model) -> None:
     counts = ", ".join(f"{len(rows)} {split}" for split, rows in splits.items())
     print(f"data      {args.dataset}: {counts} images, view {settings.view}, tiles of {settings.tile_size} pixels")
-    ours = f"base      {settings.base}, encoder at {settings.image_size} pixels"
+    ours = f"base      {args.base}, encoder at {settings.image_size} pixels"
     from_scratch = f"network   {args.network}, from scratch"
     in_full = "float64" if args.float64 else "float32"
     precision = in_full if accelerator.mixed_precision == "no" else accelerator.mixed_precision

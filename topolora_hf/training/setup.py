@@ -152,7 +152,7 @@ def build_network(
     by_default = PAPER_SIZE if args.protocol == "paper" else spec.tile_size
     tile_size = by_default if args.tile_size is None else args.tile_size
     of_every_network = {
-        "view": "tiles" if args.protocol == "paper" else spec.view,
+        "view": "tiles" if args.protocol == "paper" else args.view or spec.view,
         "threshold": args.threshold,
         "test_time_flips": args.test_time_flips,
         "test_time_scales": tuple(args.test_time_scales),
@@ -170,7 +170,7 @@ def build_network(
     if args.image_size is not None:
         form["image_size"] = args.image_size
     try:
-        network = TopoSamForSegmentation.from_pretrained(args.base, **form)
+        network = args.load_base(**form)
     except OSError as error:
         raise OSError(f"cannot load the base {args.base}: {error}\n--base tiny needs no download.") from error
     except RuntimeError as error:
@@ -221,7 +221,7 @@ def measure_discs(
     Both are None where no field of view, given or estimated, is a disc. The diameter alone is None where scales differ,
     and for drawn images, whose vessels are as wide in a small disc as in a large one.
     """
-    if args.protocol != "native" or spec.view != "tiles" or (args.fov or spec.fov) == "none":
+    if args.protocol != "native" or (args.view or spec.view) != "tiles" or (args.fov or spec.fov) == "none":
         return None, None
     diameters, statistics = [], []
     for number in evenly_spread(range(len(rows)), _DISCS_MEASURED):
