@@ -35,7 +35,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         OSError: It could not be written, as on a full disk; the message names the file, of which nothing is left.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(3)}.tmp")  # of this process: others may write it, too
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(3)}.tmp")  # others may write it, too
     try:
         yield temporary
         flush(temporary)

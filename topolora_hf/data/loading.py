@@ -165,7 +165,7 @@ def list_rows(spec: DatasetSpec, location: Path | str, options: ReadOptions, spl
         if named is None or not (root / named).is_dir():
             root = content_root(root)
         if not is_saved_dataset(root):
-            options.layout.require_used(f"{root}", *(["dir", "pattern"] if spec.layout_is_free else []))
+            options.layout.require_used(str(root), *(["dir", "pattern"] if spec.layout_is_free else []))
             return Listing(root, *spec.reader(root, options))
         location = root
     options.layout.require_used(f"{location}, a data set with columns,", "column")
