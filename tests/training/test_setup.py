@@ -111,7 +111,7 @@ def test_an_adapter_of_retinas_knows_how_large_and_of_what_colours_they_were(
 
 @pytest.mark.parametrize(
     ("dataset", "asked", "view"),
-    [("folder", None, "tiles"), ("folder", "whole", "whole"), ("kvasir", "tiles", "tiles")],
+    [("folder", None, "tiles"), ("folder", "whole", "whole"), ("kvasir", None, "whole"), ("kvasir", "tiles", "tiles")],
 )
 def test_images_are_cut_or_taken_whole_as_the_run_says_or_as_suits_the_data_set(make_arguments, dataset, asked, view):
     args = make_arguments(dataset=dataset, view=asked)

@@ -1,7 +1,6 @@
 """`topolora predict`: masks of images, each done once."""
 
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
@@ -18,7 +17,7 @@ from ..training.run_directory import write_json
 from .arguments import InferenceArguments, build_predictor
 
 PREDICT_SETTINGS = "predict_args.json"
-_SIDE_FILES = ("_probability.png", "_overlay.png", "_centreline.json", "_centreline.png")
+_WRITTEN = ("_mask.png", "_probability.png", "_overlay.png", "_centreline.json", "_centreline.png")
 
 
 @dataclass(kw_only=True)
@@ -99,8 +98,8 @@ def _begin_predictions(args: PredictArguments, output: Path, work: list[tuple[Pa
     note, settings = output / PREDICT_SETTINGS, _settings_of_masks(args)
     if args.overwrite:
         for _, mask in work:
-            for path in (mask, *map(partial(_beside, mask), _SIDE_FILES)):
-                path.unlink(missing_ok=True)
+            for ending in _WRITTEN:
+                _beside(mask, ending).unlink(missing_ok=True)
     elif note.exists() and (changed := changed_settings(read_json_object(note), args, asdict(args).keys() - settings)):
         raise ValueError(
             f"{output} holds masks made with other settings ({'; '.join(changed)}): choose another output_dir, or "

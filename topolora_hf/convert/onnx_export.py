@@ -2,7 +2,6 @@
 
 import copy
 import json
-import os
 import warnings
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import nn
 from ..adapters import AdapterSettings, merge_adapter
 from ..network import TopoSamForSegmentation
 from ..network.tile_scaling import TileScaling, resize_antialiased
+from ..output_files import whole_file
 from .onnx_network import SETTINGS_KEY, require
 
 _OPSET = 18
@@ -44,15 +44,11 @@ def export_onnx(model: nn.Module, path: str | Path) -> Path:
         raise ValueError(f"the network has {size / 2**30:.1f} GB of weights, an ONNX file holds at most 2 GB")
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.tmp")
-    try:
+    with whole_file(path) as unfinished:
         _export(network, unfinished)
         exported = onnx.load(unfinished)
         onnx.helper.set_model_props(exported, {SETTINGS_KEY: json.dumps(asdict(settings))})
         onnx.save(exported, unfinished)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
     return path
 
 

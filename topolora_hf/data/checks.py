@@ -224,7 +224,7 @@ def _mark_copies(
             if split == other_split and split not in to_divide:
                 harmless.append(f"{name} = {other}")
                 continue
-            kind = REPEATED if split in to_divide and split == other_split else LEAK
+            kind = REPEATED if split == other_split else LEAK
             checks[split][number] = replace(check, problems=((kind, f"{name} = {other}"),))
     return harmless
 

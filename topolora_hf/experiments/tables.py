@@ -1,7 +1,6 @@
 """From run directories to tables: one row a run, means and deviations over seeds, Markdown and LaTeX."""
 
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ import pandas as pd
 
 from ..benchmark.report import format_bytes, format_seconds
 from ..json_files import read_json_object
+from ..output_files import whole_file
 from .jobs import METRICS, Job, State
 
 LARGE_DEVIATION = 0.05
@@ -233,9 +233,8 @@ def write_tables(
         "summary.tex": "\n".join([*notes_in_latex, *map(as_latex, tables)]) + "\n",
     }
     for name, text in texts.items():
-        unfinished = directory / f".{name}.{os.getpid()}.tmp"
-        unfinished.write_text(text, encoding="utf-8")
-        os.replace(unfinished, directory / name)
+        with whole_file(directory / name) as unfinished:
+            unfinished.write_text(text, encoding="utf-8")
 
 
 def as_markdown(table: Table) -> str:
