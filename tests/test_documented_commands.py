@@ -12,7 +12,8 @@ from transformers import HfArgumentParser
 from topolora_hf import cli
 
 PROJECT = Path(__file__).resolve().parent.parent
-PAGES = ["README.md", "docs/results/README.md", "docs/choices.md", "docs/faults.md", "docs/faults_reading.md"]
+PAGES = ["README.md", "docs/results/README.md", "docs/results/first-tiny.md", "docs/choices.md"]
+PAGES += ["docs/faults.md", "docs/faults_reading.md"]
 PAGES += [f"topolora_hf/bases/{base}/README.md" for base in ("tiny", "tiny-regions")]
 OURS = re.compile(r"((python|accelerate launch).* recipes/|topolora ).* --")
 

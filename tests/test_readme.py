@@ -55,7 +55,10 @@ def test_readme_python_blocks_run(run_directory, monkeypatch):
     assert set(np.unique(mask)) <= {0, 255}
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/choices.md", "docs/results/README.md", "hub_cards/README.md"])
+@pytest.mark.parametrize(
+    "page",
+    ["README.md", "docs/choices.md", "docs/results/README.md", "docs/results/first-tiny.md", "hub_cards/README.md"],
+)
 def test_links_of_the_pages_lead_to_files(page):
     page = PROJECT / page
     links = re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8"))
