@@ -316,9 +316,10 @@ def test_no_file_of_an_adapter_holds_a_local_path(make_adapter, stock_sam, tmp_p
         assert not (folder / "config.json").exists()
 
 
-def test_normal_use_gives_no_warning_of_peft(make_adapter, stock_sam):
+def test_normal_use_gives_no_warning_of_peft_or_transformers(make_adapter, stock_sam):
     with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
+        for kind in (UserWarning, FutureWarning):
+            warnings.simplefilter("error", kind)
         for base in (TINY, stock_sam()):
             _, directory = make_adapter("topolora", base=base)
             load_adapter(directory, base=base)

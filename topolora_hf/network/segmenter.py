@@ -156,6 +156,11 @@ class TopoSamForSegmentation(SamPreTrainedModel):
         order = torch.cat([seen.nonzero(), (~seen).nonzero()]).flatten().argsort()
         return logits[order], coarse_logits
 
+    @property
+    def is_gradient_checkpointing(self) -> bool:
+        """As PEFT asks for it; transformers' own property warns at each adapter that it has a new name."""
+        return any(getattr(module, "gradient_checkpointing", False) for module in self.modules())
+
     @torch.no_grad()
     def encode_frozen(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """The part of the encoder that no training changes, (B, 3, T, T) -> tokens (B, S/16, S/16, hidden).
