@@ -398,6 +398,18 @@ def test_what_is_neither_a_directory_nor_a_hub_id_is_named(name):
         load_adapter(name)
 
 
+@pytest.mark.parametrize("door", [load_adapter, TopoSamForSegmentation.from_pretrained])
+def test_the_hub_is_not_asked_for_a_base_that_was_somebodys_directory(make_adapter, stock_sam, door):
+    _, directory = make_adapter("topolora", base=stock_sam())
+    with pytest.raises(FileNotFoundError, match="no base stock-sam-small is here: expected a directory, Meta's file"):
+        door(directory)
+
+
+def test_a_misspelt_base_is_named_with_those_that_there_are():
+    with pytest.raises(FileNotFoundError, match="no base tny is here: .* or one of topolora_hf/tiny, "):
+        TopoSamForSegmentation.from_pretrained("tny")
+
+
 def test_a_hub_adapter_without_a_connection_says_so():
     with pytest.raises(OSError, match="someone/vessels is no directory here.*the Hub cannot be reached"):
         load_adapter("someone/vessels")

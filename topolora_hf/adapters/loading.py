@@ -34,7 +34,7 @@ def load_adapter(
         The `PeftModel`, in evaluation mode unless trainable; `model.adapter_settings` holds its `AdapterSettings`.
 
     Raises:
-        FileNotFoundError: no adapter of this package is there.
+        FileNotFoundError: no adapter of this package is there, or its base was a directory that is not here.
         OSError: the Hub cannot be reached, has no such repository or revision, or sent a file that is not whole.
         ValueError: its settings are not JSON, or are none that an adapter of this package has.
         AdapterMismatchError: its tensors do not fit the base, or are not finite; the message names each.
@@ -53,6 +53,8 @@ def load_adapter(
         form |= {name: hub_options[name] for name in ("token", "cache_dir") if name in hub_options}
         try:
             network = TopoSamForSegmentation.from_pretrained(base, **form)
+        except FileNotFoundError:
+            raise
         except OSError as error:  # transformers says the same of a line that went dead and of a name that is wrong
             raise OSError(f"the base {base} cannot be loaded (if it is on the Hub, try again): {error}") from error
     model = AdaptedNetwork.from_pretrained(network, directory, adapter_name=adapter_name, is_trainable=is_trainable)

@@ -37,6 +37,19 @@ def full_base_name(name: str) -> str:
     return f"topolora_hf/{name}" if f"topolora_hf/{name}" in EMBEDDED else name
 
 
+def check_base_name(name: str | Path) -> None:
+    """A name without an owner is something here, or embedded: the Hub, which would be asked several times, has no such.
+
+    Raises:
+        FileNotFoundError: it is neither.
+    """
+    if "/" not in str(name) and not Path(name).exists():
+        raise FileNotFoundError(
+            f"no base {name} is here: expected a directory, Meta's file, a Hub id (such as facebook/sam-vit-base) "
+            f"or one of {', '.join(EMBEDDED)}"
+        )
+
+
 def tiny_config(**settings) -> TopoSamConfig:
     """The configuration of `tiny`: a 6-layer, 256-wide ViT at 256 pixels, decoder width 128.
 

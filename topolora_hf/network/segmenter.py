@@ -19,7 +19,7 @@ from ..objective import TopoLoss
 from .adapter_files import check_adapter_files
 from .configuration import TopoSamConfig
 from .detail_branch import ChannelNorm, DetailBranch, SamFeatures, resize_bilinear
-from .embedded import EMBEDDED, build_embedded
+from .embedded import EMBEDDED, build_embedded, check_base_name
 from .encoder import count_frozen_layers, run_layers
 from .guards import check_adapter_keys, check_detail_branch, check_loaded_adapter
 from .meta_checkpoint import read_meta_checkpoint
@@ -287,6 +287,7 @@ class TopoSamForSegmentation(SamPreTrainedModel):
         of which only tensors and plain values are read.
 
         Raises:
+            FileNotFoundError: a name without an owner, as the Hub's have, is neither here nor embedded.
             AdapterMismatchError: an adapter does not fit its base whole.
             ValueError: `detail_context=False` for a base whose detail branch was trained with context.
         """
@@ -298,6 +299,7 @@ class TopoSamForSegmentation(SamPreTrainedModel):
             return build_embedded(cls, pretrained_model_name_or_path, **kwargs)
         if str(pretrained_model_name_or_path).endswith(".pth"):
             return cls._from_meta_checkpoint(pretrained_model_name_or_path, **kwargs)
+        check_base_name(pretrained_model_name_or_path)
         name, kwargs, adapters_base = _load_adapters_form(pretrained_model_name_or_path, kwargs)
         if adapters_base in EMBEDDED:
             network = build_embedded(cls, adapters_base, **kwargs)
@@ -310,6 +312,8 @@ class TopoSamForSegmentation(SamPreTrainedModel):
                 )
             network.load_adapter(name)
             return network
+        if adapters_base is not None:
+            check_base_name(adapters_base)
         wants_info = kwargs.pop("output_loading_info", False)
         kwargs["output_loading_info"] = True
         network, loading_info = super().from_pretrained(name, *args, **kwargs)
