@@ -299,7 +299,6 @@ class TopoSamForSegmentation(SamPreTrainedModel):
             return build_embedded(cls, pretrained_model_name_or_path, **kwargs)
         if str(pretrained_model_name_or_path).endswith(".pth"):
             return cls._from_meta_checkpoint(pretrained_model_name_or_path, **kwargs)
-        check_base_name(pretrained_model_name_or_path)
         name, kwargs, adapters_base = _load_adapters_form(pretrained_model_name_or_path, kwargs)
         if adapters_base in EMBEDDED:
             network = build_embedded(cls, adapters_base, **kwargs)
@@ -312,8 +311,7 @@ class TopoSamForSegmentation(SamPreTrainedModel):
                 )
             network.load_adapter(name)
             return network
-        if adapters_base is not None:
-            check_base_name(adapters_base)
+        check_base_name(adapters_base or name)
         wants_info = kwargs.pop("output_loading_info", False)
         kwargs["output_loading_info"] = True
         network, loading_info = super().from_pretrained(name, *args, **kwargs)
