@@ -5,7 +5,7 @@ python recipes/benchmark.py --quick
 Settings are flags (--help lists them), rows are chosen by name: --rows 'step/*' 'skeleton/*'
 """
 
-from topolora_hf.benchmark import benchmark_main
+from benchmark.run import benchmark_main
 
 if __name__ == "__main__":
     benchmark_main()

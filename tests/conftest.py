@@ -10,8 +10,11 @@ from accelerate.state import AcceleratorState, GradientState
 from torch import nn
 from transformers import SamConfig, SamModel
 
-from topolora_hf import AdapterSettings, TopoSamForSegmentation, create_adapter, preset_network_settings, save_adapter
-from topolora_hf.benchmark.networks import SMALL_VISION
+from benchmark.networks import SMALL_VISION
+from topolora_hf.adapter_format.presets import preset_network_settings
+from topolora_hf.adapter_format.settings import AdapterSettings
+from topolora_hf.adapters.creation import create_adapter, save_adapter
+from topolora_hf.network.segmenter import TopoSamForSegmentation
 
 SAM_SHAPES = {
     "small": SMALL_VISION,

@@ -9,7 +9,10 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from topolora_hf import TopoSamForSegmentation, TrainArguments, cli, load_segmentation_data
+from topolora_hf import cli
+from topolora_hf.data.loading import load_segmentation_data
+from topolora_hf.network.segmenter import TopoSamForSegmentation
+from topolora_hf.training.arguments import TrainArguments
 
 FEW_STEPS = "--image_size 64 --tile_size 48 --max_steps 1 --batch_size 1 --num_workers 0 --num_threads 1".split()
 FEW_STEPS += ["--mixed_precision", "no"]

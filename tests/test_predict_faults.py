@@ -12,17 +12,15 @@ import pytest
 import torch
 from PIL import Image
 
-from topolora_hf import (
-    AdapterSettings,
-    Predictor,
-    TopoSamForSegmentation,
-    cli,
-    create_adapter,
-    load_adapter,
-    save_adapter,
-)
+from topolora_hf import cli
+from topolora_hf.adapter_format.settings import AdapterSettings
+from topolora_hf.adapters.creation import create_adapter, save_adapter
+from topolora_hf.adapters.loading import load_adapter
 from topolora_hf.commands import predict as predicting
-from topolora_hf.data import DataError, decode_mask
+from topolora_hf.data.decode import decode_mask
+from topolora_hf.data.errors import DataError
+from topolora_hf.inference.predictor import Predictor
+from topolora_hf.network.segmenter import TopoSamForSegmentation
 
 NOISE = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)  # one tile
 

@@ -1,72 +1,40 @@
 """Adapt Segment Anything to thin structures, by training a few percent of its parameters.
 
-The method is TopoLoRA-SAM (arXiv 2601.02273) and what goes past it; see README.md.
+The method is TopoLoRA-SAM (arXiv 2601.02273) and what goes past it; see README.md. Public names are imported on first
+use, so that a command that needs no network does not wait for PyTorch.
 """
 
-from .adapters import (
-    PRESETS,
-    AdapterSettings,
-    create_adapter,
-    format_parameter_table,
-    load_adapter,
-    merge_adapter,
-    parameter_table,
-    preset_network_settings,
-    save_adapter,
+import lazy_loader as lazy
+
+__version__ = "0.2.0.dev0"
+
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__,
+    submod_attrs={
+        "adapter_format.errors": ["AdapterMismatchError"],
+        "adapter_format.presets": ["PRESETS", "preset_network_settings"],
+        "adapter_format.settings": ["AdapterSettings"],
+        "adapters.creation": ["create_adapter", "save_adapter"],
+        "adapters.loading": ["load_adapter", "merge_adapter"],
+        "adapters.parameters": ["format_parameter_table", "parameter_table"],
+        "data.augmentation": ["Augmentation"],
+        "data.errors": ["DataError"],
+        "data.loading": ["load_segmentation_data"],
+        "data.tiles": ["TileDataset"],
+        "export.onnx_export": ["export_onnx"],
+        "export.onnx_network": ["OnnxNetwork"],
+        "export.seglab": ["convert_seglab_checkpoint"],
+        "hub.push": ["PushError", "push_adapter"],
+        "inference.centreline": ["Centreline"],
+        "inference.predictor": ["Prediction", "Predictor"],
+        "network.configuration": ["TopoSamConfig"],
+        "network.detail_branch": ["DetailBranch"],
+        "network.segmenter": ["TopoSamForSegmentation"],
+        "network.spatial_adapter": ["SpatialAdapter"],
+        "objective.losses": ["Losses", "TopoLoss"],
+        "objective.soft_skeleton": ["soft_skeletonize"],
+        "training.arguments": ["TrainArguments"],
+        "training.interruption": ["RunStopped"],
+        "training.run": ["train"],
+    },
 )
-from .convert import OnnxNetwork, convert_seglab_checkpoint, export_onnx
-from .data import Augmentation, DataError, TileDataset, load_segmentation_data
-from .hub import PushError, push_adapter
-from .inference import Centreline, Prediction, Predictor
-from .network import AdapterMismatchError, DetailBranch, SpatialAdapter, TopoSamConfig, TopoSamForSegmentation
-from .objective import Losses, TopoLoss, soft_skeletonize
-from .specialists import SPECIALISTS, Specialist, build_specialist, load_specialist
-from .training import PretrainArguments, RunStopped, TrainArguments, pretrain, train
-
-__version__ = "0.1.0"
-
-__all__ = [
-    "PRESETS",
-    "SPECIALISTS",
-    "AdapterMismatchError",
-    "AdapterSettings",
-    "Augmentation",
-    "Centreline",
-    "DataError",
-    "DetailBranch",
-    "Losses",
-    "OnnxNetwork",
-    "Prediction",
-    "Predictor",
-    "PretrainArguments",
-    "PushError",
-    "RunStopped",
-    "SpatialAdapter",
-    "Specialist",
-    "TileDataset",
-    "TopoLoss",
-    "TopoSamConfig",
-    "TopoSamForSegmentation",
-    "TrainArguments",
-    "build_specialist",
-    "convert_seglab_checkpoint",
-    "create_adapter",
-    "export_onnx",
-    "format_parameter_table",
-    "load_adapter",
-    "load_segmentation_data",
-    "load_specialist",
-    "merge_adapter",
-    "parameter_table",
-    "preset_network_settings",
-    "pretrain",
-    "push_adapter",
-    "save_adapter",
-    "soft_skeletonize",
-    "train",
-]
-
-# PEFT writes the base class's module into published adapters, and loads it from there: files may move, this may not.
-for _name in __all__:
-    if isinstance(globals()[_name], type):
-        globals()[_name].__module__ = __name__

@@ -9,14 +9,22 @@ from pathlib import Path
 import yaml
 from transformers import HfArgumentParser
 
+from .adapter_format.errors import AdapterMismatchError
+from .commands.convert import ConvertArguments, convert
+from .commands.describe import DescribeArguments, describe
 from .commands.predict import PredictArguments, predict
 from .commands.push import PushArguments, push
-from .commands.score import GraderArguments, ScoreArguments, print_metrics, score, score_graders
-from .convert import ConvertArguments, convert
-from .data.describe import DescribeArguments, describe
-from .network import AdapterMismatchError
+from .commands.score import (
+    GraderArguments,
+    ScoreArguments,
+    print_metrics,
+    score,
+    score_graders,
+)
 from .processes import process_state
-from .training import PretrainArguments, RunStopped, TrainArguments, pretrain, train
+from .training.arguments import TrainArguments
+from .training.interruption import RunStopped
+from .training.run import train
 
 _NO_VALUE = ("", "~", "null")  # how a settings file says that the default stands
 
@@ -24,11 +32,6 @@ _NO_VALUE = ("", "~", "null")  # how a settings file says that the default stand
 def train_main() -> None:
     """`recipes/train.py`."""
     run_command(TrainArguments, lambda args: _print_once(train(args)))
-
-
-def pretrain_main() -> None:
-    """`recipes/pretrain_tiny.py`."""
-    run_command(PretrainArguments, lambda args: _print_once(pretrain(args)))
 
 
 def predict_main() -> None:

@@ -2,7 +2,8 @@
 
 import os
 
-from topolora_hf.demo import AdapterShelf, build_page, launch_options
+from topolora_hf.demo.page import build_page, launch_options
+from topolora_hf.demo.shelf import AdapterShelf
 
 page = build_page(AdapterShelf([*os.environ.get("ADAPTERS", "").split(), "tiny"]))
 

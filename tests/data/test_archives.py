@@ -6,7 +6,9 @@ import zipfile
 
 import pytest
 
-from topolora_hf.data import DataError, archives, load_segmentation_data
+from topolora_hf.data import archives
+from topolora_hf.data.errors import DataError
+from topolora_hf.data.loading import load_segmentation_data
 
 
 @pytest.fixture

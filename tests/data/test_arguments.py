@@ -3,7 +3,9 @@ from dataclasses import dataclass, field, fields
 import pytest
 from transformers import HfArgumentParser
 
-from topolora_hf.data import DataArguments, DataError, load_segmentation_data
+from topolora_hf.data.arguments import DataArguments
+from topolora_hf.data.errors import DataError
+from topolora_hf.data.loading import load_segmentation_data
 
 
 @dataclass(kw_only=True)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from topolora_hf.data import DataError, load_segmentation_data
+from topolora_hf.data.errors import DataError
+from topolora_hf.data.loading import load_segmentation_data
 
 
 @pytest.fixture

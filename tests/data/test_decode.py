@@ -8,8 +8,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from topolora_hf.data import DataError, decode_image, decode_mask
-from topolora_hf.data.decode import read_pixels
+from topolora_hf.data.decode import decode_image, decode_mask, read_pixels
+from topolora_hf.data.errors import DataError
 
 PICTURE = np.zeros((20, 30, 3), np.uint8)
 PICTURE[:10, :15] = (200, 40, 90)

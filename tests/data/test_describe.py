@@ -5,9 +5,9 @@ import pytest
 from PIL import Image
 from transformers import HfArgumentParser
 
-from topolora_hf.data import DataError
-from topolora_hf.data.contact_sheet import contact_sheet
-from topolora_hf.data.describe import DescribeArguments, describe, describe_rows
+from topolora_hf.commands.describe import DescribeArguments, describe, describe_rows
+from topolora_hf.data.errors import DataError
+from topolora_hf.pictures.contact_sheet import contact_sheet
 
 
 def row(width, view=None):

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from topolora_hf.data import DataError, load_segmentation_data
-from topolora_hf.data.describe import DescribeArguments, describe
-from topolora_hf.hub import render_model_card
-from topolora_hf.inference import find_images
-from topolora_hf.metrics import write_per_image_csv
+from topolora_hf.commands.describe import DescribeArguments, describe
+from topolora_hf.data.errors import DataError
+from topolora_hf.data.loading import load_segmentation_data
+from topolora_hf.hub.model_card import render_model_card
+from topolora_hf.inference.files import find_images
+from topolora_hf.metrics.report import write_per_image_csv
 
 NAMES = {
     "spaces": "two  words ",

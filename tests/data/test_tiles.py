@@ -5,17 +5,22 @@ from skimage.measure import label
 from skimage.morphology import skeletonize
 from torch.utils.data import DataLoader
 
-from topolora_hf.data import (
+from topolora_hf.data.augmentation import Augmentation
+from topolora_hf.data.loading import load_segmentation_data
+from topolora_hf.data.tiles import (
     IMAGE_MEAN,
     IMAGE_STD,
-    Augmentation,
+    RowCache,
     TileDataset,
     largest_half_width,
-    load_segmentation_data,
     normalise,
 )
-from topolora_hf.data.tiles import RowCache
-from topolora_hf.data.windows import Window, crop_inside, pad_outside, resize_mask
+from topolora_hf.data.windows import (
+    Window,
+    crop_inside,
+    pad_outside,
+    resize_mask,
+)
 
 
 def make_row(row_id="a", height=90, width=70, seed=0):

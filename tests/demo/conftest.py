@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from topolora_hf import AdapterSettings
-from topolora_hf.demo import AdapterShelf, build_page, launch_options
+from topolora_hf.adapter_format.settings import AdapterSettings
+from topolora_hf.demo.page import build_page, launch_options
+from topolora_hf.demo.shelf import AdapterShelf
 
 
 @pytest.fixture

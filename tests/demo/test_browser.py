@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from topolora_hf import Predictor, load_adapter
-from topolora_hf.demo import AdapterShelf
+from topolora_hf.adapters.loading import load_adapter
+from topolora_hf.demo.shelf import AdapterShelf
+from topolora_hf.inference.predictor import Predictor
 
 pytestmark = pytest.mark.browser
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from topolora_hf.demo import AdapterShelf
 from topolora_hf.demo.page import require_gradio
+from topolora_hf.demo.shelf import AdapterShelf
 
 ROOT = Path(__file__).parents[2]
 

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from topolora_hf import Prediction
-from topolora_hf.demo import AdapterShelf, Look
+from topolora_hf.demo.session import Look
+from topolora_hf.demo.shelf import AdapterShelf
+from topolora_hf.inference.predictor import Prediction
 
 
 @pytest.fixture

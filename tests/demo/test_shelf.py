@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from topolora_hf import AdapterMismatchError, Predictor, TopoSamForSegmentation, load_adapter
-from topolora_hf.adapters import AdaptedNetwork
-from topolora_hf.demo import AdapterShelf, DemoArguments
+from topolora_hf.adapter_format.errors import AdapterMismatchError
+from topolora_hf.adapters.loading import AdaptedNetwork, load_adapter
+from topolora_hf.commands.demo import DemoArguments
+from topolora_hf.demo.shelf import AdapterShelf
+from topolora_hf.inference.predictor import Predictor
+from topolora_hf.network.segmenter import TopoSamForSegmentation
 
 
 def test_each_name_predicts_as_its_adapter_alone(adapters, photograph):

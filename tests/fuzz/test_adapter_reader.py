@@ -8,16 +8,13 @@ import pytest
 import torch
 from hypothesis import strategies as st
 
-from topolora_hf import (
-    AdapterMismatchError,
-    AdapterSettings,
-    TopoSamForSegmentation,
-    create_adapter,
-    load_adapter,
-    preset_network_settings,
-    save_adapter,
-)
-from topolora_hf.network.adapter_files import check_adapter_files
+from topolora_hf.adapter_format.checks import check_adapter_files
+from topolora_hf.adapter_format.errors import AdapterMismatchError
+from topolora_hf.adapter_format.presets import preset_network_settings
+from topolora_hf.adapter_format.settings import AdapterSettings
+from topolora_hf.adapters.creation import create_adapter, save_adapter
+from topolora_hf.adapters.loading import load_adapter
+from topolora_hf.network.segmenter import TopoSamForSegmentation
 
 SETTINGS, CONFIG, WEIGHTS = "topolora_config.json", "adapter_config.json", "adapter_model.safetensors"
 # What a value of JSON may be that its reader did not expect.

@@ -14,7 +14,8 @@ import tifffile
 from hypothesis import strategies as st
 from PIL import Image, features
 
-from topolora_hf.data import DataError, decode_image, decode_mask
+from topolora_hf.data.decode import decode_image, decode_mask
+from topolora_hf.data.errors import DataError
 
 RNG = np.random.default_rng(0)
 COLOUR = Image.fromarray(RNG.integers(0, 256, (13, 17, 3), dtype=np.uint8))

@@ -5,8 +5,7 @@ import re
 import pytest
 from huggingface_hub import ModelCard
 
-from topolora_hf.hub import render_model_card
-from topolora_hf.hub.model_card import ADAPTER_PLACE
+from topolora_hf.hub.model_card import ADAPTER_PLACE, render_model_card
 
 SETTINGS = {
     "base": "facebook/sam-vit-base",

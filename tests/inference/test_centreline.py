@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from skimage.draw import disk, line
 
-from topolora_hf import Centreline
+from topolora_hf.inference.centreline import Centreline
 
 
 def drawn(*strokes, size=(100, 120), width=1):

@@ -9,11 +9,16 @@ from monai.inferers import sliding_window_inference
 from PIL import Image
 from torch import nn
 
-from topolora_hf import AdapterSettings, DataError, Prediction, Predictor, load_adapter
-from topolora_hf.data import DiscColours, estimate_field_of_view, normalise
-from topolora_hf.inference import find_images
-from topolora_hf.inference.disc import Disc
+from topolora_hf.adapter_format.settings import AdapterSettings
+from topolora_hf.adapters.loading import load_adapter
+from topolora_hf.data.errors import DataError
+from topolora_hf.data.tiles import normalise
+from topolora_hf.fundus.colours import DiscColours
+from topolora_hf.fundus.field_of_view import estimate_field_of_view
+from topolora_hf.fundus.photograph import Disc
+from topolora_hf.inference.files import find_images
 from topolora_hf.inference.loading import load_network
+from topolora_hf.inference.predictor import Prediction, Predictor
 
 TILE = 48
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from monai.metrics import CalibrationErrorMetric
 
-from topolora_hf.metrics import ece, ece_foreground, reliability
+from topolora_hf.metrics.calibration import ece, ece_foreground, reliability
 
 SHAPE = (20, 15)
 

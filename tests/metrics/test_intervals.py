@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
-from topolora_hf.metrics import bootstrap_intervals, score_set
+from topolora_hf.metrics.intervals import bootstrap_intervals
+from topolora_hf.metrics.report import score_set
 
 
 def rows(values, name: str = "dice") -> list[dict]:

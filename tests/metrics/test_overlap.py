@@ -6,7 +6,12 @@ import pytest
 import torch
 from monai.metrics import ConfusionMatrixMetric, DiceMetric, MeanIoU
 
-from topolora_hf.metrics import dice, iou, precision, recall
+from topolora_hf.metrics.overlap import (
+    dice,
+    iou,
+    precision,
+    recall,
+)
 
 METRICS = (dice, iou, precision, recall)
 

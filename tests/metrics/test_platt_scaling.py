@@ -3,8 +3,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from topolora_hf.metrics import dice, ece
-from topolora_hf.metrics.platt_scaling import TEMPERATURES, PlattScaling, fit_platt_scaling, logit_counts
+from topolora_hf.metrics.calibration import ece
+from topolora_hf.metrics.overlap import dice
+from topolora_hf.metrics.platt_scaling import (
+    TEMPERATURES,
+    PlattScaling,
+    fit_platt_scaling,
+    logit_counts,
+)
 
 SHAPE = (200, 150)
 

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy.ndimage import gaussian_filter
 
-from topolora_hf.metrics import MASK_METRICS, METRICS, PROBABILITY_METRICS, best_threshold, cldice, threshold_counts
+from topolora_hf.metrics.report import MASK_METRICS, METRICS, PROBABILITY_METRICS
+from topolora_hf.metrics.thresholds import best_threshold, threshold_counts
+from topolora_hf.metrics.topology import cldice
 
 COUNTS = {"betti0_error", "betti1_error"}
 SYMMETRIC = {"dice", "iou", "cldice", "bfscore", "relaxed_f1", *COUNTS}

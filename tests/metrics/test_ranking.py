@@ -7,7 +7,7 @@ import torch
 from monai.metrics import compute_average_precision, compute_roc_auc
 from scipy.stats import mannwhitneyu
 
-from topolora_hf.metrics import auroc, average_precision
+from topolora_hf.metrics.ranking import auroc, average_precision
 
 SHAPE = (9, 7)
 

@@ -5,11 +5,11 @@ import threading
 import numpy as np
 import pytest
 
-from topolora_hf.metrics import (
+from topolora_hf.metrics.calibration import ece_foreground
+from topolora_hf.metrics.report import (
     MASK_METRICS,
     METRICS,
     PROBABILITY_METRICS,
-    ece_foreground,
     score_image,
     score_images,
     score_set,

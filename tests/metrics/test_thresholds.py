@@ -3,7 +3,9 @@ import math
 import numpy as np
 import pytest
 
-from topolora_hf.metrics import best_threshold, dice, precision, recall, score_image, threshold_counts
+from topolora_hf.metrics.overlap import dice, precision, recall
+from topolora_hf.metrics.report import score_image
+from topolora_hf.metrics.thresholds import best_threshold, threshold_counts
 
 RNG = np.random.default_rng(0)
 TARGET = RNG.random((30, 20)) < 0.3

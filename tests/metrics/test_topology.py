@@ -6,7 +6,8 @@ import pytest
 from scipy.ndimage import binary_dilation
 from skimage.measure import euler_number, label
 
-from topolora_hf.metrics import betti0_error, betti1_error, cldice, dice
+from topolora_hf.metrics.overlap import dice
+from topolora_hf.metrics.topology import betti0_error, betti1_error, cldice
 
 
 def draw(*rows: str) -> np.ndarray:

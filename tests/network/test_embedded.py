@@ -1,13 +1,16 @@
 import pytest
 import torch
 
-from topolora_hf import AdapterSettings, Predictor, TopoSamForSegmentation, load_segmentation_data
-from topolora_hf.data.synthetic import draw_synthetic
+from topolora_hf.adapter_format.names import EMBEDDED, TINY, TINY_RANDOM, TINY_REGIONS, VIT_B_RANDOM, VIT_S_RANDOM
+from topolora_hf.adapter_format.settings import AdapterSettings
+from topolora_hf.data.loading import load_segmentation_data
 from topolora_hf.inference.loading import load_network
-from topolora_hf.metrics import dice
-from topolora_hf.network import EMBEDDED, TINY, TINY_RANDOM, tiny_config
+from topolora_hf.inference.predictor import Predictor
+from topolora_hf.metrics.overlap import dice
 from topolora_hf.network.detail_branch import DetailBranch
-from topolora_hf.network.embedded import TINY_REGIONS, VIT_B_RANDOM, VIT_S_RANDOM
+from topolora_hf.network.embedded import tiny_config
+from topolora_hf.network.segmenter import TopoSamForSegmentation
+from topolora_hf.synthetic import draw_synthetic
 
 
 @pytest.mark.parametrize(

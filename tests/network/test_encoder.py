@@ -3,10 +3,11 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
-from topolora_hf import TopoSamForSegmentation, create_adapter
+from topolora_hf.adapters.creation import create_adapter
 from topolora_hf.network import feed_forward
 from topolora_hf.network.encoder import count_frozen_layers
 from topolora_hf.network.feed_forward import add_feed_forward
+from topolora_hf.network.segmenter import TopoSamForSegmentation
 
 
 @pytest.fixture

@@ -6,7 +6,9 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import SamModel
 
-from topolora_hf import AdapterMismatchError, TopoSamForSegmentation, load_adapter
+from topolora_hf.adapter_format.errors import AdapterMismatchError
+from topolora_hf.adapters.loading import load_adapter
+from topolora_hf.network.segmenter import TopoSamForSegmentation
 
 
 def with_peft(directory, base):

@@ -9,7 +9,8 @@ from safetensors.torch import load_file, save_file
 from transformers import SamModel
 from transformers.utils import logging as transformers_logging
 
-from topolora_hf import TopoSamForSegmentation, create_adapter
+from topolora_hf.adapters.creation import create_adapter
+from topolora_hf.network.segmenter import TopoSamForSegmentation
 
 
 @pytest.fixture

@@ -4,8 +4,9 @@ import shutil
 import pytest
 import torch
 
-from topolora_hf.objective import compilation, set_skeleton_compilation, soft_skeleton_with_core
-from topolora_hf.objective.compilation import compiled_when_worthwhile
+from topolora_hf.objective import compilation
+from topolora_hf.objective.compilation import compiled_when_worthwhile, set_skeleton_compilation
+from topolora_hf.objective.soft_skeleton import soft_skeleton_with_core
 
 
 @pytest.fixture(autouse=True)

@@ -5,9 +5,7 @@ import torch
 import torch.nn.functional as F
 from monai.losses import DiceLoss, SoftclDiceLoss
 
-from topolora_hf import TopoLoss
-from topolora_hf.objective import cldice_loss, dice_loss
-from topolora_hf.objective.losses import hard_skeletons, masks_from_labels
+from topolora_hf.objective.losses import TopoLoss, cldice_loss, dice_loss, hard_skeletons, masks_from_labels
 
 SURE = 20.0  # a logit of which the sigmoid is 0 or 1 but for 2e-9
 

@@ -5,8 +5,7 @@ import torch.nn.functional as F
 from monai.losses.cldice import soft_skel
 from skimage.morphology import skeletonize
 
-from topolora_hf.objective import soft_skeleton_with_core, soft_skeletonize
-from topolora_hf.objective.soft_skeleton import _Layout
+from topolora_hf.objective.soft_skeleton import _Layout, soft_skeleton_with_core, soft_skeletonize
 
 
 def skeleton_by_definition(image: np.ndarray, iterations: int) -> np.ndarray:

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from topolora_hf import TrainArguments, train
 from topolora_hf.training import loop, results, scoring
+from topolora_hf.training.arguments import TrainArguments
+from topolora_hf.training.run import train
 
 
 def make_crosses(count: int, first: int = 0, size: tuple[int, int] = (72, 80)) -> list[dict]:

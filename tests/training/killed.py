@@ -8,8 +8,10 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from tests.training.conftest import make_crosses
-from topolora_hf import TrainArguments, output_files, train
+from topolora_hf import files
 from topolora_hf.training import loop
+from topolora_hf.training.arguments import TrainArguments
+from topolora_hf.training.run import train
 
 
 def start(settings: dict, moment: str = "", number: int = 0) -> BaseProcess:
@@ -44,7 +46,7 @@ def crosses() -> dict[str, list[dict]]:
 # Where a process can be stopped: before an optimizer step, between two files of a checkpoint, at a score.
 MOMENTS = {
     "step": (loop.Trainer, "_take_step"),
-    "checkpoint": (output_files, "flush"),
+    "checkpoint": (files, "flush"),
     "validation": (loop, "score_rows"),
 }
 

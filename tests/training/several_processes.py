@@ -13,9 +13,13 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
 
 from tests.training.conftest import make_crosses
-from topolora_hf import AdapterSettings, Predictor, TopoSamForSegmentation, TrainArguments, train
-from topolora_hf.training import score_rows
-from topolora_hf.training.run_directory import write_json
+from topolora_hf.adapter_format.settings import AdapterSettings
+from topolora_hf.files import write_json
+from topolora_hf.inference.predictor import Predictor
+from topolora_hf.network.segmenter import TopoSamForSegmentation
+from topolora_hf.training.arguments import TrainArguments
+from topolora_hf.training.run import train
+from topolora_hf.training.scoring import score_rows
 from topolora_hf.training.setup import build_accelerator
 
 

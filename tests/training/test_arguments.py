@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 from transformers import HfArgumentParser
 
-from topolora_hf import TrainArguments
 from topolora_hf.cli import _expand_settings_file
+from topolora_hf.training.arguments import TrainArguments
 
 PAPER = Path(__file__).resolve().parents[2] / "recipes" / "configs" / "paper.yaml"
 

@@ -8,7 +8,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from topolora_hf import TopoLoss
+from topolora_hf.objective.losses import TopoLoss
 from topolora_hf.training.averaging import WeightAverage
 from topolora_hf.training.checkpoints import read_checkpoint, save_checkpoint, trained_tensors
 

@@ -18,11 +18,14 @@ from torch import nn
 
 from tests.training.killed import children_of
 from tests.training.test_run_again import adapter_bytes, at_step, last_step  # noqa: F401 (a fixture)
-from topolora_hf import DataError, TopoLoss, TopoSamForSegmentation, train
+from topolora_hf.data.errors import DataError
+from topolora_hf.network.segmenter import TopoSamForSegmentation
+from topolora_hf.objective.losses import TopoLoss
 from topolora_hf.training import loop
 from topolora_hf.training.memory import fit_batch_size
 from topolora_hf.training.numerics import NumericsGuard
 from topolora_hf.training.progress import alone_in
+from topolora_hf.training.run import train
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from topolora_hf.training import features as features_module
-from topolora_hf.training import train
 from topolora_hf.training.features import FeatureCache
+from topolora_hf.training.run import train
 
 
 def test_features_are_computed_once_and_kept_exactly(tmp_path):

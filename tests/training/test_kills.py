@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.training.killed import crosses, start
-from topolora_hf import TrainArguments, train
+from topolora_hf.training.arguments import TrainArguments
 from topolora_hf.training.checkpoints import read_checkpoint
+from topolora_hf.training.run import train
 
 PATIENCE = 120
 

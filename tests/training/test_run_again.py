@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from tests.training.killed import children_of, start
-from topolora_hf import RunStopped, train
 from topolora_hf.commands.score import print_metrics
 from topolora_hf.training import loop, progress
 from topolora_hf.training.checkpoints import read_checkpoint
+from topolora_hf.training.interruption import RunStopped
+from topolora_hf.training.run import train
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 

@@ -5,8 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from topolora_hf import AdapterSettings, Predictor
-from topolora_hf.training import score_rows, scoring
+from topolora_hf.adapter_format.settings import AdapterSettings
+from topolora_hf.inference.predictor import Predictor
+from topolora_hf.training import scoring
+from topolora_hf.training.scoring import score_rows
 
 
 class Brightness(nn.Module):

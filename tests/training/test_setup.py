@@ -9,18 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from topolora_hf import (
-    AdapterSettings,
-    Augmentation,
-    TopoLoss,
-    TopoSamForSegmentation,
-    TrainArguments,
-    create_adapter,
-    train,
-)
-from topolora_hf.adapters import LIVING_DECODER
-from topolora_hf.data import CATALOG, DiscColours
+from topolora_hf.adapter_format.presets import LIVING_DECODER
+from topolora_hf.adapter_format.settings import AdapterSettings
+from topolora_hf.adapters.creation import create_adapter
+from topolora_hf.data.augmentation import Augmentation
+from topolora_hf.data.catalog import CATALOG
+from topolora_hf.fundus.colours import DiscColours
+from topolora_hf.network.segmenter import TopoSamForSegmentation
+from topolora_hf.objective.losses import TopoLoss
 from topolora_hf.training import setup
+from topolora_hf.training.arguments import TrainArguments
+from topolora_hf.training.run import train
 
 # Zoom and noise alone are varied.
 STILL = Augmentation(flips=False, quarter_turns=False, brightness=0, contrast=0, gamma=0, colour=0)

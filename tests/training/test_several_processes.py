@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from tests.training.several_processes import do
-from topolora_hf import TopoSamForSegmentation
+from topolora_hf.network.segmenter import TopoSamForSegmentation
 
 PROJECT = Path(__file__).resolve().parents[2]
 TILES_A_STEP = 6

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from tests.training.killed import children_of
-from topolora_hf import TrainArguments, train
 from topolora_hf.training import loop
+from topolora_hf.training.arguments import TrainArguments
+from topolora_hf.training.run import train
 
 PROJECT = Path(__file__).resolve().parents[2]
 SECONDS = float(os.environ.get("SOAK_SECONDS", 3600))

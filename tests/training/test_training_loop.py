@@ -14,18 +14,17 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from topolora_hf import (
-    PRESETS,
-    DataError,
-    Predictor,
-    TrainArguments,
-    load_adapter,
-    train,
-)
+from topolora_hf.adapter_format.presets import PRESETS
+from topolora_hf.adapters.loading import load_adapter
+from topolora_hf.data.errors import DataError
 from topolora_hf.inference.loading import load_network
-from topolora_hf.metrics import fit_platt_scaling, logit_counts, score_image, score_set
+from topolora_hf.inference.predictor import Predictor
+from topolora_hf.metrics.platt_scaling import fit_platt_scaling, logit_counts
+from topolora_hf.metrics.report import score_image, score_set
 from topolora_hf.training import averaging, loop, setup
+from topolora_hf.training.arguments import TrainArguments
 from topolora_hf.training.checkpoints import read_checkpoint
+from topolora_hf.training.run import train
 
 PROJECT = Path(__file__).resolve().parents[2]
 

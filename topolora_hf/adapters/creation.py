@@ -5,9 +5,17 @@ from pathlib import Path
 
 from peft import LoraConfig, PeftModel, get_peft_model
 
-from ..network import TopoSamForSegmentation
-from .presets import LIVING_DECODER, LORA_TARGETS, NO_LORA_TARGETS, Preset, get_preset, preset_network_settings
-from .settings import AdapterSettings, public_base_name
+from ..adapter_format.names import public_base_name
+from ..adapter_format.presets import (
+    LIVING_DECODER,
+    LORA_TARGETS,
+    NO_LORA_TARGETS,
+    Preset,
+    get_preset,
+    preset_network_settings,
+)
+from ..adapter_format.settings import AdapterSettings
+from ..network.segmenter import TopoSamForSegmentation
 
 
 def create_adapter(

@@ -8,9 +8,11 @@ from pathlib import Path
 from peft import PeftConfig, PeftModel
 from torch import nn
 
-from ..network import AdapterMismatchError, TopoSamForSegmentation
-from .files import complete_directory
-from .settings import AdapterSettings, public_base_name
+from ..adapter_format.errors import AdapterMismatchError
+from ..adapter_format.location import complete_directory
+from ..adapter_format.names import public_base_name
+from ..adapter_format.settings import AdapterSettings
+from ..network.segmenter import TopoSamForSegmentation
 
 
 def load_adapter(

@@ -2,8 +2,13 @@
 
 from dataclasses import dataclass, field
 
-from ..inference import Predictor
-from ..inference.loading import ADAPTER_HELP, DTYPE_HELP, autocast_dtype, load_network
+from ..inference.loading import (
+    ADAPTER_HELP,
+    DTYPE_HELP,
+    autocast_dtype,
+    load_network,
+)
+from ..inference.predictor import Predictor
 
 _SCALE_HELP = (
     "how much images are enlarged first, where theirs is another scale than the training images'; by default not, but "

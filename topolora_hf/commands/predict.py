@@ -5,15 +5,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..data import DataError
-from ..inference import Predictor, find_images
-from ..inference.files import output_names
+from ..data.errors import DataError
+from ..files import output_folder, read_json_object, write_json
+from ..inference.files import find_images, output_names
 from ..inference.origin import Origin, network_digest
-from ..json_files import read_json_object
-from ..output_files import output_folder
+from ..inference.predictor import Predictor
 from ..processes import process_state
 from ..training.arguments import changed_settings
-from ..training.run_directory import write_json
 from .arguments import InferenceArguments, build_predictor
 
 PREDICT_SETTINGS = "predict_args.json"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from ..hub import push_adapter
+from ..hub.push import push_adapter
 
 
 @dataclass

@@ -10,11 +10,13 @@ from datasets import Dataset
 from torch.utils.data import ConcatDataset
 from tqdm import tqdm
 
-from ..data import DataArguments, DataError, SegmentationData
-from ..metrics import score_images, summarise, write_per_image_csv
-from ..output_files import output_folder
-from ..training import score_rows
-from ..training.run_directory import write_json
+from ..data.arguments import DataArguments
+from ..data.errors import DataError
+from ..data.loading import SegmentationData
+from ..files import output_folder, write_json
+from ..metrics.intervals import summarise
+from ..metrics.report import score_images, write_per_image_csv
+from ..training.scoring import score_rows
 from .arguments import InferenceArguments, build_predictor
 
 

@@ -1,37 +1,18 @@
 """From files, or a seed, to training tiles: readers, checks, augmentation, synthetic images."""
 
-from .arguments import DataArguments
-from .augmentation import Augmentation
-from .catalog import CATALOG, DatasetSpec, find_dataset
-from .decode import IMAGE_SUFFIXES, decode_image, decode_mask
-from .disc_colours import DiscColours
-from .errors import DataError
-from .field_of_view import estimate_field_of_view
-from .intensity import IntensityScaling
-from .loading import PAPER_SIZE, SegmentationData, load_segmentation_data
-from .records import Layout
-from .tiles import IMAGE_MEAN, IMAGE_STD, TileDataset, largest_half_width, normalise
+import lazy_loader as lazy
 
-__all__ = [
-    "CATALOG",
-    "IMAGE_MEAN",
-    "IMAGE_STD",
-    "IMAGE_SUFFIXES",
-    "PAPER_SIZE",
-    "Augmentation",
-    "DataArguments",
-    "DataError",
-    "DatasetSpec",
-    "DiscColours",
-    "IntensityScaling",
-    "Layout",
-    "SegmentationData",
-    "TileDataset",
-    "decode_image",
-    "decode_mask",
-    "estimate_field_of_view",
-    "find_dataset",
-    "largest_half_width",
-    "load_segmentation_data",
-    "normalise",
-]
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__,
+    submod_attrs={
+        "arguments": ["DataArguments"],
+        "augmentation": ["Augmentation"],
+        "catalog": ["CATALOG", "DatasetSpec", "find_dataset"],
+        "decode": ["IMAGE_SUFFIXES", "decode_image", "decode_mask"],
+        "errors": ["DataError"],
+        "intensity": ["IntensityScaling"],
+        "loading": ["PAPER_SIZE", "SegmentationData", "load_segmentation_data"],
+        "records": ["Layout"],
+        "tiles": ["IMAGE_MEAN", "IMAGE_STD", "TileDataset", "largest_half_width", "normalise"],
+    },
+)

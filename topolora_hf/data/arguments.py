@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field, fields
 
-from ..options import option
-from .field_of_view import FIELDS_OF_VIEW
+from ..fundus.field_of_view import FIELDS_OF_VIEW
+from ..settings import option
 from .intensity import PERCENTILES, TRANSFORMS, IntensityScaling
 from .loading import SegmentationData, load_segmentation_data
 from .records import Layout

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..options import option
+from ..settings import option
 
 
 @dataclass(frozen=True)
 class Augmentation:
     """What is varied, and how far. Zero, False or (1, 1) turns a variation off."""
+
+    __module__ = "topolora_hf"  # wherever the file lies
 
     flips: bool = option(True, "Mirror left-right and up-down, each half of the time.")
     quarter_turns: bool = option(True, "Turn by 0, 90, 180 or 270 degrees.")

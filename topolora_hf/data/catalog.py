@@ -5,12 +5,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from . import chase_db1, drive, folder, kvasir, sl_ssdd, stare, table
+from ..synthetic import KINDS
 from .archives import UNREADABLE_ARCHIVE_SUFFIXES, archive_stem
 from .augmentation import Augmentation
 from .errors import DataError
+from .readers import (
+    chase_db1,
+    drive,
+    folder,
+    kvasir,
+    sl_ssdd,
+    stare,
+    table,
+)
 from .records import ReadOptions, Splits
-from .synthetic import KINDS
 
 Reader = Callable[[Path, ReadOptions], tuple[Splits, list[str]]]
 SplitLists = Mapping[str, Mapping[str, Sequence[str]]]

@@ -11,9 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from .decode import binarise, decode_mask, read_mask_levels, read_pixels
+from ..fundus.field_of_view import ESTIMATED
+from .decode import (
+    binarise,
+    decode_mask,
+    read_mask_levels,
+    read_pixels,
+)
 from .errors import DataError
-from .field_of_view import ESTIMATED
 from .records import UNSPLIT, Record, Splits
 from .row_names import name_with_row
 

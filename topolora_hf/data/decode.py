@@ -9,7 +9,13 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from .errors import DataError
-from .image_files import Source, content, numpy_array, open_picture, read_unusual
+from .image_files import (
+    Source,
+    content,
+    numpy_array,
+    open_picture,
+    read_unusual,
+)
 from .intensity import IntensityScaling, fit_intensity_scaling
 
 IMAGE_SUFFIXES = frozenset(

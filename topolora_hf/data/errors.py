@@ -3,3 +3,5 @@
 
 class DataError(ValueError):
     """The data cannot be used as they are: the message names the files and says what is allowed."""
+
+    __module__ = "topolora_hf"  # wherever the file lies

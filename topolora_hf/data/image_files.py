@@ -18,7 +18,14 @@ from numpy.lib import format as npy
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from .errors import DataError
-from .limits import PIXELS_VARIABLE, max_file_bytes, max_image_pixels, pillow_within_limit, require_size, too_large
+from .limits import (
+    PIXELS_VARIABLE,
+    max_file_bytes,
+    max_image_pixels,
+    pillow_within_limit,
+    require_size,
+    too_large,
+)
 
 # What Pillow may open, whatever a file is called. Others (EPS, FITS, WMF, ...) start programs or are no photographs.
 FORMATS = ("PNG", "JPEG", "TIFF", "GIF", "BMP", "DIB", "PPM", "WEBP", "JPEG2000", "AVIF")

@@ -12,20 +12,31 @@ import numpy as np
 from datasets import Dataset, DatasetDict, Features, Value
 from PIL import Image
 
+from ..fundus.field_of_view import ESTIMATED, FIELDS_OF_VIEW, estimate_field_of_view
+from ..synthetic import draw_synthetic
 from .archives import content_root, unpack
 from .catalog import DatasetSpec, find_dataset
 from .checks import check_rows
 from .decode import decode_image, decode_mask, read_pixels
 from .errors import DataError
-from .field_of_view import ESTIMATED, FIELDS_OF_VIEW, estimate_field_of_view
-from .folder import read_folder
-from .hub import export_dataset, is_saved_dataset
-from .intensity import PERCENTILES, IntensityScaling, evenly_spread, fit_intensity_scaling
-from .listed import divide_by_lists
-from .records import Layout, ReadOptions, Record, Splits, printable
+from .intensity import (
+    PERCENTILES,
+    IntensityScaling,
+    evenly_spread,
+    fit_intensity_scaling,
+)
+from .readers.folder import read_folder
+from .readers.hub import export_dataset, is_saved_dataset
+from .readers.listed import divide_by_lists
+from .readers.table import TABLE_SUFFIXES, read_table
+from .records import (
+    Layout,
+    ReadOptions,
+    Record,
+    Splits,
+    printable,
+)
 from .splits import complete_splits
-from .synthetic import draw_synthetic
-from .table import TABLE_SUFFIXES, read_table
 
 logger = logging.getLogger(__name__)
 

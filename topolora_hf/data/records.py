@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from ..options import option
+from ..settings import option
 from .decode import is_image_file, without_suffix
 from .errors import DataError
 

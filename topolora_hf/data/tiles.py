@@ -63,6 +63,8 @@ class TileDataset(Dataset):
         ValueError: A size or count is below 1, or the view is unknown.
     """
 
+    __module__ = "topolora_hf"  # wherever the file lies
+
     def __init__(
         self,
         rows: Sequence[dict[str, Any]],

@@ -1,8 +1,12 @@
 """A page to try adapters on images of one's own: `recipes/demo.py`."""
 
-from .command import DemoArguments, demo_main
-from .page import build_page, launch_options
-from .session import Look
-from .shelf import AdapterShelf
+import lazy_loader as lazy
 
-__all__ = ["AdapterShelf", "DemoArguments", "Look", "build_page", "demo_main", "launch_options"]
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__,
+    submod_attrs={
+        "page": ["build_page", "launch_options"],
+        "session": ["Look"],
+        "shelf": ["AdapterShelf"],
+    },
+)

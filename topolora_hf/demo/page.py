@@ -3,8 +3,8 @@
 import os
 from typing import TYPE_CHECKING
 
-from ..data import DataError
-from ..network import AdapterMismatchError
+from ..adapter_format.errors import AdapterMismatchError
+from ..data.errors import DataError
 from .session import VIEWS, Look
 from .shelf import AdapterShelf
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from ..inference import Prediction
+from ..inference.predictor import Prediction
 from .shelf import AdapterShelf
 
 VIEWS = ("mask", "centreline", "probability")

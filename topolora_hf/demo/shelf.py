@@ -7,12 +7,12 @@ import torch
 from peft import PeftConfig
 from torch import nn
 
-from ..adapters import AdaptedNetwork, AdapterSettings, load_adapter
-from ..adapters.files import complete_directory
-from ..inference import Prediction, Predictor
+from ..adapter_format.location import complete_directory
+from ..adapter_format.names import full_base_name
+from ..adapter_format.settings import AdapterSettings
+from ..adapters.loading import AdaptedNetwork, load_adapter
 from ..inference.loading import is_whole_base, load_network
-from ..network import full_base_name
-from ..specialists import is_specialist
+from ..inference.predictor import Prediction, Predictor
 
 
 class AdapterShelf:
@@ -68,7 +68,7 @@ class AdapterShelf:
         return self._predictors[name]
 
     def _load(self, name: str) -> tuple[nn.Module, AdapterSettings]:
-        if is_whole_base(name) or is_specialist(name):
+        if is_whole_base(name):
             network = load_network(name)
             return network, network.adapter_settings
         settings = AdapterSettings.from_pretrained(name)

@@ -1,6 +1,11 @@
 """What goes to the Hugging Face Hub with an adapter."""
 
-from .model_card import render_model_card
-from .push import PushError, open_repository, push_adapter
+import lazy_loader as lazy
 
-__all__ = ["PushError", "open_repository", "push_adapter", "render_model_card"]
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__,
+    submod_attrs={
+        "model_card": ["render_model_card"],
+        "push": ["PushError", "open_repository", "push_adapter"],
+    },
+)

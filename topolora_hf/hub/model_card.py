@@ -8,9 +8,10 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from ..adapter_format.names import EMBEDDED, full_base_name
 from ..data.catalog import CATALOG, DatasetSpec
 from ..data.records import printable
-from ..network.embedded import EMBEDDED, PRETRAINED, full_base_name
+from ..network.embedded import PRETRAINED
 
 METRIC_NAMES = {
     "dice": "Dice",

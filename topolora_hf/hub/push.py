@@ -7,7 +7,7 @@ from huggingface_hub import CommitOperationAdd, HfApi, ModelCard
 from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 from peft.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME
 
-from ..adapters import SETTINGS_FILE
+from ..adapter_format.settings import SETTINGS_FILE
 from .model_card import ADAPTER_PLACE
 
 CARD = "README.md"
@@ -32,6 +32,8 @@ _CAPTIONS = {
 
 class PushError(OSError):
     """The Hub did not take it; what was to be pushed is as it was."""
+
+    __module__ = "topolora_hf"  # wherever the file lies
 
 
 def push_adapter(

@@ -1,17 +1,12 @@
 """From images to masks and pictures."""
 
-from .centreline import Centreline
-from .files import find_images
-from .pictures import error_overlay, overlay, save_curves, save_samples
-from .predictor import Prediction, Predictor
+import lazy_loader as lazy
 
-__all__ = [
-    "Centreline",
-    "Prediction",
-    "Predictor",
-    "error_overlay",
-    "find_images",
-    "overlay",
-    "save_curves",
-    "save_samples",
-]
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__,
+    submod_attrs={
+        "centreline": ["Centreline"],
+        "files": ["find_images"],
+        "predictor": ["Prediction", "Predictor"],
+    },
+)

@@ -10,7 +10,7 @@ from PIL import Image
 from scipy import ndimage
 from skimage.morphology import skeletonize
 
-from ..output_files import whole_file
+from ..files import whole_file
 
 _AROUND = np.ones((3, 3), int)
 
@@ -27,6 +27,8 @@ class Centreline:
         mean_width: pixels across, the mask's area over the skeleton's length, half a width added at each of its ends;
             NaN where there is no skeleton.
     """
+
+    __module__ = "topolora_hf"  # wherever the file lies
 
     skeleton: np.ndarray
     length: float

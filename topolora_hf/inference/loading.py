@@ -5,25 +5,26 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..adapters import SETTINGS_FILE, AdapterSettings, load_adapter
-from ..network import EMBEDDED, TopoSamForSegmentation, full_base_name
+from ..adapter_format.names import EMBEDDED, full_base_name
+from ..adapter_format.settings import SETTINGS_FILE, AdapterSettings
+from ..adapters.loading import load_adapter
 from ..network.embedded import PRETRAINED
-from ..specialists import is_specialist, load_specialist
+from ..network.segmenter import TopoSamForSegmentation
 
-ADAPTER_HELP = "an adapter's directory or Hub id; the directory of a specialist or a whole base; or an embedded base"
+ADAPTER_HELP = "an adapter's directory or Hub id; the directory of a whole base; or an embedded base"
 DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 DTYPE_HELP = f"the precision to run in, {', '.join(DTYPES)}; by default float32"
 
 
 def load_network(name: str, base: str | None = None) -> nn.Module:
-    """An adapter on its base or on the one given, a base as it comes, or a specialist; with `adapter_settings`.
+    """An adapter on its base or on the one given, or a base as it comes; with `adapter_settings`.
 
     Raises:
         OSError: nothing is there, or the base cannot be had.
         ValueError: a base is given for a whole network.
         AdapterMismatchError: the adapter does not fit its base.
     """
-    if base is not None and (is_whole_base(name) or is_specialist(name)):
+    if base is not None and (is_whole_base(name)):
         raise ValueError(f"{name} is a whole network, which has no base; got --base {base}")
     if is_whole_base(name):
         full_name = full_base_name(name)
@@ -34,8 +35,6 @@ def load_network(name: str, base: str | None = None) -> nn.Module:
         network = TopoSamForSegmentation.from_pretrained(full_name, **form).eval()
         network.adapter_settings = settings or AdapterSettings.of_network(network)
         return network
-    if is_specialist(name):
-        return load_specialist(name)
     settings = AdapterSettings.from_pretrained(name)
     base = full_base_name(base or settings.base)
     try:

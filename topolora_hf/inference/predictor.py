@@ -15,14 +15,17 @@ from scipy.ndimage import binary_dilation
 from torch import nn
 from tqdm import tqdm
 
-from ..adapters import AdapterSettings
-from ..data import DataError, IntensityScaling, decode_image, normalise
+from ..adapter_format.settings import AdapterSettings
+from ..data.decode import decode_image
+from ..data.errors import DataError
+from ..data.intensity import IntensityScaling
 from ..data.limits import max_image_pixels, too_large
+from ..data.tiles import normalise
+from ..files import whole_file
+from ..fundus.photograph import Disc
 from ..network.tile_scaling import resize_antialiased
-from ..output_files import whole_file
+from ..pictures.images import overlay
 from .centreline import Centreline
-from .disc import Disc
-from .pictures import overlay
 
 # Within a tenth the scales that training varied over suffice.
 _LEAST_CHANGE_OF_SCALE = 1.1
@@ -43,6 +46,8 @@ class Prediction:
         probability: float32 (H, W) in [0, 1].
         threshold: the probability from which a pixel is foreground.
     """
+
+    __module__ = "topolora_hf"  # wherever the file lies
 
     image: np.ndarray
     probability: np.ndarray
@@ -119,6 +124,8 @@ class Predictor:
         >>> Predictor(network, settings)(np.zeros((70, 300, 3), np.uint8)).mask.shape
         (70, 300)
     """
+
+    __module__ = "topolora_hf"  # wherever the file lies
 
     def __init__(
         self,

@@ -13,7 +13,12 @@ from datasets import Sequence as Nested
 from .boundary import bfscore
 from .calibration import ece, ece_foreground
 from .masks import as_mask, as_probability
-from .overlap import dice, iou, precision, recall
+from .overlap import (
+    dice,
+    iou,
+    precision,
+    recall,
+)
 from .ranking import auroc, average_precision
 from .relaxed import relaxed_f1, relaxed_precision, relaxed_recall
 from .report import MASK_METRICS, score_set

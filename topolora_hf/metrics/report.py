@@ -11,11 +11,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..output_files import whole_file
+from ..files import whole_file
 from .boundary import bfscore
 from .calibration import ece, ece_foreground
 from .masks import as_probability_and_target, as_valid_mask
-from .overlap import dice, iou, precision, recall
+from .overlap import (
+    dice,
+    iou,
+    precision,
+    recall,
+)
 from .ranking import auroc, auroc_and_average_precision, average_precision
 from .ratios import ratio
 from .relaxed import relaxed_f1, relaxed_precision, relaxed_recall

@@ -1,22 +1,14 @@
 """What a forward pass runs through."""
 
-from .configuration import SPATIAL_ADAPTER_FORMS, TopoSamConfig
-from .detail_branch import DetailBranch
-from .embedded import EMBEDDED, TINY, TINY_RANDOM, full_base_name, tiny_config
-from .guards import AdapterMismatchError
-from .segmenter import TopoSamForSegmentation
-from .spatial_adapter import SpatialAdapter
+import lazy_loader as lazy
 
-__all__ = [
-    "EMBEDDED",
-    "SPATIAL_ADAPTER_FORMS",
-    "TINY",
-    "TINY_RANDOM",
-    "AdapterMismatchError",
-    "DetailBranch",
-    "SpatialAdapter",
-    "TopoSamConfig",
-    "TopoSamForSegmentation",
-    "full_base_name",
-    "tiny_config",
-]
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__,
+    submod_attrs={
+        "configuration": ["SPATIAL_ADAPTER_FORMS", "TopoSamConfig"],
+        "detail_branch": ["DetailBranch"],
+        "embedded": ["tiny_config"],
+        "segmenter": ["TopoSamForSegmentation"],
+        "spatial_adapter": ["SpatialAdapter"],
+    },
+)

@@ -33,6 +33,8 @@ class TopoSamConfig(SamConfig):
             chooses the attention; giving that to `from_pretrained` means False.
     """
 
+    __module__ = "topolora_hf"  # wherever the file lies
+
     image_size: int | None = None
     tile_size: int | None = None
     detail_channels: int = 16

@@ -93,6 +93,8 @@ class DetailBranch(nn.Module):
         pixel_values (B, 3, T, T), from_sam `SamFeatures` -> (B, K, T, T)
     """
 
+    __module__ = "topolora_hf"  # wherever the file lies
+
     def __init__(self, channels: int, embedding_channels: int, num_labels: int, context: bool = False):
         super().__init__()
         c1, c2, c4 = channels, 2 * channels, 4 * channels

@@ -17,37 +17,14 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from ..adapter_format.names import TINY, TINY_RANDOM, TINY_REGIONS, VIT_B_RANDOM, VIT_S_RANDOM
 from .configuration import TopoSamConfig
 from .guards import check_detail_branch
 from .widening import widen
 
-TINY = "topolora_hf/tiny"
-TINY_REGIONS = "topolora_hf/tiny-regions"
-TINY_RANDOM = "topolora_hf/tiny-random"
-VIT_S_RANDOM = "topolora_hf/vit-s-random"
-VIT_B_RANDOM = "topolora_hf/vit-b-random"
-EMBEDDED = (TINY, TINY_REGIONS, TINY_RANDOM, VIT_S_RANDOM, VIT_B_RANDOM)
 _SEED = 0
 _BASES = Path(__file__).parents[1] / "bases"
 PRETRAINED = {TINY: _BASES / "tiny", TINY_REGIONS: _BASES / "tiny-regions"}  # their directories
-
-
-def full_base_name(name: str) -> str:
-    """An embedded base's name may be short (`"tiny"`, `"vit-b-random"`); every other name stays."""
-    return f"topolora_hf/{name}" if f"topolora_hf/{name}" in EMBEDDED else name
-
-
-def check_base_name(name: str | Path) -> None:
-    """A name without an owner is something here, or embedded: the Hub, which would be asked several times, has no such.
-
-    Raises:
-        FileNotFoundError: it is neither.
-    """
-    if "/" not in str(name) and not Path(name).exists():
-        raise FileNotFoundError(
-            f"no base {name} is here: expected a directory, Meta's file, a Hub id (such as facebook/sam-vit-base) "
-            f"or one of {', '.join(EMBEDDED)}"
-        )
 
 
 def tiny_config(**settings) -> TopoSamConfig:

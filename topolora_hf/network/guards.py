@@ -9,12 +9,10 @@ from collections.abc import Iterable
 
 from torch import nn
 
+from ..adapter_format.errors import AdapterMismatchError
+
 _ADAPTER_KEY = re.compile(r"\.(?:lora_[AB]|modules_to_save)\.(?P<adapter>[^.]+)\.")
 _SETTINGS_KEY = re.compile(r"^tile_scaling\.modules_to_save\.[^.]+\.settings$")
-
-
-class AdapterMismatchError(RuntimeError):
-    """An adapter's tensors are not those that its base expects."""
 
 
 def check_adapter_keys(network: nn.Module, state_dict: dict, prefix: str, *_) -> None:

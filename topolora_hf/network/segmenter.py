@@ -15,11 +15,17 @@ from transformers import SamConfig, SamModel, initialization
 from transformers.modeling_outputs import SemanticSegmenterOutput
 from transformers.models.sam.modeling_sam import SamPreTrainedModel
 
-from ..objective import TopoLoss
-from .adapter_files import check_adapter_files
+from ..adapter_format.checks import check_adapter_files
+from ..adapter_format.names import EMBEDDED, check_base_name
+from ..objective.losses import TopoLoss
 from .configuration import TopoSamConfig
-from .detail_branch import ChannelNorm, DetailBranch, SamFeatures, resize_bilinear
-from .embedded import EMBEDDED, build_embedded, check_base_name
+from .detail_branch import (
+    ChannelNorm,
+    DetailBranch,
+    SamFeatures,
+    resize_bilinear,
+)
+from .embedded import build_embedded
 from .encoder import count_frozen_layers, run_layers
 from .guards import check_adapter_keys, check_detail_branch, check_loaded_adapter
 from .meta_checkpoint import read_meta_checkpoint
@@ -64,6 +70,8 @@ class TopoSamForSegmentation(SamPreTrainedModel):
         ...     network(torch.zeros(1, 3, 256, 256)).logits.shape
         torch.Size([1, 1, 256, 256])
     """
+
+    __module__ = "topolora_hf"  # wherever the file lies
 
     config_class = TopoSamConfig
     base_model_prefix = "sam"
@@ -374,8 +382,8 @@ def _load_adapters_form(name_or_path: str | Path, kwargs: dict) -> tuple[str | P
         The adapter's directory, keyword arguments that build its base, and that base's name; for any other name that
         name, the arguments as they are, and None.
     """
-    from ..adapters.files import complete_directory, find_file  # those modules need this one
-    from ..adapters.settings import SETTINGS_FILE, AdapterSettings
+    from ..adapter_format.location import complete_directory, find_file
+    from ..adapter_format.settings import SETTINGS_FILE, AdapterSettings
 
     if (Path(name_or_path) / "config.json").exists():
         return name_or_path, kwargs, None

@@ -29,6 +29,8 @@ class SpatialAdapter(nn.Module):
         (B, C, h, w) -> (B, C, h, w)
     """
 
+    __module__ = "topolora_hf"  # wherever the file lies
+
     def __init__(self, channels: int, form: str = "paper"):
         super().__init__()
         bias = form == "paper"

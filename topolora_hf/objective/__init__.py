@@ -1,18 +1,12 @@
 """What training minimises."""
 
-from .compilation import SKELETON_COMPILATION, set_skeleton_compilation
-from .losses import CLDICE_SCHEDULES, TARGET_SKELETONS, Losses, TopoLoss, cldice_loss, dice_loss
-from .soft_skeleton import soft_skeleton_with_core, soft_skeletonize
+import lazy_loader as lazy
 
-__all__ = [
-    "CLDICE_SCHEDULES",
-    "SKELETON_COMPILATION",
-    "TARGET_SKELETONS",
-    "Losses",
-    "TopoLoss",
-    "cldice_loss",
-    "dice_loss",
-    "set_skeleton_compilation",
-    "soft_skeleton_with_core",
-    "soft_skeletonize",
-]
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__,
+    submod_attrs={
+        "compilation": ["SKELETON_COMPILATION", "set_skeleton_compilation"],
+        "losses": ["CLDICE_SCHEDULES", "Losses", "TARGET_SKELETONS", "TopoLoss", "cldice_loss", "dice_loss"],
+        "soft_skeleton": ["soft_skeleton_with_core", "soft_skeletonize"],
+    },
+)

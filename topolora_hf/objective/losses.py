@@ -19,6 +19,8 @@ _EPS = 1e-6
 class Losses(NamedTuple):
     """The weighted sum and its unweighted terms, scalars; `cldice` is NaN where it was not computed."""
 
+    __module__ = "topolora_hf"  # wherever the file lies
+
     total: torch.Tensor
     bce: torch.Tensor
     dice: torch.Tensor
@@ -103,6 +105,8 @@ class TopoLoss(nn.Module):
     Shape:
         logits (B, K, H, W); labels (B, H, W) class indices or (B, K, H, W) masks; valid_mask (B, H, W).
     """
+
+    __module__ = "topolora_hf"  # wherever the file lies
 
     def __init__(
         self,

@@ -1,9 +1,13 @@
 """From settings to a run directory."""
 
-from .arguments import TrainArguments
-from .interruption import RunStopped
-from .pretraining import PretrainArguments, pretrain
-from .run import train
-from .scoring import score_rows
+import lazy_loader as lazy
 
-__all__ = ["PretrainArguments", "RunStopped", "TrainArguments", "pretrain", "score_rows", "train"]
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__,
+    submod_attrs={
+        "arguments": ["TrainArguments"],
+        "interruption": ["RunStopped"],
+        "run": ["train"],
+        "scoring": ["score_rows"],
+    },
+)

@@ -10,50 +10,30 @@ from pathlib import Path
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
-from ..adapters import PRESETS, get_preset
-from ..data import DataArguments
-from ..network import TopoSamForSegmentation, full_base_name
-from ..objective import CLDICE_SCHEDULES, TARGET_SKELETONS
-from ..options import option
-from ..specialists import SPECIALISTS
+from ..adapter_format.names import full_base_name
+from ..adapter_format.presets import PRESETS, get_preset
+from ..data.arguments import DataArguments
+from ..network.segmenter import TopoSamForSegmentation
+from ..objective.losses import CLDICE_SCHEDULES, TARGET_SKELETONS
+from ..settings import option
 from .numerics import ON_NON_FINITE
 
 _MAX_STEPS = 2500
 _CALIBRATE_ON = ("validation", "train")
 _DECODER_INITS = ("sam", "scratch")
 _VIEWS = ("tiles", "whole")
-_OURS = "topolora"
-OURS_ALONE = (  # settings of our network's parts, which a specialist does not have
-    "base",
-    "preset",
-    "image_size",
-    "detail_channels",
-    "detail_context",
-    "rank",
-    "lora_layers",
-    "decoder_init",
-    "detail_learning_rate",
-    "coarse_weight",
-    "sam_dropout",
-    "gradient_checkpointing",
-    "cache_features",
-    "compile",
-)
 
 
 @dataclass(kw_only=True)
 class TrainArguments(DataArguments):
     """Settings of a run; only the data set is required."""
 
+    __module__ = "topolora_hf"  # wherever the file lies
+
     base: str = option("facebook/sam-vit-base", "a SAM on the Hub, a directory, or embedded: tiny, tiny-regions, ...")
     preset: str = option("topolora", f"which parts are trained: {', '.join(PRESETS)}")
-    network: str = option(
-        _OURS, f"{_OURS}; or, to compare with, a specialist trained whole and from scratch: {', '.join(SPECIALISTS)}"
-    )
     seed: int = option(0, "decides initial values, order, crops, augmentation and the validation cut")
-    output_dir: str | None = option(
-        None, "the run directory; by default runs/DATASET-PRESET-SEED, of a specialist runs/DATASET-NETWORK-SEED"
-    )
+    output_dir: str | None = option(None, "the run directory; by default runs/DATASET-PRESET-SEED")
 
     image_size: int | None = option(None, "S: pixels a side that SAM's encoder sees; by default the base's own")
     view: str | None = option(
@@ -168,11 +148,10 @@ class TrainArguments(DataArguments):
 
     def __post_init__(self):
         super().__post_init__()
-        self._check_network()
         self.base = full_base_name(self.base)
         if self.output_dir is None:
             name = self.dataset.rstrip("/").split("/")[-1]
-            self.output_dir = f"runs/{name}-{self.network if self.is_specialist else self.preset}-{self.seed}"
+            self.output_dir = f"runs/{name}-{self.preset}-{self.seed}"
         if self.target_skeleton is None:
             self.target_skeleton = "soft" if self.preset == "paper" else "hard"
         if self.epochs is None:
@@ -254,11 +233,6 @@ class TrainArguments(DataArguments):
         self.max_grad_norm = min(self.max_grad_norm, sys.float_info.max)  # JSON knows no infinity
 
     @property
-    def is_specialist(self) -> bool:
-        """Whether a network to compare with is trained, in place of ours."""
-        return self.network != _OURS
-
-    @property
     def repository(self) -> str:
         """What the adapter is called on the Hub."""
         return self.hub_model_id or Path(self.output_dir).resolve().name
@@ -282,23 +256,14 @@ class TrainArguments(DataArguments):
             if self.hub_model_id is not None or self.private:
                 raise ValueError("hub_model_id and private are for runs with push_to_hub")
             return
-        if self.is_specialist or get_preset(self.preset).whole:
-            what = f"network {self.network!r}" if self.is_specialist else f"preset {self.preset!r}"
-            raise ValueError(f"push_to_hub publishes adapters, and {what} trains none")
+        if get_preset(self.preset).whole:
+            raise ValueError(f"push_to_hub publishes adapters, and preset {self.preset!r} trains none")
         try:
             validate_repo_id(self.repository)
         except HFValidationError as error:
             raise ValueError(
                 f"{self.repository!r} cannot be a repository's name (give hub_model_id): {error}"
             ) from error
-
-    def _check_network(self) -> None:
-        if self.network not in (_OURS, *SPECIALISTS):
-            raise ValueError(f"unknown network {self.network!r}: {_OURS}, or one of {', '.join(SPECIALISTS)}")
-        given = [name for name in OURS_ALONE if getattr(self, name) != getattr(TrainArguments, name)]
-        if self.is_specialist and given:
-            values = ", ".join(f"{name}={getattr(self, name)!r}" for name in given)
-            raise ValueError(f"network {self.network!r} is trained whole and from scratch: it has no use for {values}")
 
 
 def _default(item: Field) -> object:

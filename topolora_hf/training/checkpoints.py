@@ -12,11 +12,9 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from ..json_files import read_json_object
-from ..output_files import flush
+from ..files import flush, read_json_object, write_file, write_json
 from .averaging import WeightAverage
 from .numerics import require_finite
-from .run_directory import write_file, write_json
 
 FOLDER = "checkpoints"
 _TENSORS, _AVERAGE, _STATE, _NOTE = "trained.safetensors", "averaged.safetensors", "state.pt", "checkpoint.json"

@@ -22,6 +22,8 @@ class RunStopped(Exception):
         exit_status: what a process that ends for it returns, as shells count: 128 and the signal's number.
     """
 
+    __module__ = "topolora_hf"  # wherever the file lies
+
     def __init__(self, message: str, number: int):
         super().__init__(message)
         self.exit_status = 128 + number

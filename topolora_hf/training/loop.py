@@ -15,19 +15,29 @@ from torch.utils.data import DataLoader, RandomSampler
 from tqdm import tqdm
 from transformers import get_cosine_schedule_with_warmup
 
-from ..adapters import AdapterSettings
-from ..data import TileDataset
+from ..adapter_format.settings import AdapterSettings
+from ..data.tiles import TileDataset
+from ..files import write_history
 from ..inference.predictor import Predictor
-from ..metrics import score_set
 from ..metrics.platt_scaling import PlattScaling, fit_platt_scaling, logit_counts
-from ..objective import TopoLoss
+from ..metrics.report import score_set
+from ..objective.losses import TopoLoss
 from .arguments import TrainArguments
 from .averaging import WeightAverage
-from .checkpoints import FOLDER, Checkpoint, save_checkpoint, trained_tensors
-from .interruption import RunStopped, StopRequest, naming_dead_workers, obey_only_the_run
+from .checkpoints import (
+    FOLDER,
+    Checkpoint,
+    save_checkpoint,
+    trained_tensors,
+)
+from .interruption import (
+    RunStopped,
+    StopRequest,
+    naming_dead_workers,
+    obey_only_the_run,
+)
 from .numerics import NumericsGuard, Statistics
 from .progress import tiles_a_step
-from .run_directory import write_history
 from .scoring import SplitScores, score_rows
 from .setup import build_feature_cache, count_steps, parameter_groups
 

@@ -38,9 +38,9 @@ def _advice(args: TrainArguments, error: Exception) -> str:
             f"--batch_size {smaller} --gradient_accumulation_steps {args.gradient_accumulation_steps * times} (the "
             "same tiles a step in smaller batches; --auto_batch_size True finds them)"
         )
-    if not args.gradient_checkpointing and not args.is_specialist:
+    if not args.gradient_checkpointing:
         ways.append("--gradient_checkpointing True (the same steps in more time)")
-    ways.append("a smaller --tile_size" if args.is_specialist else "a smaller --image_size or --tile_size")
+    ways.append("a smaller --image_size or --tile_size")
     first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
     return f"not enough memory ({first_line}). What helps: {'; '.join(ways)}"
 

@@ -12,10 +12,15 @@ from typing import Any
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from ..data import CATALOG
-from ..json_files import read_json_object
+from ..data.catalog import CATALOG
+from ..files import read_json_object
 from .arguments import TrainArguments, changed_settings
-from .checkpoints import FOLDER, Checkpoint, read_checkpoint, remove_checkpoints
+from .checkpoints import (
+    FOLDER,
+    Checkpoint,
+    read_checkpoint,
+    remove_checkpoints,
+)
 
 METRICS, SETTINGS = "metrics.json", "train_args.json"
 _LOCK = ".lock"

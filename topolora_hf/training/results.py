@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING
 from peft import PeftModel
 from torch import nn
 
-from ..adapters import AdapterSettings, parameter_table, save_adapter
+from ..adapter_format.settings import AdapterSettings
+from ..adapters.creation import save_adapter
+from ..adapters.parameters import parameter_table
+from ..files import replacing_directory, write_json
 from ..hub.model_card import render_model_card
-from ..inference.pictures import save_curves
-from ..metrics import best_threshold, score_set
-from ..specialists import Specialist, save_specialist
+from ..metrics.report import score_set
+from ..metrics.thresholds import best_threshold
+from ..pictures.images import save_curves
 from .arguments import TrainArguments
 from .checkpoints import trained_tensors
 from .numerics import require_finite
-from .run_directory import replacing_directory, write_json
 
 if TYPE_CHECKING:
     from .loop import Trainer
@@ -61,7 +63,7 @@ def _metrics(trainer: "Trainer", split: str, scores: dict, before: dict | None, 
         "dataset": settings.dataset,
         "split": split,
         "protocol": args.protocol,
-        "preset": None if args.is_specialist else args.preset,
+        "preset": args.preset,
         "base": settings.base or None,
         "threshold": settings.threshold,
         "seed": args.seed,
@@ -70,7 +72,6 @@ def _metrics(trainer: "Trainer", split: str, scores: dict, before: dict | None, 
     if before is not None:
         metrics |= {"dice_before": before["dice"], "cldice_before": before["cldice"]}
     return metrics | {
-        "network": args.network,
         "test_time_flips": settings.test_time_flips,
         "test_time_scales": list(settings.test_time_scales),
         "steps": trainer.max_steps,
@@ -87,9 +88,7 @@ def _save_trained(model: nn.Module, args: TrainArguments, settings: AdapterSetti
     """
     name, other = ("adapter", "network") if isinstance(model, PeftModel) else ("network", "adapter")
     with replacing_directory(run / name) as directory:
-        if isinstance(model, Specialist):
-            save_specialist(model, settings, directory)
-        elif not isinstance(model, PeftModel):
+        if not isinstance(model, PeftModel):
             model.adapter_settings = settings  # which `save_pretrained` writes beside the weights
             model.save_pretrained(directory)
         else:

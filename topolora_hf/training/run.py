@@ -9,18 +9,26 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import nn
 
-from ..adapters import AdapterSettings, create_adapter, format_parameter_table, get_preset, parameter_table, unfreeze
-from ..data import DatasetSpec
-from ..hub import open_repository, push_adapter
-from ..metrics import score_set
-from ..objective import TopoLoss
+from ..adapter_format.presets import get_preset
+from ..adapter_format.settings import AdapterSettings
+from ..adapters.creation import create_adapter, unfreeze
+from ..adapters.parameters import format_parameter_table, parameter_table
+from ..data.catalog import DatasetSpec
+from ..files import write_json
+from ..hub.push import open_repository, push_adapter
+from ..metrics.report import score_set
+from ..objective.losses import TopoLoss
 from .arguments import TrainArguments
 from .checkpoints import Checkpoint
 from .loop import Trainer
 from .memory import advice_on_memory, fit_batch_size
-from .progress import SETTINGS, alone_in, find_progress, on_main_process
+from .progress import (
+    SETTINGS,
+    alone_in,
+    find_progress,
+    on_main_process,
+)
 from .results import score_and_save
-from .run_directory import write_json
 from .setup import (
     build_accelerator,
     build_criterion,
@@ -118,9 +126,7 @@ def _build_model(args: TrainArguments, spec: DatasetSpec, splits) -> tuple[nn.Mo
     network, settings = build_network(args, spec)
     settings.intensity = getattr(splits, "intensity", None)
     settings.disc_diameter, settings.disc_colours = measure_discs(args, spec, splits["train"])
-    if args.is_specialist:
-        model = network
-    elif get_preset(args.preset).whole:
+    if get_preset(args.preset).whole:
         model = unfreeze(network)
     else:
         model = create_adapter(network, args.preset, rank=args.rank, lora_layers=args.lora_layers)
@@ -153,11 +159,9 @@ def _with_batches_that_fit(
 def _announce(accelerator, args, splits, settings, criterion, model) -> None:
     counts = ", ".join(f"{len(rows)} {split}" for split, rows in splits.items())
     print(f"data      {args.dataset}: {counts} images, view {settings.view}, tiles of {settings.tile_size} pixels")
-    ours = f"base      {args.base}, encoder at {settings.image_size} pixels"
-    from_scratch = f"network   {args.network}, from scratch"
     in_full = "float64" if args.float64 else "float32"
     precision = in_full if accelerator.mixed_precision == "no" else accelerator.mixed_precision
-    print(f"{from_scratch if args.is_specialist else ours}, {precision} precision")
+    print(f"base      {args.base}, encoder at {settings.image_size} pixels, {precision} precision")
     print(
         f"objective BCE + Dice + {args.cldice_weight} clDice ({args.cldice_schedule}), {criterion.iterations} erosions"
     )

@@ -8,18 +8,13 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from tqdm import tqdm
 
-from ..inference.pictures import BestAndWorst, save_best_and_worst, save_samples
 from ..inference.predictor import Predictor
-from ..inference.score_pictures import save_precision_recall, save_reliability, save_score_distribution
-from ..metrics import (
-    Reliability,
-    ThresholdCounts,
-    reliability,
-    score_images,
-    summarise,
-    threshold_counts,
-    write_per_image_csv,
-)
+from ..metrics.calibration import Reliability, reliability
+from ..metrics.intervals import summarise
+from ..metrics.report import score_images, write_per_image_csv
+from ..metrics.thresholds import ThresholdCounts, threshold_counts
+from ..pictures.images import BestAndWorst, save_best_and_worst, save_samples
+from ..pictures.scores import save_precision_recall, save_reliability, save_score_distribution
 
 _SAMPLES = 6
 

@@ -13,32 +13,25 @@ from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration, DistributedDataParallelKwargs
 from datasets import Dataset
 
-from ..adapters import (
+from ..adapter_format.presets import (
     LIVING_DECODER,
     WHOLE_DECODER,
-    AdapterSettings,
     get_preset,
     preset_network_settings,
 )
-from ..data import (
-    CATALOG,
-    PAPER_SIZE,
-    Augmentation,
-    DataError,
-    DatasetSpec,
-    DiscColours,
-    TileDataset,
-    find_dataset,
-    largest_half_width,
-)
-from ..data.disc_colours import disc_statistics
-from ..data.field_of_view import disc_diameter
+from ..adapter_format.settings import AdapterSettings
+from ..data.augmentation import Augmentation
+from ..data.catalog import CATALOG, DatasetSpec, find_dataset
+from ..data.errors import DataError
 from ..data.intensity import evenly_spread
-from ..network import TopoSamForSegmentation
+from ..data.loading import PAPER_SIZE
+from ..data.tiles import TileDataset, largest_half_width
+from ..fundus.colours import DiscColours, disc_statistics
+from ..fundus.field_of_view import disc_diameter
 from ..network.encoder import count_frozen_layers
-from ..objective import TopoLoss
+from ..network.segmenter import TopoSamForSegmentation
+from ..objective.losses import TopoLoss
 from ..processes import launched_on_cpus, usable_cores
-from ..specialists import Specialist, build_specialist, specialist_settings
 from .arguments import TrainArguments
 from .features import FeatureCache
 
@@ -140,10 +133,8 @@ def _require_splits(args: TrainArguments, splits: dict[str, Sequence[dict]]) -> 
     return splits
 
 
-def build_network(
-    args: TrainArguments, spec: DatasetSpec
-) -> tuple[TopoSamForSegmentation | Specialist, AdapterSettings]:
-    """The base in the form that the preset needs, or a specialist; and the settings that will be saved with it.
+def build_network(args: TrainArguments, spec: DatasetSpec) -> tuple[TopoSamForSegmentation, AdapterSettings]:
+    """The base in the form that the preset needs, and the settings that will be saved with it.
 
     Raises:
         ValueError: settings that no network has.
@@ -158,8 +149,6 @@ def build_network(
         "test_time_scales": tuple(args.test_time_scales),
         "dataset": spec.name,
     }
-    if args.is_specialist:
-        return build_specialist(args.network), specialist_settings(tile_size=tile_size, **of_every_network)
     form = {**preset_network_settings(args.preset), "tile_size": tile_size}
     if args.detail_channels is not None:
         if form.get("detail_channels") == 0 and args.detail_channels:

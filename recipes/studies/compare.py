@@ -1,0 +1,43 @@
+"""Compares methods: every one on every data set with every seed, and writes the table.
+
+    python recipes/studies/compare.py --data_root path/to/data --jobs 2
+
+Runs that are done are not done again, interrupted ones go on; --dry_run lists them, --set NAME=VALUE changes settings.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+
+from topolora_hf.settings import option
+from engine.arguments import METHODS, MethodStudyArguments
+from engine.pictures import draw_points
+from engine.study import Study, study_main
+
+
+@dataclass(kw_only=True)
+class CompareArguments(MethodStudyArguments):
+    """Train every method on every data set with every seed."""
+
+    methods: list[str] = option(
+        ["topolora", "detail_only", "no_detail", "unet", "deeplabv3plus", "segformer", "mask2former"],
+        f"of {', '.join(METHODS)}",
+    )
+    datasets: list[str] = option(["drive", "stare", "chase_db1"], "names, folders, or names that data_dirs gives")
+    output_dir: str = option("studies/compare", "where runs, tables and pictures are written")
+
+
+def plan_compare(args: CompareArguments) -> Study:
+    """One run for each data set, method and seed."""
+    chains = [
+        [args.train_job(f"{dataset}/{method}/{seed}", dataset, seed, labels, args.of_method(method))]
+        for dataset in args.datasets
+        for method in args.methods
+        for labels in [{"dataset": dataset, "method": method}]
+        for seed in args.seeds
+    ]
+    draw = partial(draw_points, panel=["dataset"], line="method")
+    return Study("Comparison of methods", chains, ["dataset", "method"], ["dataset", "method"], draw)
+
+
+if __name__ == "__main__":
+    study_main(CompareArguments, plan_compare)

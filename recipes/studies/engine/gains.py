@@ -1,0 +1,85 @@
+"""What SAM adds: the full network against its own detail branch alone, seed by seed and image by image."""
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+
+import pandas as pd
+
+from topolora_hf.metrics.intervals import bootstrap_intervals
+from engine.jobs import PER_IMAGE, Job, State
+from engine.tables import (
+    NOTHING,
+    SCORES,
+    Table,
+    deviation_text,
+    headings_of,
+)
+
+_FULL, _BRANCH = "topolora", "detail_only"
+_MEASURES = ["dice", "cldice", "relaxed_f1"]
+
+
+def gain_table(jobs: Sequence[Job], keys: Sequence[str]) -> list[Table]:
+    """Scores of method `topolora` less those of `detail_only`, by runs that have every other label in common.
+
+    Mean and sample standard deviation are over seeds. The interval is the 95 % bootstrap over images, of each the mean
+    over seeds: one that holds zero says that the gain may be chance.
+
+    Args:
+        jobs: Of a study.
+        keys: Labels that name a row of its summary; those but `method` name a row here.
+
+    Returns:
+        One table; none where no two runs that belong together are done.
+
+    Raises:
+        ValueError: Two such runs scored different images; the message names their files.
+    """
+    others = [key for key in keys if key != "method"]
+
+    def labels(job: Job) -> tuple:
+        return tuple(job.labels[key] for key in (*others, "seed"))
+
+    branches = {labels(job): job for job in jobs if job.labels.get("method") == _BRANCH}
+    pairs = defaultdict(list)
+    for job in jobs:
+        if job.labels.get("method") == _FULL and labels(job) in branches:
+            pairs[labels(job)[:-1]].append((job, branches[labels(job)]))
+    rows = [[*map(str, named), *_gains(of_row)] for named, of_row in pairs.items() if any(map(_are_done, of_row))]
+    measured = [heading for name in _MEASURES for heading in (SCORES[name], "95 % (images)")]
+    title = f"What SAM adds ({_FULL} less {_BRANCH})"
+    return [Table(title, [*headings_of(others), *measured, "seeds"], rows, len(others))] if rows else []
+
+
+def _are_done(pair: tuple[Job, Job]) -> bool:
+    return all(job.state == State.DONE for job in pair)
+
+
+def _gains(pairs: Sequence[tuple[Job, Job]]) -> list[str]:
+    """Mean and interval of each measure, and over how many pairs they are."""
+    done = [_differences(*pair) for pair in pairs if _are_done(pair)]
+    of_seeds = pd.DataFrame([images.mean() for images in done])
+    of_images = pd.concat(done).groupby(level=0).mean()
+    intervals = bootstrap_intervals(of_images.to_dict("records"))
+    cells = [cell for name in _MEASURES for cell in (_mean(of_seeds[name]), _interval(*intervals[name]))]
+    return [*cells, str(len(done)) if len(done) == len(pairs) else f"{len(done)} of {len(pairs)}"]
+
+
+def _differences(full: Job, branch: Job) -> pd.DataFrame:
+    """One row an image, one column a measure; NaN where either run has none."""
+    paths = [job.directory / PER_IMAGE for job in (full, branch)]
+    scores = [pd.read_csv(path, dtype={"id": str}).set_index("id") for path in paths]
+    only_one = scores[0].index.symmetric_difference(scores[1].index)
+    if len(only_one):
+        raise ValueError(f"{paths[0]} and {paths[1]} must be of the same images; in one alone: {', '.join(only_one)}")
+    return (scores[0] - scores[1]).reindex(columns=_MEASURES)
+
+
+def _mean(values: pd.Series) -> str:
+    mean, deviation = values.mean(), values.std(ddof=1)
+    return NOTHING if math.isnan(mean) else f"{mean:+.4f}{deviation_text(deviation, digits=4)}"
+
+
+def _interval(low: float, high: float) -> str:
+    return NOTHING if math.isnan(low) else f"{low:+.4f} to {high:+.4f}"

@@ -1,0 +1,436 @@
+import hashlib
+import json
+import warnings
+
+import pytest
+import torch
+from peft import AutoPeftModel, LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file
+
+from topolora_hf.adapter_format.names import public_base_name
+from topolora_hf.adapter_format.presets import LORA_TARGETS, PRESETS, preset_network_settings
+from topolora_hf.adapter_format.settings import AdapterSettings
+from topolora_hf.adapters.creation import create_adapter, save_adapter
+from topolora_hf.adapters.loading import load_adapter, merge_adapter
+from topolora_hf.adapters.parameters import parameter_table
+from topolora_hf.metrics.platt_scaling import PlattScaling
+from topolora_hf.network.configuration import TopoSamConfig
+from topolora_hf.network.embedded import PRETRAINED
+from topolora_hf.network.segmenter import TopoSamForSegmentation
+
+TINY = "topolora_hf/tiny"
+ADAPTER_PRESETS = [name for name, preset in PRESETS.items() if not preset.whole]
+TILES = torch.randn(2, 3, 48, 48, generator=torch.Generator().manual_seed(0))
+
+
+@torch.no_grad()
+def logits_of(model, tiles: torch.Tensor = TILES) -> torch.Tensor:
+    return model.eval()(tiles).logits
+
+
+def assert_same_logits(logits: torch.Tensor, expected: torch.Tensor, relative: float = 1e-5) -> None:
+    torch.testing.assert_close(logits, expected, rtol=0, atol=relative * expected.abs().max().item())
+
+
+def trainable(model) -> dict[str, torch.nn.Parameter]:
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+# Loading: every door, every preset
+
+
+@pytest.mark.parametrize("preset", ADAPTER_PRESETS)
+def test_an_adapter_on_tiny_comes_back_by_every_door(make_adapter, preset):
+    model, directory = make_adapter(preset)
+    expected = logits_of(model)
+    assert torch.equal(logits_of(load_adapter(directory)), expected)
+
+    other_sizes = TopoSamForSegmentation.from_pretrained(
+        TINY, image_size=32, tile_size=64, **preset_network_settings(preset)
+    )
+    other_sizes(torch.zeros(1, 3, 64, 64))  # whatever the base remembers of its own sizes must give way
+    assert torch.equal(logits_of(PeftModel.from_pretrained(other_sizes, directory)), expected)
+
+    loaded = TopoSamForSegmentation.from_pretrained(directory)
+    for name, parameter in trainable(model.get_base_model()).items():
+        assert torch.equal(loaded.get_parameter(name), parameter), name
+    assert torch.equal(loaded.tile_scaling.settings, model.get_base_model().tile_scaling.settings)
+    # transformers keeps the file's tensors where they lie in memory, which costs some kernels the last bit
+    assert_same_logits(logits_of(loaded), expected)
+
+
+@pytest.mark.parametrize("preset", ["topolora", "detail_only"])
+def test_auto_peft_model_builds_the_base_itself(make_adapter, preset):
+    model, directory = make_adapter(preset)
+    loaded = AutoPeftModel.from_pretrained(directory, import_allowlist=["topolora_hf"])
+    assert torch.equal(logits_of(loaded), logits_of(model))
+
+
+@pytest.mark.parametrize("preset", ADAPTER_PRESETS)
+def test_an_adapter_on_a_stock_sam_directory_comes_back(make_adapter, stock_sam, preset):
+    model, directory = make_adapter(preset, base=stock_sam(), image_size=32)
+    expected = logits_of(model)
+    loaded = load_adapter(directory, base=stock_sam())
+    assert torch.equal(logits_of(loaded), expected)
+    assert not trainable(loaded) and loaded.adapter_settings.preset == preset
+
+    for door in (PeftModel.from_pretrained, lambda network, folder: load_adapter(folder, base=network)):
+        base = TopoSamForSegmentation.from_pretrained(stock_sam(), image_size=48, **preset_network_settings(preset))
+        assert torch.equal(logits_of(door(base, directory)), expected)
+
+
+def test_a_loaded_adapter_can_go_on_training(make_adapter):
+    model, directory = make_adapter("topolora")
+    loaded = load_adapter(directory, is_trainable=True)
+    assert loaded.training
+    assert trainable(loaded).keys() == trainable(model).keys()
+
+
+@pytest.mark.parametrize("preset", ADAPTER_PRESETS)
+def test_merging_keeps_the_logits_and_reads_back(make_adapter, tmp_path, preset):
+    model, directory = make_adapter(preset)
+    expected = logits_of(model)
+    merged = load_adapter(directory).merge_and_unload()
+    assert (logits_of(merged) - expected).abs().max() < 1e-4
+    merged.save_pretrained(tmp_path / "merged")
+    again, info = TopoSamForSegmentation.from_pretrained(tmp_path / "merged", output_loading_info=True)
+    assert not info["unexpected_keys"] and not info["mismatched_keys"]
+    assert (again.config.image_size, again.config.tile_size) == (64, 48)
+    assert (logits_of(again) - expected).abs().max() < 1e-4
+
+
+def test_two_adapters_on_one_base_switch_exactly(make_adapter, one_thread):
+    first, first_directory = make_adapter("topolora", seed=1, image_size=64, tile_size=48)
+    second, second_directory = make_adapter("topolora", seed=2, image_size=32, tile_size=96)
+    large = torch.nn.functional.interpolate(TILES, (96, 96))
+    base = TopoSamForSegmentation.from_pretrained(TINY)
+    tiles = torch.nn.functional.interpolate(TILES, (256, 256))
+    expected_of_base = logits_of(base, tiles)
+
+    model = PeftModel.from_pretrained(base, first_directory, adapter_name="first")
+    model.load_adapter(second_directory, adapter_name="second")
+    for _ in range(2):
+        model.set_adapter("first")
+        assert torch.equal(logits_of(model), logits_of(first))
+        model.set_adapter("second")
+        assert torch.equal(logits_of(model, large), logits_of(second, large))
+    with model.disable_adapter():
+        assert torch.equal(logits_of(model, tiles), expected_of_base)
+
+
+def test_an_adapter_of_a_base_of_another_name_gets_a_warning(make_adapter):
+    _, directory = make_adapter("topolora")
+    form = AdapterSettings.from_pretrained(directory).network_settings()
+    with pytest.warns(
+        UserWarning, match="was trained on the base topolora_hf/tiny; this one is topolora_hf/tiny-random"
+    ):
+        model = load_adapter(directory, base="topolora_hf/tiny-random")
+    with pytest.warns(UserWarning, match="this one is topolora_hf/tiny-random"):
+        model.load_adapter(directory, "again")
+    nameless = TopoSamForSegmentation.from_pretrained("topolora_hf/tiny-random", **form)
+    nameless.name_or_path = ""  # as a network that was built, not loaded
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        load_adapter(directory, base=nameless)
+
+
+def test_an_adapter_of_other_weights_of_the_same_name_gets_a_warning(make_adapter):
+    _, directory = make_adapter("topolora")
+    file = directory / "adapter_config.json"
+    config = json.loads(file.read_text())
+    present = hashlib.sha256((PRETRAINED[TINY] / "model.safetensors").read_bytes()).hexdigest()[:12]
+    assert config["revision"] == present
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        assert merge_adapter(load_adapter(directory)).revision is None, "its weights are the base's no more"
+
+    file.write_text(json.dumps(config | {"revision": "0" * 12}))
+    message = f"base topolora_hf/tiny of revision {'0' * 12}; this one is topolora_hf/tiny of revision {present}"
+    with pytest.warns(UserWarning, match=message):
+        load_adapter(directory)
+    with pytest.warns(UserWarning, match=f"of revision {'0' * 12}; this one is of revision {present}"):
+        TopoSamForSegmentation.from_pretrained(directory)
+    file.write_text(json.dumps(config | {"revision": None}))  # as before it was noted
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        load_adapter(directory)
+        TopoSamForSegmentation.from_pretrained(directory)
+
+
+def test_two_adapters_switch_in_transformers_own_loader_too(make_adapter):
+    first, first_directory = make_adapter("topolora", seed=1)
+    second, second_directory = make_adapter("topolora", seed=2, image_size=32)
+    network = TopoSamForSegmentation.from_pretrained(TINY)
+    network.load_adapter(str(first_directory), adapter_name="first")
+    network.load_adapter(str(second_directory), adapter_name="b")
+    network.set_adapter("first")
+    assert_same_logits(logits_of(network), logits_of(first))
+    network.set_adapter("b")
+    assert_same_logits(logits_of(network), logits_of(second))
+
+
+def test_an_adapter_starts_from_the_trained_parts_of_a_whole_base(stock_sam, fill_with_random_weights, tmp_path):
+    network = TopoSamForSegmentation.from_pretrained(stock_sam(), tile_size=48)
+    fill_with_random_weights(network.spatial_adapter, seed=1)
+    fill_with_random_weights(network.detail_branch, seed=2).eval()
+    network.save_pretrained(tmp_path / "trained-base")
+    expected = logits_of(network)
+    model = create_adapter(TopoSamForSegmentation.from_pretrained(tmp_path / "trained-base"), "topolora")
+    assert_same_logits(logits_of(model), expected)
+    with torch.no_grad():
+        for parameter in trainable(model).values():
+            parameter.add_(0.1)
+    with model.disable_adapter():
+        assert_same_logits(logits_of(model), expected)
+
+
+# What is trained, and what is in the file
+
+
+def vit_b(preset: str, **settings) -> TopoSamForSegmentation:
+    """Full ViT-B without memory: for counting."""
+    with torch.device("meta"):
+        return TopoSamForSegmentation(TopoSamConfig(**{**preset_network_settings(preset), **settings}))
+
+
+def trainable_by_part(model) -> dict[str, int]:
+    return {row["part"]: row["trainable"] for row in parameter_table(model) if row["trainable"]}
+
+
+def test_seglab_trains_the_published_number_of_parameters():
+    table = trainable_by_part(create_adapter(vit_b("seglab"), "seglab"))
+    assert table == {"LoRA": 737_280, "spatial adapter": 133_888, "mask decoder": 4_058_340, "all": 4_929_508}
+
+
+def test_paper_and_topolora_by_part():
+    paper = trainable_by_part(create_adapter(vit_b("paper"), "paper"))
+    # The living decoder: the whole one less the IoU head and hypernetworks 1 to 3 (each 256-256-256-{4, 32}).
+    hidden = 2 * (256 * 256 + 256)
+    living = 4_058_340 - (hidden + 256 * 4 + 4) - 3 * (hidden + 256 * 32 + 32)
+    assert paper == {
+        "LoRA": 2 * 737_280,
+        "spatial adapter": 68_352,
+        "mask decoder": living,
+        "all": 2 * 737_280 + 68_352 + living,
+    }
+    topolora = trainable_by_part(create_adapter(vit_b("topolora"), "topolora"))
+    detail = topolora.pop("detail branch")
+    assert detail == 603_617
+    assert topolora == {**paper, "all": paper["all"] + detail}
+
+
+def test_rank_16_with_the_papers_adapter_and_the_whole_decoder_is_5_601_252():
+    modules = ["tile_scaling", "spatial_adapter", "sam.mask_decoder"]
+    config = LoraConfig(r=16, lora_alpha=32, target_modules=LORA_TARGETS, modules_to_save=modules)
+    assert trainable_by_part(get_peft_model(vit_b("paper"), config))["all"] == 5_601_252
+
+
+def test_the_table_adds_up_and_counts_what_peft_keeps_twice_once():
+    network = vit_b("topolora")
+    before = sum(parameter.numel() for parameter in network.parameters())
+    model = create_adapter(network, "topolora")
+    *parts, everything = parameter_table(model)
+    assert everything["part"] == "all"
+    assert everything["total"] == sum(row["total"] for row in parts) == before + 2 * 737_280
+    assert everything["trainable"] == sum(parameter.numel() for parameter in trainable(model).values())
+
+
+def gradients_of_two_steps(model) -> list[dict[str, torch.Tensor | None]]:
+    labels = torch.zeros(2, 48, 48, dtype=torch.long)
+    labels[:, 10:14] = labels[:, :, 30:33] = 1
+    model.train()
+    optimizer = torch.optim.SGD(trainable(model).values(), lr=0.1)
+    gradients = []
+    for _ in range(2):
+        optimizer.zero_grad()
+        model(TILES, labels=labels).loss.backward()
+        gradients.append({name: p.grad if p.grad is None else p.grad.clone() for name, p in trainable(model).items()})
+        optimizer.step()
+    return gradients
+
+
+LIVING_PRESETS = ["topolora", "paper", "lora_only", "adapter_only", "decoder_only", "detail_only"]
+
+
+@pytest.mark.parametrize("preset", LIVING_PRESETS)
+def test_every_trained_parameter_learns_and_no_tensor_of_the_file_is_dead(make_adapter, preset):
+    model, directory = make_adapter(preset)
+    network = TopoSamForSegmentation.from_pretrained(
+        TINY, image_size=64, tile_size=48, **preset_network_settings(preset)
+    )
+    first, second = gradients_of_two_steps(create_adapter(network, preset))
+    assert [name for name, gradient in first.items() if gradient is None] == []
+    assert [name for name, gradient in second.items() if gradient is None or not gradient.any()] == []
+
+    in_file = set(load_file(directory / "adapter_model.safetensors")) - {"base_model.model.tile_scaling.settings"}
+    learnt = {name.replace("modules_to_save.default.", "").replace(".default.", ".") for name in second}
+    assert in_file == learnt
+
+
+def test_without_sam_nothing_of_sam_counts(make_adapter, fill_with_random_weights):
+    model, directory = make_adapter("detail_only")
+    expected = logits_of(model)
+    base = TopoSamForSegmentation.from_pretrained(TINY, image_size=64, tile_size=48)  # a base that does use SAM
+    fill_with_random_weights(base.sam, seed=3)
+    loaded = PeftModel.from_pretrained(base, directory)
+    assert torch.equal(logits_of(loaded), expected)
+    with loaded.disable_adapter():
+        assert loaded.get_base_model().tile_scaling.use_sam
+        assert not torch.equal(logits_of(loaded), expected)
+
+
+def test_seglabs_running_statistics_are_in_the_file(make_adapter):
+    _, directory = make_adapter("seglab")
+    network = TopoSamForSegmentation.from_pretrained(
+        TINY, image_size=64, tile_size=48, **preset_network_settings("seglab")
+    )
+    model = create_adapter(network, "seglab").train()
+    model(TILES)
+    settings = AdapterSettings.from_pretrained(directory)
+    save_adapter(model, settings, directory)
+    tensors = load_file(directory / "adapter_model.safetensors")
+    assert tensors["base_model.model.spatial_adapter.refine.2.running_mean"].any()
+    assert torch.equal(logits_of(load_adapter(directory)), logits_of(model))
+
+
+# Settings and names
+
+
+def test_no_file_of_an_adapter_holds_a_local_path(make_adapter, stock_sam, tmp_path):
+    _, directory = make_adapter("topolora", base=stock_sam())
+    again = tmp_path / "again"
+    loaded = load_adapter(directory, base=stock_sam())
+    save_adapter(loaded, loaded.adapter_settings, again)
+    for file in [*directory.iterdir(), *again.iterdir()]:
+        assert str(tmp_path.parent).encode() not in file.read_bytes(), file
+    for folder in (directory, again):
+        config = json.loads((folder / "adapter_config.json").read_text())
+        assert config["base_model_name_or_path"] == "stock-sam-small"
+        assert config["auto_mapping"]["parent_library"] == "topolora_hf"
+        assert AdapterSettings.from_pretrained(folder).base == "stock-sam-small"
+        assert not (folder / "config.json").exists()
+
+
+def test_normal_use_gives_no_warning_of_peft_or_transformers(make_adapter, stock_sam):
+    with warnings.catch_warnings():
+        for kind in (UserWarning, FutureWarning):
+            warnings.simplefilter("error", kind)
+        for base in (TINY, stock_sam()):
+            _, directory = make_adapter("topolora", base=base)
+            load_adapter(directory, base=base)
+
+
+def test_public_base_name_keeps_hub_ids_and_only_the_end_of_a_path(tmp_path):
+    assert public_base_name("facebook/sam-vit-base") == "facebook/sam-vit-base"
+    assert public_base_name(TINY) == TINY
+    assert public_base_name(str(tmp_path / "bases" / "mine")) == "mine"
+    assert public_base_name("") == ""
+
+
+def test_settings_read_back_as_they_were_saved(tmp_path):
+    settings = AdapterSettings(
+        base=TINY,
+        tile_size=96,
+        detail_context=True,
+        labels=("a", "b"),
+        threshold=0.4,
+        temperature=1.25,
+        logit_bias=-0.7,
+        test_time_scales=(0.8, 1.25),
+    )
+    settings.save(tmp_path)
+    assert AdapterSettings.from_pretrained(tmp_path) == settings
+
+
+def test_settings_of_before_flips_and_calibration_are_read_as_without_them(tmp_path):
+    (tmp_path / "topolora_config.json").write_text(json.dumps({"base": TINY, "threshold": 0.4}))
+    settings = AdapterSettings.from_pretrained(tmp_path)
+    assert (settings.threshold, settings.test_time_flips) == (0.4, False)
+    assert settings.calibration == PlattScaling(1.0, 0.0)
+    assert settings.test_time_scales == (1.0,)
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [("{", "not a JSON file"), ("[]", "must hold an object"), ('{"base": "x", "tyle": 1}', "fields")],
+)
+def test_broken_settings_are_refused_with_the_files_name(tmp_path, text, message):
+    (tmp_path / "topolora_config.json").write_text(text)
+    with pytest.raises(ValueError, match=f"topolora_config.json.*{message}"):
+        AdapterSettings.from_pretrained(tmp_path)
+
+
+def test_what_is_no_adapter_is_refused_with_its_name(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"holds no topolora_config\.json"):
+        load_adapter(tmp_path)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        load_adapter(tmp_path / "nowhere")
+
+
+def test_presets_name_what_they_need(stock_sam):
+    network = TopoSamForSegmentation.from_pretrained(stock_sam())
+    with pytest.raises(ValueError, match="unknown preset 'best': one of topolora, paper"):
+        create_adapter(network, "best")
+    with pytest.raises(
+        ValueError, match="'paper' needs a base with detail_channels=0, this one has detail_channels=16"
+    ):
+        create_adapter(network, "paper")
+    with pytest.raises(ValueError, match="rank=4: preset 'detail_only' has no LoRA"):
+        create_adapter(network, "detail_only", rank=4)
+    with pytest.raises(ValueError, match="rank=0: preset 'topolora' needs a rank of 1 or more"):
+        create_adapter(network, "topolora", rank=0)
+
+
+def test_another_rank_keeps_the_presets_ratio_of_alpha(stock_sam):
+    model = create_adapter(TopoSamForSegmentation.from_pretrained(stock_sam()), "topolora", rank=4)
+    config = model.peft_config["default"]
+    assert (config.r, config.lora_alpha) == (4, 8)
+
+
+@pytest.mark.parametrize("name", ["/nowhere", "a/b/c", "nowhere"])
+def test_what_is_neither_a_directory_nor_a_hub_id_is_named(name):
+    with pytest.raises(FileNotFoundError, match=f"no adapter at {name}: expected a directory or a Hub id"):
+        load_adapter(name)
+
+
+@pytest.mark.parametrize("door", [load_adapter, TopoSamForSegmentation.from_pretrained])
+def test_the_hub_is_not_asked_for_a_base_that_was_somebodys_directory(make_adapter, stock_sam, door):
+    _, directory = make_adapter("topolora", base=stock_sam())
+    with pytest.raises(FileNotFoundError, match="no base stock-sam-small is here: expected a directory, Meta's file"):
+        door(directory)
+
+
+def test_a_misspelt_base_is_named_with_those_that_there_are():
+    with pytest.raises(FileNotFoundError, match="no base tny is here: .* or one of topolora_hf/tiny, "):
+        TopoSamForSegmentation.from_pretrained("tny")
+
+
+def test_a_hub_adapter_without_a_connection_says_so():
+    with pytest.raises(OSError, match="someone/vessels is no directory here.*the Hub cannot be reached"):
+        load_adapter("someone/vessels")
+
+
+def test_lora_in_the_last_layers_only_comes_back_whole(stock_sam, tmp_path):
+    network = TopoSamForSegmentation.from_pretrained(stock_sam(), detail_channels=0)
+    model = create_adapter(network, "paper", lora_layers=1)
+    adapted = {name.split(".layers.")[1][0] for name, _ in model.named_parameters() if "lora_A" in name}
+    assert adapted == {"1"}
+    settings = AdapterSettings(base=stock_sam(), preset="paper", image_size=64, tile_size=64, detail_channels=0)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_()
+    save_adapter(model, settings, tmp_path)
+    again = load_adapter(tmp_path, base=stock_sam())
+    tiles = torch.randn(1, 3, 64, 64)
+    assert torch.equal(again(pixel_values=tiles).logits, model.eval()(pixel_values=tiles).logits)
+
+
+@pytest.mark.parametrize(
+    ("preset", "layers", "words"),
+    [("paper", 3, "needs 1 to 2"), ("paper", 0, "needs 1"), ("decoder_only", 1, "no LoRA")],
+)
+def test_impossible_lora_layers_are_refused(stock_sam, preset, layers, words):
+    network = TopoSamForSegmentation.from_pretrained(stock_sam(), detail_channels=0)
+    with pytest.raises(ValueError, match=f"lora_layers={layers}.*{words}"):
+        create_adapter(network, preset, lora_layers=layers)

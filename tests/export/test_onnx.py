@@ -1,0 +1,108 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("onnx", reason="needs the packages of extra `export`")
+onnxruntime = pytest.importorskip("onnxruntime", reason="needs the packages of extra `export`")
+
+import onnx  # noqa: E402
+
+from topolora_hf.adapter_format.settings import AdapterSettings
+from topolora_hf.adapters.loading import load_adapter
+from topolora_hf.commands.convert import ConvertArguments, convert
+from topolora_hf.export.onnx_export import export_onnx
+from topolora_hf.export.onnx_network import OnnxNetwork
+from topolora_hf.inference.predictor import Predictor
+from topolora_hf.network.segmenter import TopoSamForSegmentation
+
+
+@torch.no_grad()
+def assert_parity(model, exported: OnnxNetwork, tile_size: int) -> None:
+    for batch in (1, 3):
+        tiles = torch.randn(batch, 3, tile_size, tile_size, generator=torch.Generator().manual_seed(batch))
+        expected = model.eval()(pixel_values=tiles).logits
+        assert expected.std() > 0.05
+        torch.testing.assert_close(exported(pixel_values=tiles).logits, expected, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("preset", "sizes"),
+    [
+        ("topolora", {"image_size": 64, "tile_size": 48}),  # enlarged, windows filled up
+        ("seglab", {"image_size": 48, "tile_size": 80}),  # shrunk, antialiased
+        ("detail_only", {"detail_context": True}),
+    ],
+)
+def test_an_adapter_on_tiny_gives_the_same_logits(make_adapter, tmp_path, preset, sizes):
+    _, directory = make_adapter(preset, **sizes)
+    model = load_adapter(directory)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    exported = OnnxNetwork(export_onnx(model, tmp_path / "network.onnx"))
+    assert exported.adapter_settings == model.adapter_settings
+    assert_parity(model, exported, model.adapter_settings.tile_size)
+    after = model.state_dict()
+    assert before.keys() == after.keys() and all(torch.equal(after[name], before[name]) for name in before)
+    assert [file.name for file in tmp_path.glob("*onnx*")] == ["network.onnx"]
+
+
+@pytest.mark.parametrize("preset", ["topolora", "paper"])
+def test_an_adapter_on_a_stock_sam_gives_the_same_logits(make_adapter, stock_sam, tmp_path, preset):
+    model, directory = make_adapter(preset, base=stock_sam(), image_size=96, tile_size=64)
+    output = convert(ConvertArguments(str(directory), str(tmp_path / "network.onnx"), base=stock_sam()))
+    assert_parity(model, OnnxNetwork(output), 64)
+
+
+def test_a_base_is_exported_as_it_comes(stock_sam, tmp_path):
+    network = TopoSamForSegmentation.from_pretrained(stock_sam())
+    exported = OnnxNetwork(export_onnx(network, tmp_path / "base.onnx"))
+    assert_parity(network, exported, 64)
+    assert exported.adapter_settings == AdapterSettings.of_network(network)
+
+
+def test_the_predictor_takes_it_as_any_network(make_adapter, stock_sam, tmp_path):
+    _, directory = make_adapter("topolora", base=stock_sam())
+    settings = AdapterSettings.from_pretrained(directory)
+    settings.threshold, settings.temperature, settings.logit_bias = 0.4, 1.3, -0.5
+    settings.save(directory)
+    model = load_adapter(directory, base=stock_sam())
+    exported = OnnxNetwork(export_onnx(model, tmp_path / "network.onnx"))
+    image = np.random.default_rng(0).integers(0, 256, (90, 130, 3), dtype=np.uint8)
+    expected, prediction = Predictor(model)(image), Predictor(exported)(image)
+    assert prediction.threshold == 0.4
+    np.testing.assert_allclose(prediction.probability, expected.probability, rtol=0, atol=1e-4)
+
+
+def test_the_file_is_a_valid_onnx_file_that_explains_itself(make_adapter, stock_sam, tmp_path):
+    _, directory = make_adapter("paper", base=stock_sam())
+    file = export_onnx(load_adapter(directory, base=stock_sam()), tmp_path / "new" / "network.onnx")
+    onnx.checker.check_model(str(file), full_check=True)
+    stored = onnx.load(file)
+    (pixels,), (logits,) = stored.graph.input, stored.graph.output
+    assert (pixels.name, logits.name) == ("pixel_values", "logits")
+    assert [d.dim_param or d.dim_value for d in pixels.type.tensor_type.shape.dim] == ["batch", 3, 48, 48]
+    assert json.loads(stored.metadata_props[0].value)["preset"] == "paper"
+    assert str(tmp_path).encode() not in file.read_bytes()
+
+
+def test_tiles_of_another_size_are_refused(make_adapter, tmp_path):
+    _, directory = make_adapter("detail_only")
+    exported = OnnxNetwork(export_onnx(load_adapter(directory), tmp_path / "network.onnx"))
+    with pytest.raises(ValueError, match=r"takes \(B, 3, 48, 48\), got \(1, 3, 64, 64\)"):
+        exported(torch.zeros(1, 3, 64, 64))
+
+
+def test_what_export_onnx_did_not_write_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere.onnx"):
+        OnnxNetwork(tmp_path / "nowhere.onnx")
+    (tmp_path / "broken.onnx").write_bytes(b"not a network")
+    with pytest.raises(ValueError, match="cannot read .*broken.onnx"):
+        OnnxNetwork(tmp_path / "broken.onnx")
+    value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["x"], ["y"])], "g", [value], [])
+    graph.output.append(onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1]))
+    foreign = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
+    onnx.save(foreign, tmp_path / "foreign.onnx")
+    with pytest.raises(ValueError, match="foreign.onnx holds no topolora_config"):
+        OnnxNetwork(tmp_path / "foreign.onnx")

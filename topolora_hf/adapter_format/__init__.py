@@ -1,0 +1,1 @@
+"""What lies in an adapter's directory: settings, presets, names, and the checks of its files."""

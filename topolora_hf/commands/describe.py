@@ -1,0 +1,148 @@
+"""What a data set holds, in numbers and in one picture, so that a user sees at once what was understood."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.ndimage import distance_transform_edt
+from skimage.morphology import skeletonize
+
+from ..data.arguments import DataArguments
+from ..data.catalog import find_dataset
+from ..data.errors import DataError
+from ..data.intensity import evenly_spread
+from ..files import output_folder
+from ..pictures.contact_sheet import contact_sheet
+
+_WIDTH_PERCENTILES = (5, 50, 95)
+
+
+@dataclass(kw_only=True)
+class DescribeArguments(DataArguments):
+    """Describe a data set, and draw some of it."""
+
+    output_dir: str = field(
+        default="description", metadata={"help": "where description.json and contact_sheet.png are written"}
+    )
+    images: int = field(default=12, metadata={"help": "how many images the contact sheet shows"})
+    measured: int = field(default=200, metadata={"help": "how many images of each split are measured, evenly spread"})
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in ("images", "measured"):
+            if getattr(self, name) < 1:
+                raise DataError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+
+def describe(args: DescribeArguments) -> dict:
+    """Writes description.json and contact_sheet.png, prints the description, and returns it.
+
+    Raises:
+        DataError: The data set cannot be used, or not without `skip_bad` or `allow_partial`.
+    """
+    spec, _ = find_dataset(args.dataset, args.data_dir)
+    data = args.load()
+    description = {
+        "dataset": spec.name,
+        "title": spec.title,
+        "view": spec.view,
+        "tile_size": spec.tile_size,
+        "intensity": None if data.intensity is None else vars(data.intensity),
+        "splits": {split: describe_rows(rows, args.measured) for split, rows in data.items()},
+        "remarks": list(data.remarks),
+    }
+    output = output_folder(args.output_dir)
+    text = json.dumps(description, indent=2) + "\n"
+    (output / "description.json").write_text(text, encoding="utf-8")
+    shown = evenly_spread([(split, number) for split, rows in data.items() for number in range(len(rows))], args.images)
+    rows = [(split, data[split][number]) for split, number in shown]
+    captions = [f"{split}: {row['id']}  {row['image'].shape[1]}x{row['image'].shape[0]}" for split, row in rows]
+    contact_sheet([(caption, row) for caption, (_, row) in zip(captions, rows, strict=True)]).save(
+        output / "contact_sheet.png"
+    )
+    print(as_text(description))
+    return description
+
+
+def describe_rows(rows: Sequence[Mapping], limit: int = 200) -> dict:
+    """Counts and sizes of a split, and what its masks and images look like.
+
+    Args:
+        rows: Decoded rows.
+        limit: How many of them are measured, evenly spread.
+
+    Returns:
+        `images`, `measured`; `sizes` (count by "WIDTHxHEIGHT"); `foreground_fraction` (mean, least, most; of the field
+        of view); `empty_masks`; `width_px` (5th, 50th and 95th percentile of the structures' width along their
+        centrelines, None without foreground); `field_of_view_fraction` (mean); `intensity` (mean, and the 1st and 99th
+        percentile, of 0 to 255). All but `images` are of the measured rows.
+    """
+    measured = [measure_row(rows[number]) for number in evenly_spread(range(len(rows)), limit)]
+    fractions = [row["foreground_fraction"] for row in measured]
+    widths = np.concatenate([row["widths_px"] for row in measured])
+    return {
+        "images": len(rows),
+        "measured": len(measured),
+        "sizes": dict(Counter(row["size"] for row in measured).most_common()),
+        "foreground_fraction": {
+            "mean": float(np.mean(fractions)),
+            "least": min(fractions),
+            "most": max(fractions),
+        },  # fmt: skip
+        "empty_masks": sum(fraction == 0 for fraction in fractions),
+        "width_px": [float(width) for width in np.percentile(widths, _WIDTH_PERCENTILES)] if widths.size else None,
+        "field_of_view_fraction": float(np.mean([row["field_of_view_fraction"] for row in measured])),
+        "intensity": {
+            key: float(np.mean([row["intensity"][key] for row in measured])) for key in measured[0]["intensity"]
+        },
+    }
+
+
+def measure_row(row: Mapping) -> dict:
+    """The numbers of one row; `widths_px` is one width for each pixel of its centrelines."""
+    mask, view = row["mask"] > 0, row["valid_mask"]
+    # Padded, so that a structure cut by the border is as wide there as elsewhere; a pixel's centre is half a pixel
+    # from its edge, hence the 1.
+    distance = distance_transform_edt(np.pad(mask, 1, mode="edge"))[1:-1, 1:-1] if not mask.all() else np.zeros(0)
+    centreline = distance[skeletonize(mask)] if mask.any() and not mask.all() else np.zeros(0)
+    low, high = np.percentile(row["image"][view], (1, 99)) if view.any() else (np.nan, np.nan)
+    height, width = mask.shape
+    return {
+        "size": f"{width}x{height}",
+        "foreground_fraction": float(mask[view].mean()) if view.any() else 0.0,
+        "widths_px": 2 * centreline - 1,
+        "field_of_view_fraction": float(view.mean()),
+        "intensity": {
+            "mean": float(row["image"][view].mean()) if view.any() else np.nan,
+            "low": float(low),
+            "high": float(high),
+        },  # fmt: skip
+    }
+
+
+def as_text(description: Mapping) -> str:
+    """The description for people."""
+    lines = [
+        f"{description['title']} ({description['dataset']}); view {description['view']}, tiles of "
+        f"{description['tile_size']} pixels"
+    ]
+    for split, facts in description["splits"].items():
+        sizes = list(facts["sizes"].items())
+        more = f" and {len(sizes) - 3} other sizes" if len(sizes) > 3 else ""
+        fraction, width, light = facts["foreground_fraction"], facts["width_px"], facts["intensity"]
+        lines += [
+            f"{split}: {facts['images']} images"
+            + (f" ({facts['measured']} measured)" * (facts["measured"] < facts["images"])),
+            f"  sizes           {', '.join(f'{size} ({count})' for size, count in sizes[:3])}{more}",
+            f"  foreground      {fraction['mean']:.2%} of the field of view ({fraction['least']:.2%} to "
+            f"{fraction['most']:.2%}), {facts['empty_masks']} empty masks",
+            "  widths          "
+            + ("none" if width is None else "{:.1f}, {:.1f}, {:.1f} px".format(*width) + " (5 %, median, 95 %)"),
+            f"  field of view   {facts['field_of_view_fraction']:.1%} of the image",
+            f"  intensity       mean {light['mean']:.0f}, from {light['low']:.0f} to {light['high']:.0f} (1 %, 99 %)",
+        ]
+    if description["intensity"]:
+        lines.append("more than 8 bits: {transform} from {low:g} to {high:g}".format(**description["intensity"]))
+    return "\n".join(lines + [f"note: {remark}" for remark in description["remarks"]])

@@ -1,0 +1,216 @@
+"""Data sets with named columns, from the Hub or saved by `datasets`: their rows as files for the folder reader.
+
+Two schemas are known, each with any further columns:
+
+- paired rows, as in `Angelou0516/kvasir-seg`: an image column (`image`) and a mask column (`mask`), both of type Image;
+- separate rows, as in `Zomba/*`: one column `image` of type Image, and a ClassLabel (`label`) with the classes `input`
+  and `label` that says which rows are images and which are masks; both have the same file stem.
+"""
+
+import hashlib
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import datasets
+from datasets import ClassLabel, Dataset, DatasetDict, Features, load_dataset, load_from_disk
+from huggingface_hub.constants import HF_HOME, HF_HUB_CACHE
+
+from ..archives import cache_folder, staging_folder
+from ..decode import IMAGE_SUFFIXES, without_suffix
+from ..errors import DataError
+from ..records import SPLIT_OF_NAME, Layout
+from ..row_names import save_row_names
+from .table import (
+    IMAGE_COLUMNS,
+    MASK_COLUMNS,
+    VIEW_COLUMNS,
+    find_column,
+)
+
+_LONGEST_STEM = 240  # bytes of UTF-8; with its suffix a name may have 255
+_KIND_FOLDERS = {"image": "images", "input": "images", "mask": "masks", "label": "masks", "view": "valid_masks"}
+_SUFFIX_OF_MAGIC = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"II*\x00": ".tif", b"MM\x00*": ".tif"}
+_SUFFIX_OF_MAGIC |= {b"GIF8": ".gif", b"BM": ".bmp", b"P6": ".ppm", b"P5": ".pgm", b"RIFF": ".webp"}
+
+
+def is_saved_dataset(folder: Path) -> bool:
+    """Whether `save_to_disk` wrote the folder, or it holds Parquet files (as a download from the Hub does)."""
+    return _is_saved_to_disk(folder) or any(folder.glob("*.parquet")) or any(folder.glob("*/*.parquet"))
+
+
+def export_dataset(source: str | Path, layout: Layout) -> Path:
+    """Writes the images and masks of a data set with named columns as files, once, into the user's cache.
+
+    Args:
+        source: A Hub id, a folder that `save_to_disk` wrote, or a folder with Parquet files.
+        layout: Which columns, where the types and the usual names do not say it.
+
+    Returns:
+        A folder with `images/` and `masks/`, inside `train/`, `validation/` and `test/` as the data set is divided.
+
+    Raises:
+        DataError: The data set cannot be loaded, has no such columns, or has no masks.
+    """
+    splits = {name: _undecoded(rows) for name, rows in _load(source).items()}
+    key = hashlib.blake2b(digest_size=8)
+    key.update(repr((str(source), [rows._fingerprint for rows in splits.values()], layout)).encode())
+    target = cache_folder() / "exported" / f"{Path(str(source)).name}-{key.hexdigest()}"
+    if not target.is_dir():
+        with staging_folder(target) as staging:
+            _export(source, splits, layout, staging)
+    return target
+
+
+def _is_saved_to_disk(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("dataset_dict.json", "state.json"))
+
+
+def _load(source: str | Path) -> DatasetDict:
+    try:
+        if isinstance(source, Path) and _is_saved_to_disk(source):
+            loaded = load_from_disk(str(source))
+        else:
+            loaded = load_dataset(str(source))
+    except Exception as error:  # of the network, the Hub, pyarrow, ... : one message that says which data set
+        reason = str(error).strip() or type(error).__name__
+        raise DataError(f"data set {source} cannot be loaded ({type(error).__name__}: {reason})") from error
+    return DatasetDict({"train": loaded}) if isinstance(loaded, Dataset) else loaded
+
+
+def _undecoded(rows: Dataset) -> Dataset:
+    """Image columns as the bytes and names of their files."""
+    for name, feature in rows.features.items():
+        if isinstance(feature, datasets.Image):
+            rows = rows.cast_column(name, datasets.Image(decode=False))
+    return rows
+
+
+def _export(source: str | Path, splits: dict[str, Dataset], layout: Layout, folder: Path) -> None:
+    unknown = [name for name in splits if name.lower() not in SPLIT_OF_NAME]
+    if unknown and len(splits) > 1:
+        raise DataError(f"data set {source} has the split {unknown[0]!r}; allowed: train, validation, test")
+    row_names: dict[Path, str] = {}
+    for name, rows in splits.items():
+        # A data set with one split is not divided, whatever that is called.
+        split_folder = folder / SPLIT_OF_NAME[name.lower()] if len(splits) > 1 else folder
+        row_names |= _write_split(source, rows, layout, split_folder, name)
+        if not _has_files(split_folder / "masks"):
+            shutil.rmtree(split_folder, ignore_errors=True)
+    if not any(folder.rglob("masks/*")):
+        raise DataError(f"data set {source} has no masks")
+    save_row_names(folder, {path.relative_to(folder): row for path, row in row_names.items()})
+
+
+def _write_split(source: str | Path, rows: Dataset, layout: Layout, folder: Path, name: str) -> dict[Path, str]:
+    """Writes one split; returns which row each file is."""
+    written = {}
+
+    def write(kind: str, number: int, column: str, cell: dict | None, stem: str | None = None) -> None:
+        row = f"{name} row {number}, column {column}"
+        path = _write(f"{source}: {row}", kind, cell, folder, isinstance(source, str), stem)
+        if path is not None:
+            written[path] = row
+
+    kind_column = _kind_column(rows.features)
+    if kind_column is not None and layout.mask_column is None:
+        feature = rows.features[kind_column]
+        image = find_column(_image_columns(rows.features), layout.image_column, IMAGE_COLUMNS, f"{source}: image")
+        for number, row in enumerate(rows.select_columns([kind_column, image])):
+            if row[kind_column] is None:
+                raise DataError(f"data set {source}: {name} row {number} has no {kind_column}")
+            write(feature.int2str(row[kind_column]), number, image, row[image])
+        return written
+    columns = _columns(source, rows.features, layout)
+    stems = _row_names(rows.select_columns([columns["image"]]), columns["image"])
+    for number, (row, stem) in enumerate(zip(rows.select_columns(list(columns.values())), stems, strict=True)):
+        for kind, column in columns.items():
+            write(kind, number, column, row[column], stem)
+    return written
+
+
+def _has_files(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.iterdir())
+
+
+def _kind_column(features: Features) -> str | None:
+    """The ClassLabel that tells images from masks, where they are separate rows."""
+    for name, feature in features.items():
+        if isinstance(feature, ClassLabel) and {"input", "label"} == set(feature.names):
+            return name
+    return None
+
+
+def _image_columns(features: Features) -> list[str]:
+    return [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
+
+
+def _columns(source: str | Path, features: Features, layout: Layout) -> dict[str, str]:
+    """Which column holds the image, the mask and the field of view."""
+    columns = _image_columns(features)
+    if len(columns) < 2:
+        types = ", ".join(f"{name} ({type(feature).__name__})" for name, feature in features.items())
+        raise DataError(
+            f"data set {source} needs a column of images and one of masks, both of type Image; there are {types}"
+        )
+    found = {"image": find_column(columns, layout.image_column, IMAGE_COLUMNS, f"{source}: image_column")}
+    others = [column for column in columns if column != found["image"]]
+    if layout.mask_column is None and len(others) == 1:
+        found["mask"] = others[0]
+    else:
+        found["mask"] = find_column(others, layout.mask_column, MASK_COLUMNS, f"{source}: mask_column")
+    rest = [column for column in others if column != found["mask"]]
+    if layout.valid_mask_column is not None or set(VIEW_COLUMNS) & set(rest):
+        found["view"] = find_column(rest, layout.valid_mask_column, VIEW_COLUMNS, f"{source}: valid_mask_column")
+    return found
+
+
+def _row_names(rows: Dataset, column: str) -> list[str]:
+    """The stems of the image files where all have one of their own that a file may have, else the rows' numbers."""
+    stems = [without_suffix(Path(cell["path"])).name if cell and cell.get("path") else "" for cell in rows[column]]
+    if all(map(_is_plain, stems)) and max(Counter(stems).values(), default=1) == 1:
+        return stems
+    return [f"{number:06d}" for number in range(len(stems))]
+
+
+def _is_plain(stem: str) -> bool:
+    """Files whose names begin with a dot are not looked at, and long names cannot be written."""
+    return bool(stem) and not stem.startswith(".") and "\0" not in stem and len(stem.encode()) <= _LONGEST_STEM
+
+
+def _write(
+    place: str, kind: str, cell: dict | None, folder: Path, is_remote: bool, stem: str | None = None
+) -> Path | None:
+    """Writes one cell as a file, under `stem` or its own name; returns its path, None for an empty cell."""
+    target = folder / _KIND_FOLDERS[kind]
+    target.mkdir(parents=True, exist_ok=True)
+    if cell is None:  # the checks say that this row has no mask
+        return None
+    content = cell["bytes"] if cell["bytes"] is not None else _file_content(place, cell["path"], is_remote)
+    name = Path(cell["path"] or "")
+    stem = stem or without_suffix(name).name
+    if not _is_plain(stem):
+        raise DataError(
+            f"data set {place}: images and masks are separate rows, but the file's name {name.name!r} is none to pair "
+            "them by"
+        )
+    suffix = next((suffix for magic, suffix in _SUFFIX_OF_MAGIC.items() if content.startswith(magic)), None)
+    path = target / f"{stem}{suffix or (name.suffix if name.suffix.lower() in IMAGE_SUFFIXES else '.png')}"
+    if path.exists():
+        raise DataError(f"data set {place}: there are two files of kind {kind!r} with the name {path.name}")
+    path.write_bytes(content)
+    return path
+
+
+def _file_content(place: str, name: str | None, is_remote: bool) -> bytes:
+    """What a cell without bytes points to; a data set from the Hub may point to nothing but what came with it."""
+    if not name:
+        raise DataError(f"data set {place} holds neither an image nor a file's name")
+    path = Path(name)
+    own = [Path(folder).resolve() for folder in (HF_HOME, HF_HUB_CACHE, datasets.config.HF_DATASETS_CACHE)]
+    if is_remote and not any(path.resolve().is_relative_to(folder) for folder in own):
+        raise DataError(f"data set {place} points to {name}, which is not a part of the data set")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"data set {place} points to {name}, which cannot be read: {error.strerror}") from error

@@ -1,0 +1,154 @@
+"""A table of files: CSV or JSONL with one row an image."""
+
+import csv
+import json
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ..decode import without_suffix
+from ..errors import DataError
+from ..records import (
+    SPLIT_OF_NAME,
+    UNSPLIT,
+    ReadOptions,
+    Record,
+    Splits,
+)
+
+TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl")
+
+IMAGE_COLUMNS = ("image", "image_path", "img", "images", "file_name", "filename", "input", "pixel_values")
+MASK_COLUMNS = ("mask", "mask_path", "masks", "label", "labels", "annotation", "gt", "ground_truth", "segmentation")
+MASK_COLUMNS += ("segmentation_mask", "target", "seg_map", "mask_file_name")
+VIEW_COLUMNS = ("valid_mask", "field_of_view", "fov", "roi")
+
+_SPLITS = {**SPLIT_OF_NAME, "dev": "validation"}
+
+
+def read_table(path: Path, options: ReadOptions) -> tuple[Splits, list[str]]:
+    """Reads pairs of files from a table; paths in it are relative to the table's folder.
+
+    Args:
+        path: A .csv (comma, semicolon or tab), .tsv or .jsonl file in UTF-8, with a column for the images and one for
+            the masks, and optionally `valid_mask`, `split` (train, validation, test) and `id`.
+        options: The layout names the columns where they have other names.
+
+    Returns:
+        The splits, or all rows under `UNSPLIT` where there is no column `split`, and no complaints.
+
+    Raises:
+        DataError: The file is no such table, a column is missing, or ids or splits make no sense.
+    """
+    rows = _read_rows(path)
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    layout = options.layout
+    image = find_column(columns, layout.image_column, IMAGE_COLUMNS, f"{path}: image_column")
+    mask = find_column(columns, layout.mask_column, MASK_COLUMNS, f"{path}: mask_column")
+    view = layout.valid_mask_column
+    if view is not None or set(VIEW_COLUMNS) & set(columns):
+        view = find_column(columns, view, VIEW_COLUMNS, f"{path}: valid_mask_column")
+    files = [[_file(path, row.get(column)) if column else None for column in (image, mask, view)] for row in rows]
+    without_image = [number for number, (picture, *_) in enumerate(files, start=1) if picture is None]
+    if without_image:
+        raise DataError(f"{path}: row {without_image[0]} has no {image}")
+    splits: Splits = {}
+    by_name = {column.lower(): column for column in columns}
+    ids = _ids(path, [row.get(by_name.get("id")) for row in rows], [picture for picture, *_ in files])
+    for number, (row, row_id, of_row) in enumerate(zip(rows, ids, files, strict=True), start=1):
+        split = _split(path, row.get(by_name.get("split")), number)
+        splits.setdefault(split, []).append(Record(row_id, *of_row))
+    if UNSPLIT in splits and len(splits) > 1:
+        raise DataError(f"{path}: {len(splits[UNSPLIT])} rows have no split, the others do; give all or none one")
+    return splits, []
+
+
+def find_column(columns: Sequence[str], given: str | None, usual: Sequence[str], option: str) -> str:
+    """The column that the user named, or the first of the usual names.
+
+    Raises:
+        DataError: There is none.
+    """
+    by_name = {column.lower(): column for column in columns}
+    if given is not None:
+        if given not in columns:
+            raise DataError(f"{option}: no column {given!r}; there are {', '.join(columns)}")
+        return given
+    found = next((by_name[name] for name in usual if name in by_name), None)
+    if found is None:
+        raise DataError(f"{option}: none of the usual names ({', '.join(usual)}); there are {', '.join(columns)}")
+    return found
+
+
+def _read_rows(path: Path) -> list[Mapping[str, str]]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text: {error}") from error
+    rows = _parse_jsonl(path, text) if path.suffix.lower() == ".jsonl" else _parse_csv(path, text)
+    if not rows:
+        raise DataError(f"{path} has no rows")
+    return rows
+
+
+def _parse_csv(path: Path, text: str) -> list[Mapping[str, str]]:
+    lines = [line for line in text.split("\n") if line.strip()]
+    header = lines[0] if lines else ""
+    delimiter = max(",;\t", key=header.count)
+    try:
+        rows = list(csv.DictReader(lines, delimiter=delimiter, skipinitialspace=True))
+    except csv.Error as error:  # a quote that is never closed makes one field of all that follows
+        raise DataError(f"{path} is not a table of separated values: {error}") from error
+    uneven = [number for number, row in enumerate(rows, start=1) if None in row or None in row.values()]
+    if uneven:
+        raise DataError(f"{path}: row {uneven[0]} has another number of fields than the header ({header})")
+    return rows
+
+
+def _parse_jsonl(path: Path, text: str) -> list[Mapping[str, str]]:
+    rows = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise DataError(f"{path}: line {number} is not JSON: {error}") from error
+        if not isinstance(row, dict):
+            raise DataError(f'{path}: line {number} must be an object such as {{"image": ..., "mask": ...}}')
+        rows.append(row)
+    return rows
+
+
+def _file(table: Path, value: str | None) -> Path | None:
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str):
+        raise DataError(f"{table}: a file's name is needed, got {value!r}")
+    return table.parent / value.strip()
+
+
+def _ids(path: Path, given: Sequence[str | None], images: Sequence[Path]) -> list[str]:
+    """The ids given, or the images' stems, or their whole names where stems clash."""
+    if all(row_id not in (None, "") for row_id in given):
+        ids = [str(row_id) for row_id in given]
+    else:
+        stems = [without_suffix(image).name for image in images]
+        counts = Counter(stems)
+        ids = [
+            stem if counts[stem] == 1 else Path(os.path.relpath(image, path.parent)).as_posix()
+            for stem, image in zip(stems, images, strict=True)
+        ]
+    twice = [row_id for row_id, count in Counter(ids).items() if count > 1]
+    if twice:
+        raise DataError(f"{path}: several rows have the same id or image: {', '.join(twice)}")
+    return ids
+
+
+def _split(path: Path, value: str | None, number: int) -> str:
+    if value in (None, ""):
+        return UNSPLIT
+    if str(value).strip().lower() not in _SPLITS:
+        raise DataError(f"{path}: row {number} has split {value!r}; allowed: train, validation, test")
+    return _SPLITS[str(value).strip().lower()]

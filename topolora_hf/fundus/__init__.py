@@ -1,0 +1,1 @@
+"""Retinal photographs: their field of view, scale and colours."""
