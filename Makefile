@@ -3,21 +3,25 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow lint format clean
+.PHONY: demo test test-slow lint docs format clean
 
 demo: $(VENV)/installed
 	$(BIN)/accelerate launch recipes/train.py recipes/configs/demo.yaml
 	$(BIN)/python recipes/predict.py --adapter runs/demo/adapter --images docs/images/chase_db1_01L.jpg --output_dir runs/demo/predictions
 	$(BIN)/python recipes/predict.py --adapter tiny --images docs/images/chase_db1_01L.jpg --output_dir runs/demo/tiny
 
+# Two workers of one thread each: a test computes little, and imports take longer than most tests.
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses 2
 
 test-slow: $(VENV)/installed
 	$(BIN)/python -m pytest -m slow
 
 lint: $(VENV)/installed-dev
-	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
+
+docs: $(VENV)/installed-dev
+	$(BIN)/mkdocs build --strict
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
@@ -28,8 +32,8 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[test,dev]"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[test,dev,docs]"
 	touch $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build site *.egg-info
