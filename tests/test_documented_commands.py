@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from transformers import HfArgumentParser
 
 from topolora_hf import cli
+from topolora_hf.commands.parser import SettingsParser
 
 PROJECT = Path(__file__).resolve().parent.parent
 PAGES = ["README.md", "docs/results/README.md", "docs/results/first-tiny.md", "docs/choices.md"]
@@ -41,14 +41,14 @@ def test_the_pages_have_commands_of_every_kind():
 
 @pytest.mark.parametrize("page, words", COMMANDS, ids=[" ".join(words)[:60] for _, words in COMMANDS])
 def test_command_is_accepted(page, words, monkeypatch):
-    parse = HfArgumentParser.parse_args_into_dataclasses
+    parse = SettingsParser.parse_args_into_dataclasses
 
     def parse_alone(self, *args, **kwargs):
-        monkeypatch.setattr(HfArgumentParser, "parse_args_into_dataclasses", parse)  # a study parses its settings, too
+        monkeypatch.setattr(SettingsParser, "parse_args_into_dataclasses", parse)  # a study parses its settings, too
         parse(self, *args, **kwargs)
         raise Parsed
 
-    monkeypatch.setattr(HfArgumentParser, "parse_args_into_dataclasses", parse_alone)
+    monkeypatch.setattr(SettingsParser, "parse_args_into_dataclasses", parse_alone)
     monkeypatch.chdir(PROJECT)
     with pytest.raises(Parsed):
         if words[0] == "topolora":

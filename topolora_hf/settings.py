@@ -1,10 +1,102 @@
-"""Fields of settings that say what they are: a flag's help is its field's."""
+"""Fields of settings that say what they are: help, argument group and limits stand in the field."""
 
-from dataclasses import field
+import json
+import math
+import operator
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import MISSING, Field, asdict, field, fields
+
+GROUPS = ("data", "input", "network", "training", "objective", "inference", "output", "run")
+_LIMITS = {
+    "at_least": (operator.ge, "at least"),
+    "above": (operator.gt, "above"),
+    "below": (operator.lt, "below"),
+    "at_most": (operator.le, "at most"),
+}
 
 
-def option(default, text: str):
-    """A field of a settings dataclass with its help; a list is its default's own copy."""
+def option(
+    default: object = MISSING,
+    help: str = "",
+    *,
+    group: str = "run",
+    at_least: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    at_most: float | None = None,
+    choices: Sequence | None = None,
+) -> Field:
+    """Make a field of a settings dataclass. Its metadata hold what is said here.
+
+    Args:
+        default: The value if none is given; a list is copied. Without it the field is required.
+        help: What `--help` and the settings page say.
+        group: The argument group, one of `GROUPS`.
+        at_least: Limit that `check_limits` checks, as `above`, `below` and `at_most`. A limited number is finite.
+        above: See `at_least`.
+        below: See `at_least`.
+        at_most: See `at_least`.
+        choices: The allowed values.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> @dataclass
+        ... class Settings:
+        ...     rank: int = option(16, "rank of the LoRA matrices", group="network", at_least=1)
+        ...     __post_init__ = check_limits
+        >>> Settings(rank=0)
+        Traceback (most recent call last):
+        ValueError: rank must be at least 1, got 0
+    """
+    if group not in GROUPS:
+        raise ValueError(f"group must be one of {', '.join(GROUPS)}; got {group!r}")
+    limits = {"at_least": at_least, "above": above, "below": below, "at_most": at_most, "choices": choices}
+    metadata = {"help": help, "group": group} | {name: value for name, value in limits.items() if value is not None}
     if isinstance(default, list):
-        return field(default_factory=lambda: list(default), metadata={"help": text})
-    return field(default=default, metadata={"help": text})
+        return field(default_factory=default.copy, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def check_limits(settings) -> None:
+    """Check a settings dataclass, in its `__post_init__`, against the limits of its fields. None passes.
+
+    Raises:
+        ValueError: A value is outside. The message names the field, what is allowed, and the value.
+    """
+    for item in fields(settings):
+        value = getattr(settings, item.name)
+        for one in value if isinstance(value, (list, tuple)) else [value]:
+            if one is not None and (allowed := _broken_limits(item.metadata, one)):
+                raise ValueError(f"{item.name} must be {allowed}, got {one!r}")
+
+
+def changed_settings(before: Mapping, args, free: Collection[str] = ()) -> list[str]:
+    """Say how settings now differ from settings in a file.
+
+    Args:
+        before: By name. A setting that the file does not have had what is now its default.
+        args: Settings now, a dataclass.
+        free: Names that may differ.
+    """
+    before = {item.name: _default(item) for item in fields(args)} | dict(before)
+    now = json.loads(json.dumps(asdict(args)))
+    return [
+        f"{name} was {before.get(name)!r}, is {value!r}"
+        for name, value in now.items()
+        if name not in free and before.get(name) != value
+    ]
+
+
+def _broken_limits(metadata: Mapping, value: object) -> str | None:
+    """What is allowed, in words, if this value is not."""
+    if "choices" in metadata and value not in metadata["choices"]:
+        return " or ".join(map(str, metadata["choices"]))
+    limits = {name: metadata[name] for name in _LIMITS if name in metadata}
+    if not limits or math.isfinite(value) and all(_LIMITS[name][0](value, limit) for name, limit in limits.items()):
+        return None
+    words = [f"{_LIMITS[name][1]} {limit}" for name, limit in limits.items()]
+    return " and ".join(words if math.isfinite(value) else [*words, "finite"])
+
+
+def _default(item: Field) -> object:
+    return item.default if item.default_factory is MISSING else item.default_factory()

@@ -1,8 +1,8 @@
 from dataclasses import dataclass, field, fields
 
 import pytest
-from transformers import HfArgumentParser
 
+from topolora_hf.commands.parser import SettingsParser
 from topolora_hf.data.arguments import DataArguments
 from topolora_hf.data.errors import DataError
 from topolora_hf.data.loading import load_segmentation_data
@@ -23,7 +23,7 @@ def test_flags_reach_the_loader(make_pairs, tmp_path):
     make_pairs(tmp_path, 6, "photos/{n}.png", "traces/t{n}.png")
     flags = ["--dataset", str(tmp_path), "--adapter", "a", "--image_dir", "photos", "--mask_dir", "traces"]
     flags += ["--mask_pattern", "t{stem}.png", "--validation_fraction", "0", "--fov", "none"]
-    (args,) = HfArgumentParser(JobArguments).parse_args_into_dataclasses(flags)
+    (args,) = SettingsParser(JobArguments).parse_args_into_dataclasses(flags)
     loaded = args.load()
     assert {split: len(rows) for split, rows in loaded.items()} == {"train": 5, "test": 1}
     expected = load_segmentation_data(str(tmp_path), layout=args.layout(), validation_fraction=0)

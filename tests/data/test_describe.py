@@ -3,9 +3,9 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from transformers import HfArgumentParser
 
 from topolora_hf.commands.describe import DescribeArguments, describe, describe_rows
+from topolora_hf.commands.parser import SettingsParser
 from topolora_hf.data.errors import DataError
 from topolora_hf.pictures.contact_sheet import contact_sheet
 
@@ -42,7 +42,7 @@ def test_describe_writes_numbers_remarks_and_a_picture(make_pairs, tmp_path, cap
     make_pairs(tmp_path / "set", 6)
     (tmp_path / "set/masks/002.png").unlink()
     flags = ["--dataset", str(tmp_path / "set"), "--skip_bad", "--output_dir", str(tmp_path / "out"), "--images", "3"]
-    (args,) = HfArgumentParser(DescribeArguments).parse_args_into_dataclasses(flags)
+    (args,) = SettingsParser(DescribeArguments).parse_args_into_dataclasses(flags)
     describe(args)
     written = json.loads((tmp_path / "out/description.json").read_text())
     assert sum(split["images"] for split in written["splits"].values()) == 5

@@ -2,9 +2,8 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from transformers import HfArgumentParser
 
-from topolora_hf.cli import _expand_settings_file
+from topolora_hf.commands.parser import SettingsParser, expand_settings_file
 from topolora_hf.training.arguments import TrainArguments
 
 PAPER = Path(__file__).resolve().parents[2] / "recipes" / "configs" / "paper.yaml"
@@ -123,8 +122,8 @@ def test_a_run_is_as_long_as_its_steps_or_its_epochs_say():
 
 
 def test_the_papers_settings_file_trains_as_the_paper_says():
-    flags = [*_expand_settings_file([str(PAPER)]), "--dataset", "drive"]
-    (args,) = HfArgumentParser(TrainArguments).parse_args_into_dataclasses(flags)
+    flags = [*expand_settings_file([str(PAPER)]), "--dataset", "drive"]
+    (args,) = SettingsParser(TrainArguments).parse_args_into_dataclasses(flags)
     paper = {
         "preset": "paper",
         "protocol": "paper",

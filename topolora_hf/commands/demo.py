@@ -3,12 +3,11 @@
 import sys
 from dataclasses import dataclass, field
 
-from transformers import HfArgumentParser
-
 from ..adapter_format.errors import AdapterMismatchError
 from ..demo.page import build_page, launch_options, require_gradio
 from ..demo.shelf import AdapterShelf
 from ..inference.loading import ADAPTER_HELP, DTYPE_HELP, autocast_dtype
+from .parser import SettingsParser
 
 
 @dataclass
@@ -43,7 +42,7 @@ def demo(args: DemoArguments) -> None:
 def demo_main() -> None:
     """`recipes/demo.py`: a foreseen error is a message, not a traceback."""
     try:
-        (args,) = HfArgumentParser(DemoArguments).parse_args_into_dataclasses()
+        (args,) = SettingsParser(DemoArguments).parse_args_into_dataclasses(sys.argv[1:])
         demo(args)
     except (AdapterMismatchError, ImportError, OSError, ValueError) as error:
         sys.exit(f"error: {error}")

@@ -74,11 +74,11 @@ def score_graders(args: GraderArguments) -> dict:
         DataError: nobody marked an image twice.
         ValueError: one grader is asked for.
     """
-    if args.grader != 1:
+    if args.annotator != 1:
         raise ValueError(
-            f"the second person's masks are scored against the first's: nothing to choose by grader={args.grader}"
+            f"the second person's masks are scored against the first's: nothing to choose by annotator={args.annotator}"
         )
-    first, second = (_places(replace(args, grader=grader, validation_fraction=0).load()) for grader in (1, 2))
+    first, second = (_places(replace(args, annotator=number, validation_fraction=0).load()) for number in (1, 2))
     both = [name for name in first if name in second]
     if not both:
         raise DataError(f"data set {args.dataset} has no image that both people marked")
