@@ -122,7 +122,7 @@ CALLS = {
     "unknown fov": (("folder", "set"), {"fov": "disc"}, "unknown fov 'disc'; allowed: auto, given, none"),
     "unknown split": (("folder", "set"), {"split": "mine"}, "no split 'mine'"),
     "unknown protocol": (("folder", "set"), {"protocol": "mine"}, "unknown protocol 'mine'"),
-    "unknown grader": (("folder", "set"), {"grader": 0}, "got grader 0"),
+    "unknown annotator": (("folder", "set"), {"annotator": 0}, "got annotator 0"),
     "whole set held out": (("folder", "set"), {"validation_fraction": 1.0}, r"in \[0, 1\), got 1.0"),
     "path and data_dir": (("set", "set"), {}, "is a path already"),
 }

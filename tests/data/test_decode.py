@@ -165,7 +165,7 @@ def test_masks_of_0_and_1_and_of_0_and_255_read_alike(file_format, high):
 def test_masks_of_every_mode_read_alike():
     grey = Image.fromarray(SHAPE * 255)
     indexed = Image.fromarray(SHAPE, mode="P")
-    indexed.putpalette([4, 2, 4, 252, 254, 252])  # as in DRIVE's second grader
+    indexed.putpalette([4, 2, 4, 252, 254, 252])  # as in DRIVE's second annotator
     inverted = Image.fromarray(1 - SHAPE, mode="P")
     inverted.putpalette([255, 255, 255, 0, 0, 0])
     red = Image.fromarray(SHAPE[..., None] * np.array([255, 0, 0], np.uint8))

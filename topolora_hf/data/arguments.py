@@ -1,55 +1,109 @@
 """What a command can be told of a data set: the same flags for training, scoring and describing."""
 
-from dataclasses import dataclass, field, fields
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..fundus.field_of_view import FIELDS_OF_VIEW
-from ..settings import option
+from ..settings import check_limits, option
+from .errors import DataError
 from .intensity import PERCENTILES, TRANSFORMS, IntensityScaling
-from .loading import SegmentationData, load_segmentation_data
-from .records import Layout
+from .protocols import PROTOCOLS
+from .records import FIELDS_OF_VIEW, Layout
+
+if TYPE_CHECKING:
+    from .loading import SegmentationData
+
+_LAYOUT_KEYS = tuple(item.name for item in fields(Layout))
+_INTENSITY_KEYS = ("transform", "low", "high")
 
 
 @dataclass(kw_only=True)
-class DataArguments(Layout):
-    """Which data set, and how it is read; only `dataset` is required."""
+class DataArguments:
+    """Which data set, and how it is read. Only `dataset` is required."""
 
-    dataset: str = field(
-        metadata={
-            "help": "drive, stare, chase_db1, kvasir, sl_ssdd or synthetic; a folder, archive or table of images and "
-            "masks; or a data set on the Hub (org/name)"
-        }
+    dataset: str = option(
+        help="drive, stare, chase_db1, kvasir, sl_ssdd or synthetic; a folder, archive or table of images and masks; "
+        "or a data set on the Hub (org/name)",
+        group="data",
     )
     data_dir: str | None = option(
-        None, "where the files of a named data set lie (folder or archive); by default they come from the Hub"
+        None, "folder or archive of a named data set; by default it comes from the Hub", group="data"
+    )
+    layout: list[str] = option(
+        [],
+        f"where images and masks lie, as key=value, or one YAML or JSON file of them: {', '.join(_LAYOUT_KEYS)}. "
+        'Example: image_dir=photos mask_dir=gt "mask_pattern={stem}_gt.png"',
+        group="data",
     )
     protocol: str = option(
         "native",
-        "how images are cut and scored; native: at their own resolution, inside the field of view; paper: crops of 384 "
-        "pixels, scored on whole images squashed to 384, only to reproduce the paper's table",
+        "how images are cut and scored. " + "; ".join(f"{name}: {each.help}" for name, each in PROTOCOLS.items()),
+        group="data",
+        choices=tuple(PROTOCOLS),
     )
-    split: str = option("default", "which of the set's lists divide it; idiap: those of the published baselines")
-    grader: int = option(1, "whose masks, where two people drew some: 1 or 2")
+    split: str = option(
+        "default", "which of the data set's lists divide it; idiap: those of the published baselines", group="data"
+    )
+    annotator: int = option(1, "whose masks, if two people drew some: 1 or 2", group="data", choices=(1, 2))
     fov: str | None = option(
         None,
-        f"field of view ({', '.join(FIELDS_OF_VIEW)}): auto finds the retinal disc where no file gives it, given uses "
-        "files alone, none takes everything; by default as suits the data set",
+        f"field of view ({', '.join(FIELDS_OF_VIEW)}). auto: from a file, else found in the image; given: files alone; "
+        "none: score everything. By default the data set's",
+        group="data",
+        choices=FIELDS_OF_VIEW,
     )
-    intensity_transform: str = option(
-        "linear", f"for images of more than 8 bits ({', '.join(TRANSFORMS)}); sqrt or log suit radar amplitude"
+    intensity: list[str] = option(
+        [],
+        "how images of more than 8 bits become 8 bits, as key=value: "
+        f"transform ({', '.join(TRANSFORMS)}; sqrt or log suit radar amplitude), low and high (percentiles that become "
+        f"black and white, by default {PERCENTILES[0]} and {PERCENTILES[1]})",
+        group="data",
     )
-    intensity_low: float = option(PERCENTILES[0], "percentile of their values that becomes black")
-    intensity_high: float = option(PERCENTILES[1], "percentile of their values that becomes white")
-    validation_fraction: float = option(0.1, "of the training images, where the data set has no validation split")
-    seed: int = option(0, "decides the validation images")
-    skip_bad: bool = option(False, "leave out unusable images, and say which, rather than stop")
-    allow_partial: bool = option(False, "accept an archive with files missing")
+    validation_fraction: float = option(
+        0.1, "share of the training images, if there is no validation split", group="data", at_least=0, below=1
+    )
+    seed: int = option(0, "choose the validation images", group="data", at_least=0)
+    skip_bad: bool = option(
+        False, "leave out unusable images and rows with missing files, and say which, instead of stopping", group="data"
+    )
 
-    def layout(self) -> Layout:
-        """The part that says where images and masks are."""
-        return Layout(**{item.name: getattr(self, item.name) for item in fields(Layout)})
+    def __post_init__(self):
+        check_limits(self)
+        self.read_layout()
+        self.read_intensity()
 
-    def load(self, intensity: IntensityScaling | None = None) -> SegmentationData:
-        """The data set that these settings name.
+    def read_layout(self) -> Layout:
+        """Make a `Layout` of `layout`.
+
+        Raises:
+            DataError: A key is unknown or given twice, a pattern has no `{stem}`, or the file cannot be read.
+        """
+        if len(self.layout) == 1 and "=" not in self.layout[0]:
+            return Layout(**_checked("layout", _read_settings_file(Path(self.layout[0])), _LAYOUT_KEYS))
+        return Layout(**_key_values("layout", self.layout, _LAYOUT_KEYS))
+
+    def read_intensity(self) -> tuple[str, tuple[float, float]]:
+        """The transform and the two percentiles that `intensity` says.
+
+        Raises:
+            DataError: A key is unknown or given twice, or a value is not allowed.
+        """
+        given = _key_values("intensity", self.intensity, _INTENSITY_KEYS)
+        transform = given.get("transform", "linear")
+        if transform not in TRANSFORMS:
+            raise DataError(f"intensity: transform must be {' or '.join(TRANSFORMS)}, got {transform!r}")
+        try:
+            low, high = (float(given.get(key, usual)) for key, usual in zip(("low", "high"), PERCENTILES, strict=True))
+        except ValueError as error:
+            raise DataError(f"intensity: low and high must be numbers ({error})") from error
+        if not 0 <= low < high <= 100:
+            raise DataError(f"intensity: percentiles must be 0 <= low < high <= 100, got {low} and {high}")
+        return transform, (low, high)
+
+    def load(self, intensity: IntensityScaling | None = None) -> "SegmentationData":
+        """Load the data set that these settings name.
 
         Args:
             intensity: An adapter's own scaling of images of more than 8 bits; by default fitted on the training images.
@@ -57,19 +111,53 @@ class DataArguments(Layout):
         Raises:
             DataError: As `load_segmentation_data` does.
         """
+        from .loading import load_segmentation_data
+
+        transform, percentiles = self.read_intensity()
         return load_segmentation_data(
             self.dataset,
             self.data_dir,
             self.protocol,
             split=self.split,
-            grader=self.grader,
+            annotator=self.annotator,
             fov=self.fov,
-            layout=self.layout(),
+            layout=self.read_layout(),
             intensity=intensity,
-            intensity_transform=self.intensity_transform,
-            intensity_percentiles=(self.intensity_low, self.intensity_high),
+            intensity_transform=transform,
+            intensity_percentiles=percentiles,
             validation_fraction=self.validation_fraction,
             seed=self.seed,
             skip_bad=self.skip_bad,
-            allow_partial=self.allow_partial,
         )
+
+
+def _key_values(option: str, texts: Sequence[str], allowed: Sequence[str]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in texts]
+    keys = [key for key, _, _ in pairs]
+    for text, (key, sign, _) in zip(texts, pairs, strict=True):
+        if not sign or keys.count(key) > 1:
+            problem = "is given twice" if sign else "is not of the form key=value"
+            raise DataError(f"{option}: {text!r} {problem}; keys are {', '.join(allowed)}")
+    return _checked(option, {key: value for key, _, value in pairs}, allowed)
+
+
+def _read_settings_file(path: Path) -> Mapping:
+    import yaml
+
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise DataError(f"layout {str(path)!r} is neither key=value nor a YAML or JSON file ({error})") from error
+    if not isinstance(content, Mapping):
+        raise DataError(f"layout file {path} must hold key: value, got {type(content).__name__}")
+    return content
+
+
+def _checked(option: str, values: Mapping, allowed: Sequence[str]) -> dict[str, str]:
+    for key, value in values.items():
+        if key not in allowed:
+            raise DataError(f"{option}: unknown key {key!r}; allowed: {', '.join(allowed)}")
+        if not isinstance(value, str) or not value:
+            raise DataError(f"{option}: {key} must be text, got {value!r}")
+    return dict(values)

@@ -45,7 +45,7 @@ class DatasetSpec:
     tile_size: int = _help("Side of a tile in pixels.", default=256)
     augmentation: Augmentation = _help("What training varies, and how far.", default=Augmentation())
     fov: str = _help("Field of view where no file gives it: auto (the retinal disc), or given (all).", default="given")
-    graders: int = _help("How many people drew masks of it.", default=1)
+    annotators: int = _help("How many people drew masks of it.", default=1)
     split_lists: SplitLists = _help("Ids by split, by the name that --split gives the lists.", default_factory=dict)
     counts: Mapping[str, int] = _help("Rows a split in the complete set; 'all' before splitting.", default_factory=dict)
     test_fraction: float = _help("Share held out as test where the layout has no split.", default=0.1)
@@ -69,14 +69,14 @@ CATALOG: dict[str, DatasetSpec] = {
             layout=drive.LAYOUT,
             hub_id="Zomba/DRIVE-digital-retinal-images-for-vessel-extraction",
             fov="auto",
-            graders=2,
+            annotators=2,
             counts={"train": 20, "test": 20},
             licence="research and teaching only, see the site",
             citation="Staal et al., Ridge-based vessel segmentation in color images of the retina, IEEE TMI 23, 2004",
             url="https://drive.grand-challenge.org",
             thin_structures=True,
             note="20 images are trained on and 20 tested, as its authors split them; masks are the first person's, "
-            "unless `grader` is 2.",
+            "unless `annotator` is 2.",
             limits="DRIVE is 40 photographs of one camera (45 degrees, 565 x 584 pixels) from a Dutch screening "
             "programme; 7 show early diabetic retinopathy, the others no sign of it.",
         ),
@@ -104,7 +104,7 @@ CATALOG: dict[str, DatasetSpec] = {
             layout=stare.LAYOUT,
             hub_id="Zomba/STARE-structured-analysis-of-the-retina",
             fov="auto",
-            graders=2,
+            annotators=2,
             split_lists=stare.SPLIT_LISTS,
             counts={"train": 16, "test": 4},
             licence="research only, see the site",
@@ -123,7 +123,7 @@ CATALOG: dict[str, DatasetSpec] = {
             layout=chase_db1.LAYOUT,
             hub_id="Zomba/CHASE_DB1-retinal-dataset",
             fov="auto",
-            graders=2,
+            annotators=2,
             split_lists=chase_db1.SPLIT_LISTS,
             counts={"train": 20, "test": 8},
             licence="CC BY 4.0",

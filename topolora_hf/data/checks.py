@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ..fundus.field_of_view import ESTIMATED
 from .decode import (
     binarise,
     decode_mask,
@@ -19,7 +18,7 @@ from .decode import (
     read_pixels,
 )
 from .errors import DataError
-from .records import UNSPLIT, Record, Splits
+from .records import ESTIMATED, UNSPLIT, Record, Splits
 from .row_names import name_with_row
 
 logger = logging.getLogger(__name__)

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,35 +17,11 @@ from .image_files import (
 )
 from .intensity import IntensityScaling, fit_intensity_scaling
 
-IMAGE_SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".gif", ".bmp", ".ppm", ".pgm", ".pbm", ".pnm", ".webp", ".npy"}
-)
-"""Each may also be compressed, as in `im0001.ppm.gz`."""
-
 # A mask stored in one of these has values near, not at, its two levels: the number of levels says nothing.
 _LOSSY_FORMATS = frozenset({"JPEG", "MPO", "WEBP", "JPEG2000", "AVIF"})
 _WIDE_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 # A lossless mask with three or more levels, none above this, holds numbers of classes or objects and not grey levels.
 _HIGHEST_CLASS_INDEX = 127
-
-
-def is_image_file(path: Path) -> bool:
-    """Whether the name is an image's, compressed or not.
-
-    >>> is_image_file(Path("im0001.ppm.gz")), is_image_file(Path("notes.txt.gz"))
-    (True, False)
-    """
-    name = path.with_suffix("") if path.suffix.lower() == ".gz" else path
-    return name.suffix.lower() in IMAGE_SUFFIXES
-
-
-def without_suffix(path: Path) -> Path:
-    """The path without its image suffix, and without `.gz` before that.
-
-    >>> without_suffix(Path("labels/im0001.ah.ppm.gz")).as_posix()
-    'labels/im0001.ah'
-    """
-    return (path.with_suffix("") if path.suffix.lower() == ".gz" else path).with_suffix("")
 
 
 def decode_image(source: Source, name: str | None = None, scaling: IntensityScaling | None = None) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 from datasets import Dataset, DatasetDict, Features, Value
 from PIL import Image
 
-from ..fundus.field_of_view import ESTIMATED, FIELDS_OF_VIEW, estimate_field_of_view
+from ..fundus.field_of_view import estimate_field_of_view
 from ..synthetic import draw_synthetic
 from .archives import content_root, unpack
 from .catalog import DatasetSpec, find_dataset
@@ -25,11 +25,14 @@ from .intensity import (
     evenly_spread,
     fit_intensity_scaling,
 )
+from .protocols import PROTOCOLS
 from .readers.folder import read_folder
 from .readers.hub import export_dataset, is_saved_dataset
 from .readers.listed import divide_by_lists
 from .readers.table import TABLE_SUFFIXES, read_table
 from .records import (
+    ESTIMATED,
+    FIELDS_OF_VIEW,
     Layout,
     ReadOptions,
     Record,
@@ -41,8 +44,6 @@ from .splits import complete_splits
 logger = logging.getLogger(__name__)
 
 COLUMNS = ("id", "image", "mask", "valid_mask")
-PROTOCOLS = ("native", "paper")
-PAPER_SIZE = 384  # pixels a side of the paper's crops, and of the whole images that it scores
 
 _SYNTHETIC_SEED = 0
 _SYNTHETIC_FIRST_INDEX = {"train": 0, "validation": 1_000_000, "test": 2_000_000}
@@ -81,7 +82,7 @@ def load_segmentation_data(
     protocol: str = "native",
     *,
     split: str = "default",
-    grader: int = 1,
+    annotator: int = 1,
     fov: str | None = None,
     layout: Layout | None = None,
     intensity: IntensityScaling | None = None,
@@ -90,7 +91,6 @@ def load_segmentation_data(
     validation_fraction: float = 0.1,
     seed: int = 0,
     skip_bad: bool = False,
-    allow_partial: bool = False,
 ) -> SegmentationData:
     """Loads a binary segmentation data set, checked and split.
 
@@ -104,7 +104,7 @@ def load_segmentation_data(
         protocol: "native", or "paper", which scores as the authors of the paper do: validation and test images, whole,
             squashed to 384 x 384, without a field of view. Only to reproduce their table.
         split: Which of the set's lists divide it; "idiap" for those of the published baselines.
-        grader: Whose masks, where two people drew some: 1 or 2.
+        annotator: Whose masks, where two people drew some: 1 or 2.
         fov: The field of view: "given" (from a file, else everything), "auto" (from a file, else the retinal disc is
             estimated), "none" (everything); by default as the catalogue says.
         layout: Names of folders, files or columns, where they are not found by themselves.
@@ -115,8 +115,7 @@ def load_segmentation_data(
         validation_fraction: Share of the training rows cut off as validation, where the set has no such split; 0 for
             no validation split.
         seed: Decides that cut. The test split does not depend on it.
-        skip_bad: Leave unusable rows out with a warning, rather than refuse the data set.
-        allow_partial: Take what is there of an archive known to be incomplete.
+        skip_bad: Leave out unusable rows and rows with missing files, with a warning, instead of refusing the data set.
 
     Returns:
         The splits among train, validation and test that have rows; its `intensity` is what an adapter must keep.
@@ -132,15 +131,15 @@ def load_segmentation_data(
     if protocol not in PROTOCOLS:
         raise DataError(f"unknown protocol {protocol!r}; allowed: {', '.join(PROTOCOLS)}")
     spec, location = find_dataset(name_or_path, data_dir)
-    _require_options(spec, split, grader, fov)
+    _require_options(spec, split, annotator, fov)
     if location is None:
         _require_nothing_to_read(spec, protocol, fov, layout or Layout())
         return SegmentationData({part: _generated_rows(spec, part) for part in spec.counts})
-    options = ReadOptions(spec.counts, spec.split_lists.get(split, {}), grader, allow_partial, layout or Layout())
+    options = ReadOptions(spec.counts, spec.split_lists.get(split, {}), annotator, skip_bad, layout or Layout())
     listing = list_rows(spec, location, options, split)
     for shortcoming in listing.shortcomings:
         logger.warning("%s: %s", listing.root, shortcoming)
-    splits = _set_field_of_view(listing.splits, "none" if protocol == "paper" else fov or spec.fov)
+    splits = _set_field_of_view(listing.splits, fov or spec.fov if PROTOCOLS[protocol].has_field_of_view else "none")
     splits, report = check_rows(splits, listing.root, skip_bad=skip_bad, cut_validation=validation_fraction > 0)
     splits = complete_splits(
         splits, test_fraction=spec.test_fraction, validation_fraction=validation_fraction, seed=seed
@@ -152,9 +151,9 @@ def load_segmentation_data(
         images = [record.image for record in learnt_from if record.image in report.wide_images]
         pixels = (read_pixels(path) for path in evenly_spread(images or sorted(report.wide_images)))
         intensity = fit_intensity_scaling(pixels, intensity_percentiles, intensity_transform)
-    squash = {} if protocol == "native" else dict.fromkeys(("validation", "test"), PAPER_SIZE)
+    squash_of = PROTOCOLS[protocol].squash_of
     data = SegmentationData(
-        {part: rows_from_records(records, intensity, squash.get(part)) for part, records in splits.items()}
+        {part: rows_from_records(records, intensity, squash_of(part)) for part, records in splits.items()}
     )
     data.intensity = intensity
     data.remarks = (*listing.shortcomings, *report.sentences())
@@ -180,8 +179,8 @@ def list_rows(spec: DatasetSpec, location: Path | str, options: ReadOptions, spl
             return Listing(root, *spec.reader(root, options))
         location = root
     options.layout.require_used(f"{location}, a data set with columns,", "column")
-    if options.grader != 1:
-        raise DataError(f"{location} has one person's masks: grader {options.grader} needs the official archive")
+    if options.annotator != 1:
+        raise DataError(f"{location} has one person's masks: annotator {options.annotator} needs the official archive")
     root = _export(spec, location, options)
     splits, shortcomings = read_folder(root, replace(options, layout=Layout()))
     by_lists = divide_by_lists(splits, options.lists)
@@ -226,12 +225,14 @@ def rows_from_records(
     )
 
 
-def _require_options(spec: DatasetSpec, split: str, grader: int, fov: str | None) -> None:
+def _require_options(spec: DatasetSpec, split: str, annotator: int, fov: str | None) -> None:
     if split != "default" and split not in spec.split_lists:
         allowed = ", ".join(dict.fromkeys(["default", *spec.split_lists]))
         raise DataError(f"data set {spec.name!r} has no split {split!r}; allowed: {allowed}")
-    if not 1 <= grader <= spec.graders:
-        raise DataError(f"data set {spec.name!r} has masks of {spec.graders} grader(s), got grader {grader}")
+    if not 1 <= annotator <= spec.annotators:
+        raise DataError(
+            f"data set {spec.name!r} has masks of {spec.annotators} annotator(s), got annotator {annotator}"
+        )
     if fov is not None and fov not in FIELDS_OF_VIEW:
         raise DataError(f"unknown fov {fov!r}; allowed: {', '.join(FIELDS_OF_VIEW)}")
 

@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from ..settings import option
-from .decode import is_image_file, without_suffix
 from .errors import DataError
+from .images.names import is_image_file, without_suffix
+
+FIELDS_OF_VIEW = ("auto", "given", "none")
+ESTIMATED = "estimated"
+"""Stands in place of a file for a field of view that is estimated from its image."""
 
 
 @dataclass(frozen=True)
@@ -45,21 +48,32 @@ SPLIT_OF_NAME = {name: split for split, names in SPLIT_NAMES.items() for name in
 
 @dataclass(kw_only=True)
 class Layout:
-    """Where images and masks are, said by the user; what is None is looked for under the usual names."""
+    """Where images and masks are, if not under the usual names.
 
-    image_dir: str | None = option(
-        None, "folder of the images, in the data set's folder or in each split's; . for itself"
-    )
-    mask_dir: str | None = option(None, "folder of the masks, likewise")
-    valid_mask_dir: str | None = option(None, "folder of the fields of view, likewise")
-    image_pattern: str | None = option(None, 'name of an image file, such as "{stem}_sat.jpg"; * stands for anything')
-    mask_pattern: str | None = option(None, 'name of the mask that belongs to it, such as "{stem}_mask.png"')
-    valid_mask_pattern: str | None = option(None, "name of its field of view, likewise")
-    image_column: str | None = option(
-        None, "column of the images, in a table of files or a data set with named columns"
-    )
-    mask_column: str | None = option(None, "column of the masks, likewise")
-    valid_mask_column: str | None = option(None, "column of the fields of view, likewise")
+    Attributes:
+        image_dir: Folder of the images, in the data set's folder or in each split's; "." for that folder itself.
+        mask_dir: Folder of the masks.
+        valid_mask_dir: Folder of the fields of view.
+        image_pattern: Name of an image file, such as "{stem}_sat.jpg"; * stands for anything.
+        mask_pattern: Name of the mask that belongs to it, such as "{stem}_mask.png".
+        valid_mask_pattern: Name of its field of view.
+        image_column: Column of the images, in a table of files or a data set with named columns.
+        mask_column: Column of the masks.
+        valid_mask_column: Column of the fields of view.
+
+    Raises:
+        DataError: A pattern does not contain `{stem}` once.
+    """
+
+    image_dir: str | None = None
+    mask_dir: str | None = None
+    valid_mask_dir: str | None = None
+    image_pattern: str | None = None
+    mask_pattern: str | None = None
+    valid_mask_pattern: str | None = None
+    image_column: str | None = None
+    mask_column: str | None = None
+    valid_mask_column: str | None = None
 
     def __post_init__(self):
         for name in ("image_pattern", "mask_pattern", "valid_mask_pattern"):
@@ -68,17 +82,17 @@ class Layout:
                 raise DataError(f'{name} must contain {{stem}} once, as in "{{stem}}_mask.png"; got {pattern!r}')
 
     def require_used(self, what: str, *kinds: str) -> None:
-        """What was said and is of another kind than those would be passed over in silence.
+        """Refuse layout options that this reader would ignore.
 
         Args:
             what: The data set, for the error.
             kinds: Of "dir", "pattern" and "column": what its reader looks at.
 
         Raises:
-            DataError: Something else was said.
+            DataError: Another one was given.
         """
-        said = {item.name: getattr(self, item.name) for item in fields(Layout)}
-        unused = [f"{name} {value!r}" for name, value in said.items() if value and not name.endswith(kinds)]
+        given = {item.name: getattr(self, item.name) for item in fields(Layout)}
+        unused = [f"{name} {value!r}" for name, value in given.items() if value and not name.endswith(kinds)]
         if unused:
             raise DataError(f"{what} has no use for {', '.join(unused)}")
 
@@ -90,15 +104,15 @@ class ReadOptions:
     Attributes:
         counts: Rows a split in the complete set; `UNSPLIT` before splitting.
         lists: The ids of each split, for a set that is divided by a list.
-        grader: Whose masks: 1 for the first, 2 for the second.
-        allow_partial: Take the complete rows of an incomplete archive.
+        annotator: Whose masks: 1 for the first, 2 for the second.
+        skip_bad: Take the complete rows of an incomplete archive.
         layout: What the user said of a folder.
     """
 
     counts: Mapping[str, int] = field(default_factory=dict)
     lists: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    grader: int = 1
-    allow_partial: bool = False
+    annotator: int = 1
+    skip_bad: bool = False
     layout: Layout = field(default_factory=Layout)
 
 
@@ -164,7 +178,7 @@ def refuse_incomplete(data_dir: Path, problems: Sequence[str], layout: str) -> D
     """The error for an archive with files missing."""
     return DataError(
         f"{data_dir} is incomplete:\n  " + "\n  ".join(problems) + f"\nExpected:\n{layout}\n"
-        "allow_partial (--allow_partial) takes the complete rows that are there."
+        "skip_bad (--skip_bad) takes the complete rows that are there."
     )
 
 

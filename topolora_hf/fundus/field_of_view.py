@@ -8,10 +8,6 @@ that a rim too dark to be seen is still inside.
 import numpy as np
 from scipy import ndimage
 
-FIELDS_OF_VIEW = ("auto", "given", "none")
-ESTIMATED = "estimated"
-"""Stands in place of a file for a field of view that is to be estimated from its image."""
-
 _RISE = 0.25  # of the way from ground to retina, where the edge is taken to be
 _LEAST_CONTRAST = 20  # grey levels between ground and retina; a picture with less shows no disc
 _LEAST_SIDE = 32

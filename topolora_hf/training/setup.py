@@ -24,7 +24,7 @@ from ..data.augmentation import Augmentation
 from ..data.catalog import CATALOG, DatasetSpec, find_dataset
 from ..data.errors import DataError
 from ..data.intensity import evenly_spread
-from ..data.loading import PAPER_SIZE
+from ..data.protocols import PROTOCOLS
 from ..data.tiles import TileDataset, largest_half_width
 from ..fundus.colours import DiscColours, disc_statistics
 from ..fundus.field_of_view import disc_diameter
@@ -140,7 +140,7 @@ def build_network(args: TrainArguments, spec: DatasetSpec) -> tuple[TopoSamForSe
         ValueError: settings that no network has.
         OSError: the base cannot be loaded.
     """
-    by_default = PAPER_SIZE if args.protocol == "paper" else spec.tile_size
+    by_default = PROTOCOLS[args.protocol].tile_size or spec.tile_size
     tile_size = by_default if args.tile_size is None else args.tile_size
     of_every_network = {
         "view": "tiles" if args.protocol == "paper" else args.view or spec.view,

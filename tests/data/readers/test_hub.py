@@ -71,8 +71,8 @@ def test_separate_rows_of_a_parquet_folder_are_paired_by_stem(tmp_path):
 
 def test_a_copy_has_no_second_person(tmp_path):
     DatasetDict({"train": paired(range(6)), "test": paired(range(20, 23))}).save_to_disk(tmp_path / "saved")
-    with pytest.raises(DataError, match="saved has one person's masks: grader 2 needs the official archive"):
-        load_segmentation_data("drive", str(tmp_path / "saved"), grader=2)
+    with pytest.raises(DataError, match="saved has one person's masks: annotator 2 needs the official archive"):
+        load_segmentation_data("drive", str(tmp_path / "saved"), annotator=2)
 
 
 def test_a_copy_of_other_names_says_that_the_official_lists_do_not_divide_it(tmp_path):

@@ -38,8 +38,8 @@ def chase(tmp_path):
     for number in range(28):
         name = f"Image_{number // 2 + 1:02d}{'LR'[number % 2]}"
         save_bytes(tmp_path / f"{name}.jpg", encoded(array("image", number), "JPEG"))
-        for grader, kind in (("1st", "first"), ("2nd", "second")):
-            save_bytes(tmp_path / f"{name}_{grader}HO.png", encoded(array(kind, number) > 0, "PNG"))
+        for annotator, kind in (("1st", "first"), ("2nd", "second")):
+            save_bytes(tmp_path / f"{name}_{annotator}HO.png", encoded(array(kind, number) > 0, "PNG"))
     return tmp_path
 
 
@@ -79,21 +79,21 @@ def test_stare_is_divided_by_both_lists(stare):
 
 
 @pytest.mark.parametrize("name", ["chase_db1", "stare"])
-def test_the_second_grader_has_masks_of_their_own(name, request):
+def test_the_second_annotator_has_masks_of_their_own(name, request):
     root = str(request.getfixturevalue("chase" if name == "chase_db1" else "stare"))
     assert line_of(load_segmentation_data(name, root)["test"]) == {3}
-    assert line_of(load_segmentation_data(name, root, grader=2)["test"]) == {9}
-    with pytest.raises(DataError, match="grader 3"):
-        load_segmentation_data(name, root, grader=3)
+    assert line_of(load_segmentation_data(name, root, annotator=2)["test"]) == {9}
+    with pytest.raises(DataError, match="annotator 3"):
+        load_segmentation_data(name, root, annotator=3)
 
 
-def test_sets_without_such_lists_or_graders_say_so(stare):
+def test_sets_without_such_lists_or_annotators_say_so(stare):
     with pytest.raises(DataError, match="'drive' has no split 'idiap'; allowed: default"):
         load_segmentation_data("drive", str(stare), split="idiap")
     with pytest.raises(DataError, match="'stare' has no split 'random'; allowed: default, idiap"):
         load_segmentation_data("stare", str(stare), split="random")
-    with pytest.raises(DataError, match=r"'kvasir' has masks of 1 grader\(s\), got grader 2"):
-        load_segmentation_data("kvasir", str(stare), grader=2)
+    with pytest.raises(DataError, match=r"'kvasir' has masks of 1 annotator\(s\), got annotator 2"):
+        load_segmentation_data("kvasir", str(stare), annotator=2)
 
 
 def test_what_a_set_has_no_use_for_is_refused(stare, make_pairs, tmp_path):
@@ -114,7 +114,7 @@ def test_missing_rows_are_counted_and_the_lists_still_divide_the_rest(chase):
     (chase / "Image_12R.jpg").unlink()
     with pytest.raises(DataError, match=r"26 of 28 rows \(missing: Image_03L \(mask\), Image_12R \(image\)\)"):
         load_segmentation_data("chase_db1", str(chase))
-    data = load_segmentation_data("chase_db1", str(chase), allow_partial=True, validation_fraction=0)
+    data = load_segmentation_data("chase_db1", str(chase), skip_bad=True, validation_fraction=0)
     assert [len(data[split]) for split in ("train", "test")] == [19, 7]
 
 
@@ -141,7 +141,7 @@ def sl_ssdd_masks(tmp_path):
 
 def test_sl_ssdd_names_the_missing_images(sl_ssdd_masks):
     with pytest.raises(DataError, match=r"(?s)0 of 928.*no image for 12 names: 000001, .*000012"):
-        load_segmentation_data("sl_ssdd", str(sl_ssdd_masks), allow_partial=True)
+        load_segmentation_data("sl_ssdd", str(sl_ssdd_masks), skip_bad=True)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_sl_ssdd_works_once_its_images_lie_beside_the_masks(sl_ssdd_masks, where
         save_bytes(path, encoded(array("image", number), "JPEG" if path.suffix == ".jpg" else "PNG"))
     with pytest.raises(DataError, match="train has 9 of 928 rows"):
         load_segmentation_data("sl_ssdd", str(sl_ssdd_masks))
-    data = load_segmentation_data("sl_ssdd", str(sl_ssdd_masks), allow_partial=True, validation_fraction=0)
+    data = load_segmentation_data("sl_ssdd", str(sl_ssdd_masks), skip_bad=True, validation_fraction=0)
     assert ids(data["test"]) == ["000001", "000009", "000011"] and len(data["train"]) == 9
     assert data["test"][0]["mask"][3, 5] == 1  # sea is the foreground
 
@@ -179,7 +179,7 @@ def test_sl_ssdd_never_takes_another_file_of_the_name_for_the_image(tmp_path):
         save_bytes(tmp_path / f"images/{number}.jpg", encoded(array("image", number), "JPEG"))
         save_bytes(tmp_path / f"masks/{number}.png", encoded(array("first", number), "PNG"))
         save_bytes(tmp_path / f"train/{number}.png", encoded(array("first", number), "PNG"))
-    rows = load_segmentation_data("sl_ssdd", str(tmp_path), allow_partial=True, validation_fraction=0)["train"]
+    rows = load_segmentation_data("sl_ssdd", str(tmp_path), skip_bad=True, validation_fraction=0)["train"]
     assert len(rows) == 3 and all(row["image"].std() > 50 for row in rows)  # noise, not a line
     (tmp_path / "images").rename(tmp_path / "pictures")
     with pytest.raises(DataError, match="are the same row; keep one of them"):

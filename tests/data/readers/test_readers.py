@@ -74,7 +74,7 @@ def test_incomplete_drive_is_counted_and_refused_unless_allowed(tmp_path):
     (tmp_path / "training/1st_manual/23_manual1.gif").unlink()
     with pytest.raises(DataError, match=r"11 of 20 rows \(missing: 1st_manual of 23\)"):
         load_segmentation_data("drive", str(tmp_path))
-    data = load_segmentation_data("drive", str(tmp_path), allow_partial=True, validation_fraction=0)
+    data = load_segmentation_data("drive", str(tmp_path), skip_bad=True, validation_fraction=0)
     assert len(data["train"]) == 11 and "23_training" not in ids(data["train"])
 
 
@@ -84,7 +84,7 @@ def test_drive_test_images_without_segmentations_are_explained(tmp_path):
         path.unlink()
     with pytest.raises(DataError, match="keeps those of the test images back"):
         load_segmentation_data("drive", str(tmp_path))
-    assert set(load_segmentation_data("drive", str(tmp_path), allow_partial=True)) == {"train", "validation"}
+    assert set(load_segmentation_data("drive", str(tmp_path), skip_bad=True)) == {"train", "validation"}
 
 
 def test_wrong_layout_says_what_was_expected_and_found(tmp_path):
@@ -99,7 +99,7 @@ def test_kvasir_test_split_is_the_same_for_every_seed(tmp_path):
     make_folder(tmp_path, 25)
     with pytest.raises(DataError, match="25 of 1000"):
         load_segmentation_data("kvasir", str(tmp_path))
-    first, other = (load_segmentation_data("kvasir", str(tmp_path), allow_partial=True, seed=s) for s in (0, 1))
+    first, other = (load_segmentation_data("kvasir", str(tmp_path), skip_bad=True, seed=s) for s in (0, 1))
     assert [len(first[split]) for split in ("train", "validation", "test")] == [20, 2, 3]  # 12 % of 25 are tested
     assert ids(first["test"]) == ids(other["test"])
 
@@ -108,7 +108,7 @@ def test_kvasir_uses_the_authors_lists_where_they_lie(tmp_path):
     make_folder(tmp_path, 10)
     (tmp_path / "train.txt").write_text("".join(f"{number:03d}\n" for number in range(7)))
     (tmp_path / "val.txt").write_text("007\n008\n009\n")
-    data = load_segmentation_data("kvasir", str(tmp_path), allow_partial=True)
+    data = load_segmentation_data("kvasir", str(tmp_path), skip_bad=True)
     assert ids(data["test"]) == ["007", "008", "009"]
 
 

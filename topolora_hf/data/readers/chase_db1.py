@@ -14,7 +14,7 @@ from .listed import by_unique_id, read_listed
 
 LAYOUT = """\
 Image_01L.jpg   Image_01L_1stHO.png   Image_01L_2ndHO.png   ... to Image_14R   (28 images in one folder, the vessels
-as the first and the second grader saw them)"""
+as the first and the second annotator saw them)"""
 
 _IDS = tuple(f"Image_{child:02d}{eye}" for child in range(1, 15) for eye in "LR")
 
@@ -25,7 +25,7 @@ SPLIT_LISTS = {
 }
 
 _NAME = re.compile(r"(Image_\d\d[LR])(?:_(1st|2nd)HO)?", re.IGNORECASE)
-_GRADERS = {1: "1st", 2: "2nd"}
+_ANNOTATORS = {1: "1st", 2: "2nd"}
 
 
 def read_chase_db1(data_dir: Path, options: ReadOptions) -> tuple[Splits, list[str]]:
@@ -33,7 +33,7 @@ def read_chase_db1(data_dir: Path, options: ReadOptions) -> tuple[Splits, list[s
 
     Args:
         data_dir: The folder that holds the files.
-        options: The split's lists, the grader, and whether rows may be missing.
+        options: The split's lists, the annotator, and whether rows may be missing.
 
     Returns:
         The splits, and what is missing.
@@ -44,9 +44,11 @@ def read_chase_db1(data_dir: Path, options: ReadOptions) -> tuple[Splits, list[s
     named = [(match, path) for path in list_images(data_dir) if (match := _NAME.fullmatch(path.stem))]
     if not named:
         raise DataError(f"{data_dir} is not CHASE_DB1. Expected:\n{LAYOUT}\nFound: {describe_contents(data_dir)}")
-    grader = _GRADERS[options.grader]
+    annotator = _ANNOTATORS[options.annotator]
     images = by_unique_id([(_official(match[1]), path) for match, path in named if match[2] is None])
-    masks = by_unique_id([(_official(match[1]), path) for match, path in named if (match[2] or "").lower() == grader])
+    masks = by_unique_id(
+        [(_official(match[1]), path) for match, path in named if (match[2] or "").lower() == annotator]
+    )
     return read_listed(data_dir, images, masks, options, LAYOUT)
 
 

@@ -18,15 +18,15 @@ from ..records import (
 LAYOUT = """\
 training/images/21_training.tif   training/1st_manual/21_manual1.gif   training/mask/21_training_mask.gif
 test/images/01_test.tif           test/1st_manual/01_manual1.gif       test/mask/01_test_mask.gif
-(`mask` is the field of view, `1st_manual` the vessels; files of one row share their leading number; a second grader,
+(`mask` is the field of view, `1st_manual` the vessels; files of one row share their leading number; a second annotator,
 test/2nd_manual/01_manual2.gif, saw the test images only)"""
 
 _FOLDERS = {"train": "training", "test": "test"}
 _MASKS = {1: "1st_manual", 2: "2nd_manual"}
-_SPLITS_OF_GRADER = {1: ("train", "test"), 2: ("test",)}
+_SPLITS_OF_ANNOTATOR = {1: ("train", "test"), 2: ("test",)}
 _NO_TEST_MASKS = (
     "{folder} holds images but no manual segmentations: DRIVE's challenge archive keeps those of the test images back. "
-    "Put the segmentations into test/{masks}, or pass allow_partial (--allow_partial) to do without the test split"
+    "Put the segmentations into test/{masks}, or pass skip_bad (--skip_bad) to do without the test split"
 )
 
 
@@ -43,18 +43,18 @@ def read_drive(data_dir: Path, options: ReadOptions) -> tuple[Splits, list[str]]
     Raises:
         DataError: Neither folder is there, or the archive is incomplete and that is not allowed.
     """
-    folders = {split: find_folder(data_dir, _FOLDERS[split]) for split in _SPLITS_OF_GRADER[options.grader]}
+    folders = {split: find_folder(data_dir, _FOLDERS[split]) for split in _SPLITS_OF_ANNOTATOR[options.annotator]}
     if not any(folders.values()):
         raise DataError(f"{data_dir} is not DRIVE. Expected:\n{LAYOUT}\nFound: {describe_contents(data_dir)}")
     splits, problems = {}, []
     for split, folder in folders.items():
         expected = options.counts[split]
-        records, problem = _read_split(folder, split, _MASKS[options.grader], expected) if folder else ([], None)
+        records, problem = _read_split(folder, split, _MASKS[options.annotator], expected) if folder else ([], None)
         if len(records) < expected:
             problems.append(problem or f"{_FOLDERS[split]} has {len(records)} of {expected} rows")
         if records:
             splits[split] = records
-    if problems and not (options.allow_partial and splits):
+    if problems and not (options.skip_bad and splits):
         raise refuse_incomplete(data_dir, problems, LAYOUT)
     return splits, problems
 

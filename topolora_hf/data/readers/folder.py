@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..archives import find_folder
-from ..decode import is_image_file
 from ..errors import DataError
+from ..images.names import is_image_file
 from ..records import (
     SPLIT_NAMES,
     SPLIT_OF_NAME,
@@ -28,7 +28,7 @@ LAYOUT = """\
 images/NAME.jpg  masks/NAME.png   (or masks/NAME_mask.png; any image format), or the same two folders inside
 train/, validation/ and test/ (validation/ and test/ may be absent), or NAME.jpg and NAME_mask.png in one folder,
 or a table of files (CSV or JSONL with the columns image, mask and, if you like, valid_mask, split, id).
-Other names: image_dir, mask_dir, mask_pattern (--image_dir photos --mask_dir gt --mask_pattern "{stem}_gt.png")"""
+Other names: --layout image_dir=photos mask_dir=gt "mask_pattern={stem}_gt.png\""""
 
 _IMAGE_FOLDERS = ("images", "image", "imgs", "img", "input", "inputs", "photos", "jpegimages", "originals", "original")
 _IMAGE_FOLDERS += ("sat", "rgb")
@@ -88,7 +88,7 @@ def pair_folder(folder: Path, layout: Layout) -> list[Record]:
         if masks_folder != images_folder:
             raise DataError(
                 f"{folder} has no folder of fields of view for valid_mask_pattern {layout.valid_mask_pattern!r}; "
-                f"valid_mask_dir (--valid_mask_dir) says which. Found: {describe_contents(folder)}"
+                f"--layout valid_mask_dir=NAME says which. Found: {describe_contents(folder)}"
             )
         views_folder = images_folder
     images, masks = list_images(images_folder), list_images(masks_folder)
@@ -107,7 +107,7 @@ def pair_folder(folder: Path, layout: Layout) -> list[Record]:
         examples = f"image {next(iter(by_stem.values())).name}, mask {masks[0].name if masks else '(none)'}"
         raise DataError(
             f"no mask in {masks_folder} has the name of an image in {images_folder} ({examples}); "
-            'mask_pattern (--mask_pattern "{stem}_mask.png") says how they are named'
+            '--layout "mask_pattern={stem}_mask.png" says how they are named'
         )
     if unused and masks_folder != images_folder:
         names = ", ".join(sorted(mask.name for mask in unused))

@@ -17,8 +17,8 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, load_dataset, l
 from huggingface_hub.constants import HF_HOME, HF_HUB_CACHE
 
 from ..archives import cache_folder, staging_folder
-from ..decode import IMAGE_SUFFIXES, without_suffix
 from ..errors import DataError
+from ..images.names import IMAGE_SUFFIXES, without_suffix
 from ..records import SPLIT_OF_NAME, Layout
 from ..row_names import save_row_names
 from .table import (

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from ..decode import without_suffix
 from ..errors import DataError
+from ..images.names import without_suffix
 from ..records import (
     UNSPLIT,
     ReadOptions,
@@ -42,7 +42,7 @@ def read_kvasir(data_dir: Path, options: ReadOptions) -> tuple[Splits, list[str]
     expected = options.counts[UNSPLIT]
     if len(records) < expected:
         problems.append(f"images has {len(records)} of {expected} files")
-        if not options.allow_partial:
+        if not options.skip_bad:
             raise refuse_incomplete(data_dir, problems, LAYOUT)
     if all((data_dir / name).is_file() for name in _LISTS.values()):
         return {split: _listed(records, data_dir / name) for split, name in _LISTS.items()}, problems

@@ -45,7 +45,7 @@ def read_listed(
     problems = []
     if missing:
         problems.append(f"{len(expected) - len(missing)} of {len(expected)} rows (missing: {', '.join(missing)})")
-        if not (options.allow_partial and any(splits.values())):
+        if not (options.skip_bad and any(splits.values())):
             raise refuse_incomplete(data_dir, problems, layout)
     return {split: records for split, records in splits.items() if records}, problems
 

@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..decode import without_suffix
 from ..errors import DataError
+from ..images.names import without_suffix
 
 _MASK_SUFFIX = re.compile(
     r"[-_. ]?(masks?|labels?|gt|ground[-_]?truth|seg|segmentation|annotations?|vessels?|manual\d?"
@@ -54,8 +54,8 @@ def pair_by_name(
             unused.pop(mask, None)
     if clashes:
         raise DataError(
-            f"{masks_root} has several masks for one image; keep one of them, or say which by mask_pattern "
-            '(--mask_pattern "{stem}_mask.png"):\n  ' + "\n  ".join(clashes)
+            f"{masks_root} has several masks for one image; keep one of them, or say which by "
+            '--layout "mask_pattern={stem}_mask.png":\n  ' + "\n  ".join(clashes)
         )
     return found, list(unused)
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..archives import find_folder
-from ..decode import without_suffix
 from ..errors import DataError
+from ..images.names import without_suffix
 from ..records import (
     SPLIT_NAMES,
     ReadOptions,
@@ -91,6 +91,6 @@ def _rows(
         missing = sorted(name for listed in names.values() for name in listed if name not in files)
         if missing:
             problems.append(f"no {kind} for {len(missing)} names: {', '.join(missing)}")
-    if problems and not (options.allow_partial and splits):
+    if problems and not (options.skip_bad and splits):
         raise refuse_incomplete(data_dir, problems, LAYOUT)
     return splits, problems

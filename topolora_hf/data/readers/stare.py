@@ -26,7 +26,7 @@ SPLIT_LISTS = {
     "idiap": {"train": _IDS[:10], "test": _IDS[10:]},
 }
 
-_GRADERS = {1: "labels-ah", 2: "labels-vk"}
+_ANNOTATORS = {1: "labels-ah", 2: "labels-vk"}
 _NUMBER = re.compile(r"im(\d+)", re.IGNORECASE)
 
 
@@ -35,7 +35,7 @@ def read_stare(data_dir: Path, options: ReadOptions) -> tuple[Splits, list[str]]
 
     Args:
         data_dir: The folder that holds `stare-images` and `labels-ah`.
-        options: The split's lists, the grader (1: `labels-ah`, 2: `labels-vk`), and whether rows may be missing.
+        options: The split's lists, the annotator (1: `labels-ah`, 2: `labels-vk`), and whether rows may be missing.
 
     Returns:
         The splits, and what is missing.
@@ -43,7 +43,7 @@ def read_stare(data_dir: Path, options: ReadOptions) -> tuple[Splits, list[str]]
     Raises:
         DataError: A folder is not there, or rows are missing and that is not allowed.
     """
-    folders = [find_folder(data_dir, name) for name in ("stare-images", _GRADERS[options.grader])]
+    folders = [find_folder(data_dir, name) for name in ("stare-images", _ANNOTATORS[options.annotator])]
     if None in folders:
         raise DataError(f"{data_dir} is not STARE. Expected:\n{LAYOUT}\nFound: {describe_contents(data_dir)}")
     images, masks = (

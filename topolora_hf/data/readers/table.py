@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..decode import without_suffix
 from ..errors import DataError
+from ..images.names import without_suffix
 from ..records import (
     SPLIT_OF_NAME,
     UNSPLIT,

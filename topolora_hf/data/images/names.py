@@ -1,0 +1,27 @@
+"""Which files are images, by name."""
+
+from pathlib import Path
+
+IMAGE_SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".gif", ".bmp", ".ppm", ".pgm", ".pbm", ".pnm", ".webp", ".npy"}
+)
+"""Each may also be compressed, as in `im0001.ppm.gz`."""
+
+
+def is_image_file(path: Path) -> bool:
+    """Tell whether the name is an image's, compressed or not.
+
+    >>> is_image_file(Path("im0001.ppm.gz")), is_image_file(Path("notes.txt.gz"))
+    (True, False)
+    """
+    name = path.with_suffix("") if path.suffix.lower() == ".gz" else path
+    return name.suffix.lower() in IMAGE_SUFFIXES
+
+
+def without_suffix(path: Path) -> Path:
+    """Strip the image suffix, and `.gz` before it.
+
+    >>> without_suffix(Path("labels/im0001.ah.ppm.gz")).as_posix()
+    'labels/im0001.ah'
+    """
+    return (path.with_suffix("") if path.suffix.lower() == ".gz" else path).with_suffix("")

@@ -1,0 +1,47 @@
+"""Protocols: how images are cut for training, and what is scored."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One way to train and score.
+
+    Attributes:
+        name: What `--protocol` calls it.
+        help: What it does, in words.
+        tile_size: Side of a tile in pixels; None for the data set's own.
+        view: "tiles" or "full"; None for the data set's own.
+        has_field_of_view: False if every pixel is trained on and scored.
+        squash: Side to which validation and test images are resized; None to score them at their own size.
+        scored: The splits that can be scored.
+    """
+
+    name: str
+    help: str
+    tile_size: int | None = None
+    view: str | None = None
+    has_field_of_view: bool = True
+    squash: int | None = None
+    scored: tuple[str, ...] = ("train", "validation", "test")
+
+    def squash_of(self, split: str) -> int | None:
+        """The side to which the images of a split are resized; None for their own size."""
+        return self.squash if split in ("validation", "test") else None
+
+
+PROTOCOLS = {
+    protocol.name: protocol
+    for protocol in (
+        Protocol("native", "at the image's own resolution, scored inside the field of view"),
+        Protocol(
+            "paper",
+            "crops of 384 pixels, scored on full images squashed to 384, only to reproduce the paper's table",
+            tile_size=384,
+            view="tiles",
+            has_field_of_view=False,
+            squash=384,
+            scored=("validation", "test"),
+        ),
+    )
+}
