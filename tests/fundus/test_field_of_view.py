@@ -3,13 +3,13 @@ import pytest
 from PIL import Image
 
 from topolora_hf.data.loading import load_segmentation_data
-from topolora_hf.fundus.field_of_view import disc_diameter, estimate_field_of_view
+from topolora_hf.fundus.field_of_view import estimate_field_of_view, fov_diameter
 
 HEIGHT, WIDTH, RADIUS = 240, 260, 105
 
 
 def fundus(cut=0, dark_side=False, ground=8, seed=0):
-    """A disc with a soft edge, vessels and noise on a dark ground, and its true field of view."""
+    """A bright circle with a soft edge, vessels and noise on a dark ground, and its true field of view."""
     rows, columns = np.indices((HEIGHT, WIDTH))
     distance = np.hypot(rows - 120, columns - 131)
     view = distance <= RADIUS
@@ -31,13 +31,13 @@ def overlap(first, second):
 
 @pytest.mark.parametrize("cut", [0, 12])
 @pytest.mark.parametrize("ground", [0, 8, 30])
-def test_the_disc_is_found_also_where_it_is_cut_straight(cut, ground):
+def test_the_field_of_view_is_found_also_where_it_is_cut_straight(cut, ground):
     image, view = fundus(cut, ground=ground)
     assert overlap(estimate_field_of_view(image), view) > 0.99
 
 
 PARTS = {
-    "whole": np.s_[:, :],
+    "all": np.s_[:, :],
     "from all sides": np.s_[24:-24, 26:-26],
     "a half": np.s_[:, 131:],
     "a quarter": np.s_[:120, :131],
@@ -46,15 +46,15 @@ PARTS = {
 
 @pytest.mark.parametrize("part", PARTS.values(), ids=PARTS)
 @pytest.mark.parametrize("cut", [0, 12])
-def test_a_disc_has_its_diameter_whatever_part_of_it_is_seen(part, cut):
+def test_a_field_of_view_has_its_diameter_whatever_part_of_it_is_seen(part, cut):
     image, view = fundus(cut)
     for seen in (view[part], estimate_field_of_view(image[part])):
-        assert disc_diameter(seen) == pytest.approx(2 * RADIUS + 1, rel=0.03)
+        assert fov_diameter(seen) == pytest.approx(2 * RADIUS + 1, rel=0.03)
 
 
 @pytest.mark.parametrize("view", [np.ones((90, 70), bool), np.zeros((90, 70), bool), np.tri(90, 70, dtype=bool)])
-def test_a_view_that_is_no_disc_has_no_diameter(view):
-    assert disc_diameter(view) is None
+def test_what_is_not_round_has_no_diameter(view):
+    assert fov_diameter(view) is None
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3])
@@ -79,7 +79,7 @@ def test_a_rim_too_dark_to_be_seen_is_inside():
     ],
     ids=["black", "white", "noise", "ramp", "one pixel"],
 )
-def test_pictures_without_a_disc_are_valid_everywhere(image):
+def test_pictures_without_a_field_of_view_are_valid_everywhere(image):
     assert estimate_field_of_view(image).all()
 
 

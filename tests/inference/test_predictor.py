@@ -13,9 +13,9 @@ from topolora_hf.adapter_format.settings import AdapterSettings
 from topolora_hf.adapters.loading import load_adapter
 from topolora_hf.data.errors import DataError
 from topolora_hf.data.tiles import normalise
-from topolora_hf.fundus.colours import DiscColours
+from topolora_hf.fundus.colours import FovColours, fov_statistics
 from topolora_hf.fundus.field_of_view import estimate_field_of_view
-from topolora_hf.fundus.photograph import Disc
+from topolora_hf.fundus.normaliser import FieldOfView
 from topolora_hf.inference.files import find_images
 from topolora_hf.inference.loading import load_network
 from topolora_hf.inference.predictor import Prediction, Predictor
@@ -237,9 +237,9 @@ def test_a_retina_of_foreign_colours_is_given_those_of_the_training_images(side)
     view = estimate_field_of_view(image)
     foreign = (image * [0.5, 0.8, 0.1]).astype(np.uint8)
     settings = AdapterSettings(base="none", tile_size=TILE if side < 1000 else 600)
-    settings.disc_colours = DiscColours.of_photographs([(image, view)])
+    settings.disc_colours = FovColours.of_statistics([fov_statistics(image, view)])
     expected = Predictor(Brightness(), settings, device="cpu")(image).probability
-    inside = Disc(image).inside()
+    inside = FieldOfView(image).inside()
     error = {}
     for match in (True, False):
         found = Predictor(Brightness(), settings, device="cpu", match_colours=match)(foreign).probability
@@ -249,7 +249,7 @@ def test_a_retina_of_foreign_colours_is_given_those_of_the_training_images(side)
 
 def test_a_retina_of_familiar_colours_and_what_is_no_retina_stay_as_they_are(adapter):
     image = retina(120, 100)
-    colours = DiscColours.of_photographs([(image, estimate_field_of_view(image))])
+    colours = FovColours.of_statistics([fov_statistics(image, estimate_field_of_view(image))])
     settings = replace(adapter.adapter_settings, disc_colours=colours)
     for other in ((image * 0.9).astype(np.uint8), photograph(60, 60) // 3):
         plain = Predictor(adapter, settings, match_colours=False).probability(other)
@@ -266,7 +266,7 @@ def test_nothing_is_marked_on_the_ground_around_a_retina(side):
     rows, columns = np.ogrid[:side, :side]
     from_centre = np.hypot(rows - side / 2, columns - side / 2) / side
     inside, outside = from_centre < 0.37, from_centre > 0.405
-    everywhere = Predictor(network, settings, device="cpu", within_disc=False)(image)
+    everywhere = Predictor(network, settings, device="cpu", within_fov=False)(image)
     assert everywhere.mask[outside].all()
     of_no_retinas = Predictor(network, settings, device="cpu")(image)
     np.testing.assert_array_equal(of_no_retinas.probability, everywhere.probability)
@@ -278,7 +278,7 @@ def test_nothing_is_marked_on_the_ground_around_a_retina(side):
 
 def test_an_image_without_a_disc_is_marked_to_its_edges(adapter):
     image = photograph(60, 97)
-    everywhere, found = (Predictor(adapter, within_disc=value)(image).probability for value in (False, True))
+    everywhere, found = (Predictor(adapter, within_fov=value)(image).probability for value in (False, True))
     np.testing.assert_array_equal(found, everywhere)
 
 

@@ -14,7 +14,7 @@ from topolora_hf.adapter_format.settings import AdapterSettings
 from topolora_hf.adapters.creation import create_adapter
 from topolora_hf.data.augmentation import Augmentation
 from topolora_hf.data.catalog import CATALOG
-from topolora_hf.fundus.colours import DiscColours
+from topolora_hf.fundus.colours import FovColours, fov_statistics
 from topolora_hf.network.segmenter import TopoSamForSegmentation
 from topolora_hf.objective.losses import TopoLoss
 from topolora_hf.training import setup
@@ -103,7 +103,7 @@ def test_an_adapter_of_retinas_knows_how_large_and_of_what_colours_they_were(
     assert settings.disc_diameter == (diameter and pytest.approx(diameter, rel=0.03))
     expected = None
     if diameter is not None or dataset == "synthetic":
-        expected = DiscColours.of_photographs((row["image"], view) for row in rows)
+        expected = FovColours.of_statistics([fov_statistics(row["image"], view) for row in rows])
         assert expected.lowest < expected.highest
     assert settings.disc_colours == expected
 

@@ -2,105 +2,116 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, make_dataclass
 from pathlib import Path
 
 from ..data.intensity import IntensityScaling
 from ..files import read_json_object
-from ..fundus.colours import DiscColours
+from ..fundus.colours import FovColours
 from ..metrics.platt_scaling import PlattScaling
+from .form import NetworkForm
 from .location import find_file
-from .names import public_base_name
+from .names import SETTINGS_FILE, public_base_name
 from .presets import PRESETS
-from .values import check_setting_values
+from .values import OBJECT, PUBLIC_NAME, SWITCH, TEXT, check_values, number, one_of, or_null, positive, setting, several
 
-SETTINGS_FILE = "topolora_config.json"
-_BEFORE = {"detail_context": False}  # of adapters whose files are older than the setting
+VIEWS = ("tiles", "full")
+
+_FormFields = make_dataclass(
+    "_FormFields",
+    [
+        (item.name, item.type, field(default=item.default, metadata=item.metadata))
+        for item in fields(NetworkForm)
+        if item.name != "num_labels"  # as many as there are labels
+    ],
+    kw_only=True,
+)
 
 
 @dataclass
-class AdapterSettings:
-    """What an adapter needs besides its tensors; `topolora_config.json` in its directory."""
+class AdapterSettings(_FormFields):
+    """What an adapter needs besides its tensors: the fields of `NetworkForm`, and these.
+
+    They are `topolora_config.json` in the adapter's directory.
+    """
 
     __module__ = "topolora_hf"  # wherever the file lies
 
-    base: str = field(metadata={"help": "public name of the base: a Hub id or topolora_hf/tiny"})
-    preset: str = field(default="topolora", metadata={"help": f"one of {', '.join(PRESETS)}"})
-    image_size: int = field(default=1024, metadata={"help": "S: pixels a side that SAM's encoder sees"})
-    tile_size: int = field(default=1024, metadata={"help": "T: pixels a side of a tile of the image"})
-    detail_channels: int = field(default=16, metadata={"help": "channels of the detail branch; 0: none"})
-    detail_context: bool = field(
-        default=True, metadata={"help": "whether the detail branch has dilated blocks, which see further"}
+    base: str = field(
+        metadata={"help": "public name of the base: a Hub id, or such as topolora_hf/tiny", "allowed": PUBLIC_NAME}
     )
-    spatial_adapter_form: str = field(default="paper", metadata={"help": "paper or seglab"})
-    use_sam: bool = field(default=True, metadata={"help": "False: the detail branch alone"})
-    view: str = field(
-        default="tiles", metadata={"help": "tiles at native resolution, or the whole image resized to one"}
+    preset: str = setting("topolora", f"one of {', '.join(PRESETS)}", TEXT)
+    view: str = setting(
+        "tiles", "tiles at the image's own resolution, or the full image resized to one tile", one_of(*VIEWS)
     )
-    threshold: float = field(default=0.5, metadata={"help": "probability from which a pixel is foreground"})
-    temperature: float = field(
-        default=1.0,
-        metadata={"help": "T: a probability p is given as sigmoid(logit(p) / T + b); above 1: less certain"},
+    threshold: float = setting(0.5, "a pixel is foreground from this probability on", number(0, 1))
+    temperature: float = setting(1.0, "T: probability p becomes sigmoid(logit(p) / T + b)", positive())
+    logit_bias: float = setting(0.0, "b; below 0, foreground is less probable", number())
+    test_time_flips: bool = setting(False, "average the probability over each tile's four mirrorings", SWITCH)
+    test_time_scales: tuple[float, ...] = setting(
+        (1.0,),
+        "average the probability over the image at each of these times its size",
+        several(number(0.1, 10), 1, 16, "one to 16 numbers from 0.1 to 10"),
     )
-    logit_bias: float = field(default=0.0, metadata={"help": "b; below 0: foreground is less probable"})
-    test_time_flips: bool = field(
-        default=False, metadata={"help": "whether a probability is the mean over each tile's four mirrorings"}
+    image_mean: tuple[float, ...] = setting(
+        (0.485, 0.456, 0.406), "subtracted from RGB in [0, 1]", several(number(), 3, 3, "three numbers")
     )
-    test_time_scales: tuple[float, ...] = field(
-        default=(1.0,), metadata={"help": "the image is seen at each of these times its size; the mean is given"}
+    image_std: tuple[float, ...] = setting(
+        (0.229, 0.224, 0.225), "divides RGB after that", several(positive(), 3, 3, "three positive numbers")
     )
-    image_mean: tuple[float, ...] = field(
-        default=(0.485, 0.456, 0.406), metadata={"help": "subtracted from RGB in [0, 1]"}
+    labels: tuple[str, ...] = setting(
+        ("foreground",),
+        "names of the K logit maps",
+        several(TEXT._replace(check=lambda value: TEXT.check(value) and value != ""), 1, 1000, "one to 1000 names"),
     )
-    image_std: tuple[float, ...] = field(default=(0.229, 0.224, 0.225), metadata={"help": "divides RGB after that"})
-    labels: tuple[str, ...] = field(default=("foreground",), metadata={"help": "names of the K logit maps"})
-    intensity: IntensityScaling | None = field(
-        default=None, metadata={"help": "how images of more than 8 bits became 8 bits; None: there were none"}
+    intensity: IntensityScaling | None = setting(
+        None, "how images of more than 8 bits became 8 bits; null: there were none", or_null(OBJECT)
     )
-    disc_diameter: float | None = field(
-        default=None,
-        metadata={"help": "of the retinal disc in the training images, in pixels; None: none of one scale"},
+    fov_diameter: float | None = setting(
+        None,
+        "diameter in pixels of the training images' field of view; null: they have none, or several scales",
+        or_null(positive(20_000)),
     )
-    disc_colours: DiscColours | None = field(
-        default=None, metadata={"help": "of the retinal discs in the training images; None: no retinas"}
+    fov_colours: FovColours | None = setting(
+        None, "colours of the training images' field of view; null: they are no fundus photographs", or_null(OBJECT)
     )
-    dataset: str | None = field(default=None, metadata={"help": "what it was trained on"})
+    dataset: str | None = setting(None, "what it was trained on", or_null(TEXT))
 
     def __post_init__(self):
-        check_setting_values({"test_time_scales": self.test_time_scales})
-        if self.view == "whole" and self.test_time_scales != (1.0,):
+        check_values(AdapterSettings, {"test_time_scales": self.test_time_scales})
+        if self.view == "full" and self.test_time_scales != (1.0,):
             raise ValueError(
-                f"test_time_scales={list(self.test_time_scales)} are for images cut into tiles; here the whole image "
-                "is resized to one"
+                f"test_time_scales={list(self.test_time_scales)} are for images cut into tiles; here the full image "
+                "is resized to one tile"
             )
+        _ = self.form  # which checks it
+
+    @property
+    def num_labels(self) -> int:
+        """K, the number of logit maps."""
+        return len(self.labels)
+
+    @property
+    def form(self) -> NetworkForm:
+        """The form of the network that the adapter fits."""
+        return NetworkForm.of(self)
 
     @property
     def calibration(self) -> PlattScaling:
-        """What makes probabilities of the network's."""
+        """The mapping from the network's probabilities to calibrated ones."""
         return PlattScaling(self.temperature, self.logit_bias)
 
-    def network_settings(self) -> dict:
-        """The keyword arguments of `TopoSamForSegmentation.from_pretrained` that build the base."""
-        return {
-            "image_size": self.image_size,
-            "tile_size": self.tile_size,
-            "detail_channels": self.detail_channels,
-            "detail_context": self.detail_context,
-            "spatial_adapter_form": self.spatial_adapter_form,
-            "use_sam": self.use_sam,
-            "num_labels": len(self.labels),
-        }
-
     def save(self, directory: str | Path) -> None:
-        text = json.dumps(asdict(self), indent=2) + "\n"
+        """Write `topolora_config.json`."""
+        text = json.dumps({"base": self.base, "preset": self.preset, **asdict(self)}, indent=2) + "\n"
         (Path(directory) / SETTINGS_FILE).write_text(text, encoding="utf-8")
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | Path, **hub_options) -> "AdapterSettings":
-        """Reads `topolora_config.json` from an adapter's directory or Hub repository.
+        """Read `topolora_config.json` from an adapter's directory or Hub repository.
 
         Raises:
-            FileNotFoundError: the directory or repository holds no such file: it is no adapter of this package.
+            FileNotFoundError: there is no such file: it is no adapter of this package.
             ValueError: the file has unknown or missing fields, absurd values, or is not JSON.
         """
         file = find_file(name_or_path, SETTINGS_FILE, **hub_options)
@@ -109,29 +120,27 @@ class AdapterSettings:
         if "base" not in values or not values.keys() <= known:
             raise ValueError(f"{file} must hold an object with `base` and fields among {', '.join(sorted(known))}")
         try:
-            return cls.from_dict({**_BEFORE, **values})
+            return cls.from_dict(values)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{file}: {error}") from error
 
     @classmethod
     def from_dict(cls, values: Mapping) -> "AdapterSettings":
-        """What a JSON object of all fields, or some, means.
+        """Make settings of a JSON object.
 
         Raises:
-            TypeError: for a field that there is not.
-            ValueError: for a value that no adapter has (`check_setting_values`).
+            TypeError: for an unknown field.
+            ValueError: for a value that no adapter has.
         """
-        check_setting_values(values)
+        check_values(cls, values)
         values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-        if values.get("intensity") is not None:
-            values["intensity"] = IntensityScaling(**values["intensity"])
-        if values.get("disc_colours") is not None:
-            values["disc_colours"] = DiscColours(**values["disc_colours"])
+        for name, kind in (("intensity", IntensityScaling), ("fov_colours", FovColours)):
+            if values.get(name) is not None:
+                values[name] = kind(**values[name])
         return cls(**values)
 
     @classmethod
     def of_network(cls, network, **settings) -> "AdapterSettings":
-        """Those of a base in the form that it has; `settings` are what its configuration does not say."""
-        form = ("image_size", "tile_size", "detail_channels", "detail_context", "spatial_adapter_form", "use_sam")
-        own = {name: getattr(network.config, name) for name in form}
-        return cls(base=public_base_name(network.name_or_path), **own, **settings)
+        """Make the settings of a base in the form that it has; `settings` are what its configuration does not say."""
+        form = {item.name: getattr(network.config, item.name) for item in fields(_FormFields)}
+        return cls(base=public_base_name(network.name_or_path), **form, **settings)

@@ -1,1 +1,1 @@
-"""Retinal photographs: their field of view, scale and colours."""
+"""Fundus photographs: their field of view, scale and colours."""

@@ -1,25 +1,23 @@
-"""The colours of retinal photographs, by which an adapter sees that one comes from another camera.
+"""The colours of fundus photographs.
 
-Cameras differ in colour more than retinas do: where vessels showed in three channels, the next one saturates red and
-leaves blue dark. A foreign photograph's channels are shifted and stretched so that mean and standard deviation inside
-the disc become those that are typical of the training images (Reinhard et al. 2001, "Color transfer between images",
-here in RGB).
+Cameras differ in colour more than retinas do: one shows vessels in three channels, the next saturates red and leaves
+blue dark. The channels of a foreign photograph are shifted and stretched. Then mean and standard deviation inside its
+field of view are those typical of the training images (Reinhard et al. 2001, "Color transfer between images", in RGB).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 _FOREIGN = 1.25  # times the largest value of the training images, or a part of the smallest
-_LEAST = 1e-3  # a quarter of a grey level: less is nothing
+_LEAST = 1e-3  # a quarter of a grey level
 _STATISTICS = 6
 
 
 @dataclass(frozen=True)
-class DiscColours:
-    """Mean of red, green and blue inside the retinal disc, then their standard deviations, in [0, 1], over a set of
-    photographs."""
+class FovColours:
+    """Means of red, green and blue inside the field of view, then their standard deviations, in [0, 1], over a set."""
 
     lowest: tuple[float, ...] = field(metadata={"help": "of any photograph"})
     typical: tuple[float, ...] = field(metadata={"help": "the median over the photographs"})
@@ -39,30 +37,25 @@ class DiscColours:
             raise ValueError(f"lowest, typical and highest must be in this order, got {self}")
 
     @classmethod
-    def of_photographs(cls, photographs: Iterable[tuple[np.ndarray, np.ndarray]]) -> "DiscColours":
-        """What pairs of image (uint8 (H, W, 3)) and view (bool (H, W), not empty) have; at least one pair."""
-        return cls.of_statistics([disc_statistics(image, view) for image, view in photographs])
-
-    @classmethod
-    def of_statistics(cls, statistics: Sequence[np.ndarray]) -> "DiscColours":
-        """What photographs of these `disc_statistics` have; at least one."""
+    def of_statistics(cls, statistics: Sequence[np.ndarray]) -> "FovColours":
+        """Summarise the `fov_statistics` of at least one photograph."""
         return cls(*(tuple(of(statistics, 0).tolist()) for of in (np.amin, np.median, np.amax)))
 
-    def adapt(self, image: np.ndarray, statistics: np.ndarray, view: np.ndarray) -> np.ndarray:
-        """A photograph with typical colours inside its disc, where its own are foreign to the set; else itself.
+    def adapt(self, image: np.ndarray, statistics: np.ndarray, fov: np.ndarray) -> np.ndarray:
+        """Give a photograph typical colours, if its own are outside the range of the set.
 
         Args:
             image: uint8 (H, W, 3).
-            statistics: of its disc, by `disc_statistics`.
-            view: bool (H, W), where the disc is; the ground around it stays as dark as it is.
+            statistics: Its `fov_statistics`.
+            fov: bool (H, W), its field of view; pixels outside stay as they are.
 
         Returns:
-            uint8 (H, W, 3).
+            uint8 (H, W, 3); `image` itself if its colours are within the range.
 
-        >>> grey = DiscColours(lowest=(0.4,) * 6, typical=(0.5,) * 6, highest=(0.6,) * 6)
+        >>> grey = FovColours(lowest=(0.4,) * 6, typical=(0.5,) * 6, highest=(0.6,) * 6)
         >>> dark = np.array([[[0, 0, 0], [51, 51, 51], [0, 0, 0]]], np.uint8)
-        >>> view = np.array([[True, True, False]])
-        >>> grey.adapt(dark, disc_statistics(dark, view), view)[..., 0].tolist()
+        >>> fov = np.array([[True, True, False]])
+        >>> grey.adapt(dark, fov_statistics(dark, fov), fov)[..., 0].tolist()
         [[0, 255, 0]]
         """
         seen, lowest, highest = (np.maximum(values, _LEAST) for values in (statistics, self.lowest, self.highest))
@@ -74,15 +67,21 @@ class DiscColours:
         table = ((values - mean) / std * typical_std + typical_mean) * 255
         table = table.round().clip(0, 255).astype(np.uint8)
         adapted = np.stack([table[image[..., channel], channel] for channel in range(3)], axis=-1)
-        return np.where(view[..., None], adapted, image)
+        return np.where(fov[..., None], adapted, image)
 
 
-def disc_statistics(image: np.ndarray, view: np.ndarray) -> np.ndarray:
-    """(6,): mean of red, green and blue where the view is, then their standard deviations, in [0, 1].
+def fov_statistics(image: np.ndarray, fov: np.ndarray) -> np.ndarray:
+    """Measure the colours inside the field of view.
 
     Args:
         image: uint8 (H, W, 3).
-        view: bool (H, W), not empty.
+        fov: bool (H, W), not empty.
+
+    Returns:
+        (6,): means of red, green and blue, then their standard deviations, in [0, 1].
     """
-    inside = image[view].astype(np.float32) / 255
+    inside = image[fov].astype(np.float32) / 255
     return np.concatenate([inside.mean(0), inside.std(0)]).astype(np.float64)
+
+
+DiscColours = FovColours  # until adapter_format and training have the new name

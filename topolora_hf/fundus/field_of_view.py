@@ -1,37 +1,38 @@
-"""The retinal disc of a fundus photograph, estimated from the image alone.
+"""The field of view of a fundus photograph, estimated from the image alone.
 
-A photograph shows a bright disc on a dark ground, often cut straight at the top and bottom. The disc's edge is found
-where brightness rises from ground to retina, and a circle is fitted to it by consensus (Fischler and Bolles, 1981), so
+A photograph shows a bright circle on a dark ground, often cut straight at the top and bottom. Its edge is where
+brightness rises from ground to retina. A circle is fitted to the edge by consensus (Fischler and Bolles, 1981), so
 that a rim too dark to be seen is still inside.
 """
 
 import numpy as np
-from scipy import ndimage
 
 _RISE = 0.25  # of the way from ground to retina, where the edge is taken to be
-_LEAST_CONTRAST = 20  # grey levels between ground and retina; a picture with less shows no disc
+_LEAST_CONTRAST = 20  # grey levels between ground and retina
 _LEAST_SIDE = 32
 _TOLERANCE = 0.006  # of the radius, by which a point on the circle may miss it
 _LEAST_SUPPORT = 0.3  # of the outline that must lie on the circle
-_LEAST_OVERLAP = 0.6  # between the disc and what is bright, as intersection over union
+_LEAST_OVERLAP = 0.6  # intersection over union of the circle and what is bright
 _LEAST_AREA = 0.2  # of the picture
 _STRAIGHT = 0.02  # of the radius, within which a straight end goes from dark to bright
 _TRIALS = 300
 
 
 def estimate_field_of_view(image: np.ndarray) -> np.ndarray:
-    """Finds the retinal disc.
+    """Find the field of view.
 
     Args:
         image: uint8 (H, W, 3), RGB.
 
     Returns:
-        bool (H, W), True inside the disc; True everywhere if the picture shows no disc on a dark ground.
+        bool (H, W); True everywhere if the picture shows no bright circle on a dark ground.
     """
     shape = image.shape[:2]
     everywhere = np.ones(shape, dtype=bool)
     if min(shape) < _LEAST_SIDE:
         return everywhere
+    from scipy import ndimage
+
     brightness = ndimage.gaussian_filter(image.max(axis=2).astype(np.float32), 1.0)
     ground = _corner_brightness(brightness)
     if brightness.max() - ground < _LEAST_CONTRAST:
@@ -41,24 +42,24 @@ def estimate_field_of_view(image: np.ndarray) -> np.ndarray:
     circle = _fit_circle(_outline(bright), shape)
     if circle is None:
         return everywhere
-    view = _cut_straight(_disc(circle, shape), bright, margin=max(3, round(_STRAIGHT * circle[2])))
-    is_disc = view.mean() >= _LEAST_AREA and (view & bright).sum() >= _LEAST_OVERLAP * (view | bright).sum()
-    return view if is_disc else everywhere
+    fov = _cut_straight(_inside(circle, shape), bright, margin=max(3, round(_STRAIGHT * circle[2])))
+    is_round = fov.mean() >= _LEAST_AREA and (fov & bright).sum() >= _LEAST_OVERLAP * (fov | bright).sum()
+    return fov if is_round else everywhere
 
 
-def disc_diameter(view: np.ndarray) -> float | None:
-    """The diameter in pixels of a retinal disc, of which a field of view (bool (H, W)) may show a part.
+def fov_diameter(fov: np.ndarray) -> float | None:
+    """Measure the diameter in pixels of a field of view, bool (H, W), of which the picture may show a part.
 
     Returns:
-        That of the circle which its edge fits, wherever the picture or the view cuts it; None where it fits none.
+        That of the circle that fits its edge; None if none fits.
 
     >>> rows, columns = np.ogrid[:80, :60]  # its left is not in the picture
-    >>> disc_diameter(np.hypot(rows - 40, columns - 20) < 30.5) > 60
+    >>> fov_diameter(np.hypot(rows - 40, columns - 20) < 30.5) > 60
     True
     """
-    if view.all() or not view.any():
+    if fov.all() or not fov.any():
         return None
-    circle = _fit_circle(_outline(view), view.shape)
+    circle = _fit_circle(_outline(fov), fov.shape)
     return None if circle is None else 2 * circle[2] + 1  # it goes through the middle of the last pixels
 
 
@@ -70,6 +71,8 @@ def _corner_brightness(brightness: np.ndarray) -> float:
 
 
 def _largest_part(mask: np.ndarray) -> np.ndarray:
+    from scipy import ndimage
+
     labels, _ = ndimage.label(mask)
     return labels == 1 + np.argmax(np.bincount(labels.ravel())[1:])
 
@@ -120,18 +123,18 @@ def _is_near(points: np.ndarray, row: float, column: float, radius: float) -> np
     return np.abs(distance - radius) < max(_TOLERANCE * radius, 1.0)
 
 
-def _disc(circle: tuple[float, float, float], shape: tuple[int, int]) -> np.ndarray:
+def _inside(circle: tuple[float, float, float], shape: tuple[int, int]) -> np.ndarray:
     row, column, radius = circle
     rows, columns = np.ogrid[: shape[0], : shape[1]]
     return (rows - row) ** 2 + (columns - column) ** 2 <= radius**2
 
 
-def _cut_straight(disc: np.ndarray, bright: np.ndarray, margin: int) -> np.ndarray:
-    """Takes off the sides where the picture ends along a straight line before the disc does."""
-    cut = disc.copy()
+def _cut_straight(circle: np.ndarray, bright: np.ndarray, margin: int) -> np.ndarray:
+    """Take off the sides where the picture ends along a straight line before the circle does."""
+    cut = circle.copy()
     for turns in range(4):  # each side in its turn is the top
-        disc_rows = np.rot90(disc, turns).sum(axis=1)
-        covered = np.rot90(bright & disc, turns).sum(axis=1) / np.maximum(disc_rows, 1)
+        rows = np.rot90(circle, turns).sum(axis=1)
+        covered = np.rot90(bright & circle, turns).sum(axis=1) / np.maximum(rows, 1)
         first = int(np.argmax(covered >= 0.5))
         # A dark rim grows brighter over many rows; a straight end does within a few.
         if covered[min(first + margin, len(covered) - 1)] >= 0.85 and covered[max(first - margin, 0)] <= 0.1:

@@ -22,13 +22,11 @@ from ..data.intensity import IntensityScaling
 from ..data.limits import max_image_pixels, too_large
 from ..data.tiles import normalise
 from ..files import whole_file
-from ..fundus.photograph import Disc
+from ..fundus.normaliser import FundusNormaliser
 from ..network.tile_scaling import resize_antialiased
 from ..pictures.images import overlay
 from .centreline import Centreline
 
-# Within a tenth the scales that training varied over suffice.
-_LEAST_CHANGE_OF_SCALE = 1.1
 # A bar is shown from this many tiles on, in a terminal.
 _LONG_WORK = 100
 # Of the longer side, for each that a centreline is drawn broader to either hand.
@@ -107,10 +105,10 @@ class Predictor:
             (0.8, 1, 1.25) takes 3.2 times the time. It is for photographs whose scale the network is not sure of;
             None: as the settings say.
         match_colours: whether retinal photographs whose colours no training image had are given those that the training
-            images had (`DiscColours`): as with the scale, what a network never saw it does not know.
-        within_disc: whether the dark ground around the disc of a retinal photograph, and its rim, are never foreground;
-            None: where the settings tell of retinas (`disc_diameter` or `disc_colours`), for other photographs have
-            dark corners, too. The method `probability` gives what the network says, everywhere.
+            images had (`FovColours`): as with the scale, what a network never saw it does not know.
+        within_fov: whether the ground around the field of view of a fundus photograph, and its rim, are never
+            foreground; None: True for an adapter of fundus photographs. The method `probability` gives what the
+            network says, everywhere.
 
     Raises:
         ValueError: when there are no settings, the overlap is not in [0, 1), the tile batch, the temperature or the
@@ -139,7 +137,7 @@ class Predictor:
         flips: bool | None = None,
         scales: Sequence[float] | None = None,
         match_colours: bool = True,
-        within_disc: bool | None = None,
+        within_fov: bool | None = None,
     ):
         settings = settings or getattr(model, "adapter_settings", None)
         if settings is None:
@@ -163,10 +161,13 @@ class Predictor:
         self.overlap = overlap
         self.tile_batch = tile_batch
         self.dtype = dtype
-        self.scale = scale
-        self.match_colours = match_colours
-        of_retinas = settings.disc_diameter is not None or settings.disc_colours is not None
-        self.within_disc = of_retinas if within_disc is None else within_disc
+        self.fundus = FundusNormaliser(
+            settings.disc_diameter,
+            settings.disc_colours,
+            scale=scale,
+            match_colours=match_colours,
+            within_fov=within_fov,
+        )
 
     def __call__(self, image: str | Path | Image.Image | np.ndarray) -> Prediction:
         """Segments a file, a PIL image (of any mode), or an RGB array, uint8 (H, W, 3).
@@ -176,31 +177,30 @@ class Predictor:
             ValueError: when an array has another shape or dtype.
         """
         pixels = _as_array(image, self.settings.intensity)
-        disc = Disc(pixels)
+        prepared, scale, fov = self.fundus.prepare(pixels)
         try:
-            probability = self._probability(pixels, disc)
+            probability = self._probability(prepared, scale)
         except DataError as error:
             raise DataError(f"{image if isinstance(image, (str, Path)) else 'the image'}: {error}") from error
-        if self.within_disc:
-            probability[~disc.inside()] = 0
+        if self.fundus.within_fov:
+            probability[~fov.inside()] = 0
         return Prediction(pixels, probability, self.settings.threshold)
 
     def probability(self, image: np.ndarray) -> np.ndarray:
         """uint8 (H, W, 3) -> float32 (H, W), the probability of foreground."""
-        return self._probability(image, Disc(image))
+        prepared, scale, _ = self.fundus.prepare(image)
+        return self._probability(prepared, scale)
 
     @torch.inference_mode()
-    def _probability(self, image: np.ndarray, disc: Disc) -> np.ndarray:
+    def _probability(self, image: np.ndarray, scale: float) -> np.ndarray:
         size, tile = image.shape[:2], self.settings.tile_size
-        if self.match_colours and self.settings.disc_colours is not None and disc.diameter is not None:
-            image = self.settings.disc_colours.adapt(image, disc.colours(), disc.view())
         if self.settings.view == "whole":
             resized = F.interpolate(
                 self._pixel_values(image), (tile, tile), mode="bilinear", align_corners=False, antialias=True
             )
             probability = self._tile_probability(resized, size)[0, 0].cpu()
         else:
-            scale, (first, *others) = self._scale(disc), self.settings.test_time_scales
+            first, *others = self.settings.test_time_scales
             probability = self._in_tiles(image, scale * first)
             for relative in others:
                 probability += self._in_tiles(image, scale * relative)
@@ -264,15 +264,7 @@ class Predictor:
 
     def scale_of(self, image: np.ndarray) -> float:
         """How much an image (uint8 (H, W, 3)) is enlarged before it is cut into tiles."""
-        return self._scale(Disc(image))
-
-    def _scale(self, disc: Disc) -> float:
-        if self.scale is not None or self.settings.disc_diameter is None:
-            return self.scale or 1.0
-        if disc.diameter is None:
-            return 1.0
-        ratio = self.settings.disc_diameter / disc.diameter
-        return ratio if max(ratio, 1 / ratio) > _LEAST_CHANGE_OF_SCALE else 1.0
+        return self.fundus.prepare(image)[1]
 
     def _tile_probability(self, pixel_values: torch.Tensor, size: torch.Size | None = None) -> torch.Tensor:
         """(B, 3, T, T) -> (B, 1, T, T), or of the size to which logits are resized; the mean over the mirrorings."""

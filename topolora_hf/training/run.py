@@ -36,7 +36,7 @@ from .setup import (
     build_tiles,
     compile_regions,
     load_splits,
-    measure_discs,
+    measure_fundus,
 )
 
 
@@ -125,7 +125,7 @@ def _build_model(args: TrainArguments, spec: DatasetSpec, splits) -> tuple[nn.Mo
     """The network with what is trained of it, in the precision of its weights; and the settings saved with it."""
     network, settings = build_network(args, spec)
     settings.intensity = getattr(splits, "intensity", None)
-    settings.disc_diameter, settings.disc_colours = measure_discs(args, spec, splits["train"])
+    settings.disc_diameter, settings.disc_colours = measure_fundus(args, spec, splits["train"])
     if get_preset(args.preset).whole:
         model = unfreeze(network)
     else:

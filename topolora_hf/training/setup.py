@@ -26,8 +26,8 @@ from ..data.errors import DataError
 from ..data.intensity import evenly_spread
 from ..data.protocols import PROTOCOLS
 from ..data.tiles import TileDataset, largest_half_width
-from ..fundus.colours import DiscColours, disc_statistics
-from ..fundus.field_of_view import disc_diameter
+from ..fundus.colours import FovColours
+from ..fundus.normaliser import fit_fundus
 from ..network.encoder import count_frozen_layers
 from ..network.segmenter import TopoSamForSegmentation
 from ..objective.losses import TopoLoss
@@ -36,8 +36,7 @@ from .arguments import TrainArguments
 from .features import FeatureCache
 
 _STEPS_AN_EPOCH = 100  # at least: an epoch is also the interval of checkpoints
-_DISCS_MEASURED = 20
-_ONE_SCALE = 1.2  # the largest disc by the smallest, above which several scales were trained on
+_FUNDUS_MEASURED = 20
 _MOST_ITERATIONS = 10  # of soft erosion: what is left inside a wider structure counts as its skeleton
 
 
@@ -202,27 +201,15 @@ def count_steps(args: TrainArguments, images: int, processes: int) -> int:
     return math.ceil(args.epochs * images / (args.batch_size * args.gradient_accumulation_steps * processes))
 
 
-def measure_discs(
+def measure_fundus(
     args: TrainArguments, spec: DatasetSpec, rows: Sequence[dict]
-) -> tuple[float | None, DiscColours | None]:
-    """The median diameter of the training images' retinal discs, and their colours.
-
-    Both are None where no field of view, given or estimated, is a disc. The diameter alone is None where scales differ,
-    and for drawn images, whose vessels are as wide in a small disc as in a large one.
-    """
-    if args.protocol != "native" or (args.view or spec.view) != "tiles" or (args.fov or spec.fov) == "none":
+) -> tuple[float | None, FovColours | None]:
+    """The diameter and the colours of the training images' fields of view, if they are fundus photographs in tiles."""
+    fov = (args.fov or spec.fov) if PROTOCOLS[args.protocol].has_field_of_view else "none"
+    if (args.view or spec.view) != "tiles" or fov == "none":
         return None, None
-    diameters, statistics = [], []
-    for number in evenly_spread(range(len(rows)), _DISCS_MEASURED):
-        row = rows[number]
-        view = np.asarray(row["valid_mask"], dtype=bool)
-        if (diameter := disc_diameter(view)) is not None:
-            diameters.append(diameter)
-            statistics.append(disc_statistics(np.asarray(row["image"]), view))
-    if not diameters:
-        return None, None
-    of_one_scale = spec.reader is not None and max(diameters) / min(diameters) <= _ONE_SCALE
-    return float(np.median(diameters)) if of_one_scale else None, DiscColours.of_statistics(statistics)
+    measured = (rows[number] for number in evenly_spread(range(len(rows)), _FUNDUS_MEASURED))
+    return fit_fundus(((row["image"], row["valid_mask"]) for row in measured), has_scale=spec.reader is not None)
 
 
 def build_criterion(args: TrainArguments, rows: Sequence[dict], settings: AdapterSettings) -> TopoLoss:
