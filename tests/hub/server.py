@@ -45,12 +45,15 @@ class HubServer(ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), _Handler)
+        self.reset()
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def reset(self) -> None:
         self.repositories: dict[tuple[str, str], Repository] = {}
         self.blobs: dict[str, bytes] = {}
         self.cut: set[str] = set()
         self.refuse: int | None = None
         self.requests: list[str] = []
-        threading.Thread(target=self.serve_forever, daemon=True).start()
 
     @property
     def url(self) -> str:

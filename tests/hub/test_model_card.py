@@ -46,10 +46,10 @@ def test_scores_survive_writing_and_reading_as_a_model_index(tmp_path):
 def test_tables_hold_scores_settings_and_parameters():
     card = render_model_card(SETTINGS, METRICS, parameters=PARAMETERS)
     assert table(card, "score") == {"Dice": "0.812", "clDice": "0.826", "Dice before training": "0.030"}
-    expected = {"`preset`": "topolora", "`learning_rate`": "0.0005", "`gradient_checkpointing`": "False"}
-    assert table(card, "setting") == expected | {"`tile_size`": "256"}
+    expected = {"`preset`": "topolora", "`learning_rate`": "0.0005", "`tile_size`": "256"}
+    assert table(card, "setting") == expected
     assert table(card, "part") == {"LoRA": "737,280"}
-    assert "20 images of the test split" in card.text and "tiles of 256 x 256 pixels" in card.text
+    assert "20 images of the test split" in card.text and "tiles at its own resolution, 256 pixels" in card.text
 
 
 @pytest.mark.parametrize(
@@ -86,14 +86,10 @@ def test_a_private_base_is_not_taken_for_the_adapter_when_that_gets_its_address(
         ({"cldice_weight": 0.3}, "+ Dice + 0.3 clDice, on", "weighted"),
         ({"use_sam": False}, "nothing of Segment Anything runs", "{%"),
         ({"use_sam": True}, "Segment Anything", "nothing of Segment Anything runs"),
-        ({"disc_diameter": 539.6}, "brought to the scale of those trained on, 540 pixels across", "{%"),
-        (
-            {"disc_diameter": 540.0, "disc_colours": {"typical": ()}},
-            "540 pixels across and to their colours where",
-            "{%",
-        ),
-        ({"disc_diameter": None, "disc_colours": None}, "at its own resolution\n", "pixels across"),
-        ({"view": "whole"}, "resized as a whole to one tile", "overlapping tiles"),
+        ({"fov_diameter": 539.6}, "scaled to a field of view of 540 pixels across\n", "{%"),
+        ({"fov_colours": {"typical": [1]}}, "the colours of other cameras are brought to those", "pixels across"),
+        ({"fov_diameter": None, "fov_colours": None}, "resolution, 256 pixels a side\n", "fundus"),
+        ({"view": "full"}, "resized to one tile, 256 pixels", "overlapping tiles"),
     ],
 )
 def test_every_sentence_is_that_of_this_adapter(settings, said, not_said):
@@ -122,7 +118,7 @@ def test_a_base_of_ones_own_is_asked_for_in_the_examples():
     assert card.data.base_model == "bases/my-sam"  # might be on the Hub
     card = render_model_card(SETTINGS | {"base": "/disk/bases/my-sam"}, METRICS, repo_id="someone/vessels")
     assert 'load_adapter("someone/vessels", base="path/to/my-sam")' in card.text
-    assert "--output_dir masks/ --base path/to/my-sam\n" in card.text and "/disk" not in card.text
+    assert "--output_dir masks --base path/to/my-sam\n" in card.text and "/disk" not in card.text
 
 
 def test_no_local_path_gets_onto_the_card(tmp_path, monkeypatch):
@@ -133,10 +129,8 @@ def test_no_local_path_gets_onto_the_card(tmp_path, monkeypatch):
     paths = {
         "data_dir": "secret",
         "output_dir": str(secret),
-        "log": "~/secret",
-        "windows": r"C:\secret",
-        "resume_from_checkpoint": "secret",
-        "weights": "secret/sam-copy",
+        "hub_model_id": "secret",
+        "layout": ["images=secret"],
     }
     for base, dataset in (
         (str(secret / "sam-copy"), str(secret / "own scans")),
@@ -180,7 +174,7 @@ def test_unscored_adapter_says_so_and_leaves_no_template_behind():
 def test_strange_names_break_neither_table_nor_metadata(tmp_path):
     folder = tmp_path / "a|b: {{ c }}\nd"
     folder.mkdir()
-    card = render_model_card(SETTINGS | {"dataset": str(folder), "note": "x | y"}, METRICS)
+    card = render_model_card(SETTINGS | {"dataset": str(folder), "split": "x | y"}, METRICS)
     card.save(tmp_path / "README.md")
     assert ModelCard.load(tmp_path / "README.md").data.eval_results == card.data.eval_results
     assert r"x \| y |" in card.text

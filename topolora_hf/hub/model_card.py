@@ -1,17 +1,18 @@
-"""The model card of an adapter: metadata that the Hub indexes and a page that a stranger can work from."""
+"""The model card of an adapter: metadata that the Hub indexes, and a page that a stranger can work from."""
 
 import math
 import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
-
-from ..adapter_format.names import EMBEDDED, full_base_name
+from ..adapter_format.names import EMBEDDED, TINY, TINY_REGIONS, full_base_name
 from ..data.catalog import CATALOG, DatasetSpec
 from ..data.records import printable
-from ..network.embedded import PRETRAINED
+
+if TYPE_CHECKING:
+    from huggingface_hub import ModelCard
 
 METRIC_NAMES = {
     "dice": "Dice",
@@ -30,25 +31,29 @@ METRIC_NAMES = {
     "ece": "Expected calibration error",
     "ece_foreground": "Expected calibration error, foreground",
 }
-# How the card's examples call an adapter that has no repository yet.
+# The card's examples name an adapter without a repository so.
 ADAPTER_PLACE = "path/to/the/adapter"
-# Said elsewhere on the card, or nothing that training depends on.
-_NOT_IN_TRAINING_TABLE = {"base", "dataset", "threshold", "labels", "image_mean", "image_std"}
-_NOT_IN_TRAINING_TABLE |= {"push_to_hub", "hub_model_id", "private", "resume", "network", "skip_bad"}
-_NOT_IN_TRAINING_TABLE |= {"overwrite", "checkpoint_every", "on_non_finite", "auto_batch_size", "float64"}
-_NOT_IN_TRAINING_TABLE |= {"num_workers", "num_threads", "log_every", "log_with", "score_untrained"}
-_PROTOCOLS = {
-    "native": "at their own resolution, inside the field of view where there is one",
-    "paper": "squashed to 384 x 384 pixels without a field of view, as the paper's authors score",
+# Settings that the training table shows: none of them is a path.
+_TRAINING = "preset protocol split annotator seed validation_fraction image_size tile_size view detail_channels"
+_TRAINING += " detail_context rank lora_layers decoder_init max_steps epochs batch_size gradient_accumulation_steps"
+_TRAINING += " learning_rate detail_learning_rate weight_decay warmup_fraction max_grad_norm mixed_precision"
+_TRAINING += " cldice_weight cldice_schedule target_skeleton skeleton_iterations augmentation zoom noise"
+_TRAINING += " test_time_flips"
+# What the card says of a base, and of its limits.
+_BASES = {
+    "hub": ("[{0}](https://huggingface.co/{0})", None),
+    "local": ("`{0}`, a checkpoint without a Hub id", None),
+    "pretrained": (
+        "`{0}`, a small network pretrained on synthetic images; it comes with the package (no download)",
+        "Its base is small and has seen synthetic drawings only, no photograph; it has none of the weights of a "
+        "published Segment Anything model.",
+    ),
+    "random": (
+        "`{0}`, a network with seeded random weights; it comes with the package (no download)",
+        "Its base has random weights, not those of a pretrained Segment Anything model: all it knows comes from the "
+        "data above.",
+    ),
 }
-_DRAWINGS_LIMITS = (
-    "Its base is small and has seen synthetic drawings only, no photograph; it has none of the weights of a published "
-    "Segment Anything model."
-)
-_RANDOM_LIMITS = (
-    "Its base has random weights, not those of a pretrained Segment Anything model: all it knows comes from the data "
-    "above."
-)
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -59,20 +64,16 @@ def render_model_card(
     repo_id: str | None = None,
     parameters: Sequence[Mapping[str, object]] = (),
     licence: str = "apache-2.0",
-) -> ModelCard:
-    """Render the card of one adapter. Nothing is uploaded and no local path gets onto the card.
+) -> "ModelCard":
+    """Render the card of one adapter. Nothing is uploaded, and no local path gets onto the card.
 
     Args:
-        settings: What the adapter was trained with; `base` and `dataset` are needed. `threshold`, `view`,
-            `tile_size`, `disc_diameter`, `disc_colours`, `temperature`, `logit_bias`, `use_sam` and
-            `cldice_weight` are put in words; numbers, names and switches fill the training table. What is or may be a
-            path is left out, and a folder or a local base goes by its last part.
-        metrics: `metrics.json` of the run: scores by the names of `METRIC_NAMES`, `dice_before` (the untrained
-            network's), and `dataset`, `split`, `protocol`, `threshold`, `n`. Empty where nothing was scored; scores
-            that are NaN or missing are left out.
+        settings: What the adapter was trained with; `base` and `dataset` are needed. Of a local folder or base the card
+            names the last part alone.
+        metrics: `metrics.json` of the run, or empty if nothing was scored. Scores that are NaN or missing are left out.
         repo_id: The adapter's Hub id, such as "someone/drive-vessels"; without it the card's examples say
             "path/to/the/adapter".
-        parameters: Rows with `part`, `trainable` and `total`, as `topolora_hf.parameter_table` gives them.
+        parameters: Rows with `part`, `trainable` and `total`, as `topolora_hf.parameter_table` returns them.
         licence: Of the adapter, by the Hub's identifier.
 
     Returns:
@@ -87,56 +88,50 @@ def render_model_card(
         >>> card.data.base_model, card.data.eval_results[0].metric_value
         ('facebook/sam-vit-base', 0.82)
     """
+    from huggingface_hub import ModelCard, ModelCardData
+
     for needed in ("base", "dataset"):
         if not settings.get(needed):
             raise ValueError(f"the model card needs settings[{needed!r}], got only {', '.join(settings) or 'nothing'}")
-    base, dataset = str(settings["base"]), _describe_dataset(str(settings["dataset"]))
-    scores = {name: metrics[name] for name in METRIC_NAMES if _is_defined(metrics.get(name))}
+    dataset = _describe_dataset(str(settings["dataset"]))
+    base, kind = _describe_base(str(settings["base"]))
+    base_text, base_limits = _BASES[kind]
+    metrics = {name: value for name, value in metrics.items() if not _is_nan(value)}
+    scores = {name: metrics[name] for name in METRIC_NAMES if metrics.get(name) is not None}
     threshold = metrics.get("threshold", settings.get("threshold", 0.5))
-    temperature, logit_bias = settings.get("temperature", 1.0), settings.get("logit_bias", 0.0)
     name = repo_id.split("/")[-1] if repo_id else f"topolora-{_slug(dataset.name)}"
     data = ModelCardData(
         license=licence,
         library_name="peft",
         pipeline_tag="image-segmentation",
-        base_model=base if _is_hub_id(base) else None,
+        base_model=base if kind == "hub" else None,
         datasets=[dataset.hub_id] if dataset.hub_id else None,
         tags=["topolora-sam", "segment-anything", "lora"] + ["thin-structures"] * dataset.thin_structures,
         metrics=list(scores) or None,
         model_name=name,
         eval_results=_eval_results(scores, metrics, dataset, threshold) or None,
     )
-    before = {"dice_before": metrics["dice_before"]} if _is_defined(metrics.get("dice_before")) else {}
     return ModelCard.from_template(
         data,
         template_str=files(__package__).joinpath("adapter_card.md").read_text(encoding="utf-8"),
         title=name,
         repo_id=repo_id or ADAPTER_PLACE,
-        base_text=_base_text(base),
-        base_limits=_base_limits(base),
-        private_base=None if _is_embedded(base) or _is_hub_id(base) else _last_part(base),
-        dataset_text=f"[{dataset.title}]({dataset.url})" if dataset.url else dataset.title,
-        dataset_licence=dataset.licence,
-        dataset_note=dataset.note,
-        dataset_limits=dataset.limits,
-        dataset_citation=dataset.citation,
-        input_text=_input_text(settings),
-        use_sam=settings.get("use_sam", True),
-        loss_text=_loss_text(settings),
-        calibrated=(temperature, logit_bias) != (1.0, 0.0),
-        temperature=f"{temperature:.3g}",
-        logit_bias=f"{logit_bias:.3g}",
+        base_text=base_text.format(base),
+        base_limits=base_limits,
+        private_base=base if kind == "local" else None,
+        dataset=dataset,
+        settings={"use_sam": True, "temperature": 1.0, "logit_bias": 0.0, **settings},
+        metrics=metrics,
         threshold=f"{threshold:.4g}",
-        scored_on=_scored_on(metrics, dataset, threshold),
-        scores=[(_score_name(key), f"{value:.3f}") for key, value in (scores | before).items()],
-        training=[(key, _cell(value)) for key, value in settings.items() if _belongs_in_training_table(key, value)],
-        parameters=[(row["part"], f"{row['trainable']:,}", f"{row['total']:,}") for row in parameters],
+        scores=[(METRIC_NAMES[key], value) for key, value in scores.items()],
+        training=[(key, _cell(settings[key])) for key in _TRAINING.split() if settings.get(key) not in (None, "")],
+        parameters=parameters,
     )
 
 
-def _eval_results(
-    scores: Mapping[str, float], metrics: Mapping[str, object], dataset: DatasetSpec, threshold: float
-) -> list[EvalResult]:
+def _eval_results(scores: Mapping, metrics: Mapping, dataset: DatasetSpec, threshold: float) -> list:
+    from huggingface_hub import EvalResult
+
     return [
         EvalResult(
             task_type="image-segmentation",
@@ -153,7 +148,7 @@ def _eval_results(
 
 
 def _describe_dataset(name_or_path: str) -> DatasetSpec:
-    """The catalogue's entry; for a Hub data set or a folder an entry of what can be said in public."""
+    """Find the catalogue's entry; of a Hub data set or a folder make one with what can be said in public."""
     if name_or_path.lower() in CATALOG:
         return CATALOG[name_or_path.lower()]
     if _is_hub_id(name_or_path):
@@ -163,72 +158,20 @@ def _describe_dataset(name_or_path: str) -> DatasetSpec:
     return DatasetSpec(name=folder, title=f"a folder of images and masks of the author's own ({_cell(folder)})")
 
 
-def _is_embedded(base: str) -> bool:
-    return full_base_name(base) in EMBEDDED
+def _describe_base(base: str) -> tuple[str, str]:
+    """Return the base's name as it may be published, and its kind, a key of `_BASES`."""
+    base = full_base_name(base)
+    if base in EMBEDDED:
+        return base, "pretrained" if base in (TINY, TINY_REGIONS) else "random"
+    return (base, "hub") if _is_hub_id(base) else (_last_part(base), "local")
 
 
 def _is_hub_id(name: str) -> bool:
-    return bool(_HUB_ID.fullmatch(name)) and not _is_embedded(name) and not Path(name).exists()
+    return bool(_HUB_ID.fullmatch(name)) and not Path(name).exists()
 
 
-def _base_limits(base: str) -> str | None:
-    if not _is_embedded(base):
-        return None
-    return _DRAWINGS_LIMITS if full_base_name(base) in PRETRAINED else _RANDOM_LIMITS
-
-
-def _base_text(base: str) -> str:
-    if _is_embedded(base):
-        is_pretrained = full_base_name(base) in PRETRAINED
-        what = "small network pretrained on synthetic images" if is_pretrained else "network with seeded random weights"
-        return f"`{full_base_name(base)}`, a {what} that comes with the package (nothing to download)"
-    if _is_hub_id(base):
-        return f"[{base}](https://huggingface.co/{base})"
-    return f"`{_last_part(base)}`, a checkpoint that has not been published under a Hub id"
-
-
-def _input_text(settings: Mapping[str, object]) -> str:
-    side = f" of {settings['tile_size']} x {settings['tile_size']} pixels" if "tile_size" in settings else ""
-    if settings.get("view") == "whole":
-        return f"an RGB image, resized as a whole to one tile{side}"
-    tiles = f"an RGB image, read in overlapping tiles{side} at its own resolution"
-    brought = []
-    if settings.get("disc_diameter"):
-        brought.append(f"to the scale of those trained on, {round(settings['disc_diameter'])} pixels across")
-    if settings.get("disc_colours"):
-        brought.append("to their colours where another camera's differ")
-    return f"{tiles}; a photograph of a retina is brought {' and '.join(brought)}" if brought else tiles
-
-
-def _loss_text(settings: Mapping[str, object]) -> str:
-    weight = settings.get("cldice_weight")
-    if weight == 0:
-        return "is binary cross-entropy + Dice"
-    return "is binary cross-entropy + Dice + " + (f"{weight:g} clDice" if weight else "weighted clDice")
-
-
-def _scored_on(metrics: Mapping[str, object], dataset: DatasetSpec, threshold: float) -> str:
-    images = f"{metrics['n']} images" if "n" in metrics else "the images"
-    split = f"the {metrics['split']} split" if "split" in metrics else "an unnamed split"
-    protocol = f", {_PROTOCOLS[metrics['protocol']]}" if metrics.get("protocol") in _PROTOCOLS else ""
-    return f"{images} of {split} of {dataset.title}{protocol}, threshold {threshold:.4g}"
-
-
-def _score_name(key: str) -> str:
-    return "Dice before training" if key == "dice_before" else METRIC_NAMES[key]
-
-
-def _is_defined(value: object) -> bool:
-    return isinstance(value, int | float) and not math.isnan(value)
-
-
-def _belongs_in_training_table(key: str, value: object) -> bool:
-    """Numbers, switches and names; never what is a path by its name or might be one by its look."""
-    if key in _NOT_IN_TRAINING_TABLE or key.endswith(("_dir", "_path", "_file", "_from_checkpoint")):
-        return False
-    if isinstance(value, str):
-        return value != "" and not re.search(r"[/\\~]", value)
-    return isinstance(value, bool | int | float)
+def _is_nan(value: object) -> bool:
+    return isinstance(value, float) and math.isnan(value)
 
 
 def _last_part(path: str) -> str:
@@ -240,5 +183,5 @@ def _slug(name: str) -> str:
 
 
 def _cell(value: object) -> str:
-    """Text that cannot end a table cell or a line."""
+    """Make a text that cannot end a table cell or a line."""
     return re.sub(r"\s+", " ", str(value)).replace("|", "\\|")

@@ -2,17 +2,12 @@
 
 from pathlib import Path
 
-import httpx2
-from huggingface_hub import CommitOperationAdd, HfApi, ModelCard
-from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
-from peft.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME
-
 from ..adapter_format.settings import SETTINGS_FILE
 from .model_card import ADAPTER_PLACE
 
 CARD = "README.md"
-ADAPTER_FILES = (SAFETENSORS_WEIGHTS_NAME, CONFIG_NAME, SETTINGS_FILE, CARD)
-# Of a run directory; what else lies there (settings with local paths, checkpoints) stays where it is.
+ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json", SETTINGS_FILE, CARD)
+# Of a run directory. All else there (settings with local paths, checkpoints) stays where it is.
 RESULTS = (
     "metrics.json",
     "per_image.csv",
@@ -31,7 +26,7 @@ _CAPTIONS = {
 
 
 class PushError(OSError):
-    """The Hub did not take it; what was to be pushed is as it was."""
+    """The Hub did not take it; what was to be pushed is unchanged."""
 
     __module__ = "topolora_hf"  # wherever the file lies
 
@@ -43,25 +38,27 @@ def push_adapter(
     token: str | None = None,
     commit_message: str = "Upload adapter",
 ) -> str:
-    """Publishes an adapter in one commit; pushing again updates it.
+    """Publish an adapter in one commit; pushing again updates it.
 
-    With the adapter go its card, which then names the repository, and from a run directory the scores of every image
-    and the pictures, in `results/`.
+    Its card goes along and then names the repository. From a run directory the scores of every image and the pictures
+    go along, in `results/`.
 
     Args:
         directory: a run directory, or the `adapter` folder of one.
         repo_id: `"org/name"`, or a name below the user's own; by default the run directory's name.
-        private: whether a new repository is one; one that exists keeps what it is.
-        token: in place of the one that `hf auth login` or HF_TOKEN gives. It is written nowhere.
+        private: make a new repository private; an existing one stays as it is.
+        token: in place of the one of `hf auth login` or HF_TOKEN. It is written nowhere.
         commit_message: first line of the commit.
 
     Returns:
         The repository's address.
 
     Raises:
-        FileNotFoundError: the directory holds no whole adapter.
+        FileNotFoundError: the directory holds no complete adapter.
         PushError: nobody is logged in, or the Hub refused or could not be reached; the message says how to push again.
     """
+    from huggingface_hub import CommitOperationAdd, HfApi
+
     directory = Path(directory)
     above = directory.resolve().parent
     if directory.resolve().name == "adapter" and (above / "metrics.json").is_file():
@@ -72,34 +69,39 @@ def push_adapter(
         raise FileNotFoundError(f"{directory} holds no adapter to push: {', '.join(missing)} missing in {adapter}")
     repo_id = open_repository(repo_id or directory.resolve().name, private, token, directory)
     results = [name for name in RESULTS if (directory / name).is_file()]
-    files = {name: adapter / name for name in ADAPTER_FILES if name != CARD}
-    files |= {f"results/{name}": directory / name for name in results}
-    operations = [CommitOperationAdd(path, str(file)) for path, file in files.items()]
-    card = _addressed_card(adapter / CARD, repo_id, results)
-    operations.append(CommitOperationAdd(CARD, card.encode()))
-    try:
-        commit = HfApi(token=token).create_commit(repo_id, operations, commit_message=commit_message)
-    except (OSError, httpx2.HTTPError) as error:
-        raise _push_error(error, directory, repo_id, token) from error
+    contents = {name: adapter / name for name in ADAPTER_FILES}
+    contents |= {f"results/{name}": directory / name for name in results}
+    contents[CARD] = _addressed_card(adapter / CARD, repo_id, results).encode()
+    operations = [CommitOperationAdd(path, content) for path, content in contents.items()]
+    commit = _ask_hub(
+        lambda: HfApi(token=token).create_commit(repo_id, operations, commit_message=commit_message),
+        directory,
+        repo_id,
+        token,
+    )
     return str(commit.repo_url)
 
 
 def open_repository(name: str, private: bool = False, token: str | None = None, directory: Path | None = None) -> str:
-    """Creates a repository where there is none yet; so a run can learn before it starts whether it may push.
+    """Create a repository if there is none; so a run learns before it starts whether it may push.
 
     Returns:
-        Its whole id, the owner's name included.
+        Its full id, with the owner's name.
 
     Raises:
         PushError: as for `push_adapter`.
     """
-    try:
-        return HfApi(token=token).create_repo(name, private=private, exist_ok=True).repo_id
-    except (OSError, httpx2.HTTPError) as error:
-        raise _push_error(error, directory, name, token) from error
+    from huggingface_hub import HfApi
+
+    created = _ask_hub(
+        lambda: HfApi(token=token).create_repo(name, private=private, exist_ok=True), directory, name, token
+    )
+    return created.repo_id
 
 
 def _addressed_card(file: Path, repo_id: str, results: list[str]) -> str:
+    from huggingface_hub import ModelCard
+
     card = ModelCard.load(file)
     card.data.model_name = repo_id.split("/")[-1]
     card.text = card.text.replace(ADAPTER_PLACE, repo_id)
@@ -109,18 +111,26 @@ def _addressed_card(file: Path, repo_id: str, results: list[str]) -> str:
     return str(card)
 
 
-def _push_error(error: Exception, directory: Path | None, repo_id: str, token: str | None) -> PushError:
-    status = error.response.status_code if isinstance(error, HfHubHTTPError) and error.response is not None else None
-    if isinstance(error, LocalTokenNotFoundError) or status == 401:
-        advice = "Log in with `hf auth login`, or set HF_TOKEN to a token that may write."
-    elif status == 403:
-        advice = "The token may not write there: take one that may, or another name."
-    else:
-        advice = "Try again when the Hub can be reached."
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-    if token:
-        reason = reason.replace(token, "***")
-    text = f"{repo_id} was not pushed to the Hub: {reason}. {advice}"
-    if directory is not None:
-        text += f" Nothing is lost: `topolora push --directory {directory} --hub_model_id {repo_id}` pushes again."
-    return PushError(text)
+def _ask_hub(request, directory: Path | None, repo_id: str, token: str | None):
+    """Return what `request()` returns; a failure becomes a `PushError` that says what to do."""
+    import httpx2
+    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
+
+    try:
+        return request()
+    except (OSError, httpx2.HTTPError) as error:
+        response = error.response if isinstance(error, HfHubHTTPError) else None
+        status = None if response is None else response.status_code
+        if isinstance(error, LocalTokenNotFoundError) or status == 401:
+            advice = "Log in with `hf auth login`, or set HF_TOKEN to a token that may write."
+        elif status == 403:
+            advice = "The token may not write there: use one that may, or another name."
+        else:
+            advice = "Try again when the Hub can be reached."
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        if token:
+            reason = reason.replace(token, "***")
+        text = f"{repo_id} was not pushed to the Hub: {reason}. {advice}"
+        if directory is not None:
+            text += f" Nothing is lost: `topolora push --directory {directory} --hub_model_id {repo_id}` pushes again."
+        raise PushError(text) from error
