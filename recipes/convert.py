@@ -6,7 +6,7 @@ python recipes/convert.py --source runs/drive/adapter --output vessels          
 python recipes/convert.py --source runs/drive/adapter --output vessels.onnx           # the same for onnxruntime
 """
 
-from topolora_hf.cli import convert_main
+from topolora_hf.cli import main
 
 if __name__ == "__main__":
-    convert_main()
+    main("convert")

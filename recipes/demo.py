@@ -5,7 +5,7 @@
 It needs the extra `demo`, and listens on this machine alone unless --host says otherwise.
 """
 
-from topolora_hf.commands.demo import demo_main
+from topolora_hf.cli import main
 
 if __name__ == "__main__":
-    demo_main()
+    main("demo")

@@ -3,7 +3,7 @@
 python recipes/describe.py --dataset drive --data_dir path/to/DRIVE
 """
 
-from topolora_hf.cli import describe_main
+from topolora_hf.cli import main
 
 if __name__ == "__main__":
-    describe_main()
+    main("describe")

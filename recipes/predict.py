@@ -3,7 +3,7 @@
 python recipes/predict.py --adapter runs/drive/adapter --images photographs/ --output_dir masks
 """
 
-from topolora_hf.cli import predict_main
+from topolora_hf.cli import main
 
 if __name__ == "__main__":
-    predict_main()
+    main("predict")

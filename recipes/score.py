@@ -3,7 +3,7 @@
 python recipes/score.py --adapter runs/drive/adapter --dataset drive --data_dir path/to/DRIVE
 """
 
-from topolora_hf.cli import score_main
+from topolora_hf.cli import main
 
 if __name__ == "__main__":
-    score_main()
+    main("score")

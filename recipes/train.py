@@ -5,7 +5,7 @@
 Every setting is a flag (--help lists them) or a line of one YAML or JSON file: recipes/train.py settings.yaml
 """
 
-from topolora_hf.cli import train_main
+from topolora_hf.cli import main
 
 if __name__ == "__main__":
-    train_main()
+    main("train")

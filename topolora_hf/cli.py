@@ -1,95 +1,87 @@
-"""The command lines: of the recipes, and of the installed `topolora` command."""
+"""The `topolora` command. Here, and nowhere else, an error becomes an exit status."""
 
 import io
+import json
+import os
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import NoReturn
 
-from .adapter_format.errors import AdapterMismatchError
-from .commands.convert import ConvertArguments, convert
-from .commands.describe import DescribeArguments, describe
-from .commands.parser import SettingsParser
-from .commands.predict import PredictArguments, predict
-from .commands.push import PushArguments, push
-from .commands.score import (
-    GraderArguments,
-    ScoreArguments,
-    print_metrics,
-    score,
-    score_graders,
-)
-from .processes import process_state
-from .training.arguments import TrainArguments
-from .training.interruption import RunStopped
-from .training.run import train
+from .settings import did_you_mean
+
+COMMANDS = {
+    "train": ("TrainArguments", "train an adapter, score it, and fill a run directory"),
+    "predict": ("PredictArguments", "write the masks of images of any size"),
+    "score": ("ScoreArguments", "score an adapter on a data set"),
+    "describe": ("DescribeArguments", "say what a data set holds, and draw some of it"),
+    "convert": ("ConvertArguments", "read and write other forms: .pth, .ckpt, a merged network, ONNX"),
+    "push": ("PushArguments", "publish a trained adapter on the Hub"),
+    "demo": ("DemoArguments", "serve a page on which adapters are tried (needs the extra `demo`)"),
+}
+"""By name: the settings dataclass in `topolora_hf.commands.NAME`, where a function of that name does the job."""
 
 
-def train_main() -> None:
-    """`recipes/train.py`."""
-    run_command(TrainArguments, lambda args: _print_once(train(args)))
+def main(command: str | None = None) -> None:
+    """Run `topolora COMMAND ...`. A recipe gives the command and keeps its own name."""
+    words = sys.argv[1:]
+    if command is None:
+        command, *words = words or [""]
+        if command in ("-h", "--help"):
+            print("usage: topolora COMMAND [--flag value ...], with --help after a command for its flags\n")
+            print("\n".join(f"  {name:10}{about}" for name, (_, about) in COMMANDS.items()))
+            return
+        if command not in COMMANDS:
+            problem = f"unknown command {command!r}{did_you_mean(command, COMMANDS)}" if command else "no command given"
+            fail(f"error: {problem} (commands: {', '.join(COMMANDS)})", 2)
+        program = f"topolora {command}"
+    else:
+        program = os.path.basename(sys.argv[0])
+    module = import_module(f".commands.{command}", __package__)
+    run_command(getattr(module, COMMANDS[command][0]), getattr(module, command), words, program)
 
 
-def predict_main() -> None:
-    """`recipes/predict.py`."""
-    run_command(PredictArguments, predict)
+def run_command(arguments: type, job: Callable, words: Sequence[str] | None = None, program: str | None = None) -> None:
+    """Parse the words of a command line and do the job. End with a message where an error is foreseen.
 
-
-def describe_main() -> None:
-    """`recipes/describe.py`."""
-    run_command(DescribeArguments, describe)
-
-
-def graders_main() -> None:
-    """`recipes/graders.py`."""
-    run_command(GraderArguments, score_graders)
-
-
-def score_main() -> None:
-    """`recipes/score.py`."""
-    run_command(ScoreArguments, score)
-
-
-def main() -> None:
-    """`topolora predict ...`, and likewise the other commands."""
-    commands = {"predict": predict_main, "score": score_main, "describe": describe_main}
-    commands |= {"graders": graders_main, "push": push_main, "convert": convert_main}
-    usage = f"usage: topolora {{{','.join(commands)}}} ... (each with --help)"
-    if sys.argv[1:2] in (["-h"], ["--help"]):
-        print(usage)
-        sys.exit(0)
-    if len(sys.argv) < 2 or sys.argv[1] not in commands:
-        problem = f"unknown command {sys.argv[1]!r}" if len(sys.argv) > 1 else "no command given"
-        print(f"{usage}\nerror: {problem}", file=sys.stderr)
-        sys.exit(2)
-    command = sys.argv.pop(1)
-    sys.argv[0] = f"topolora {command}"
-    commands[command]()
-
-
-def run_command(arguments: type, job: Callable) -> None:
-    """Parses flags and does the job; a foreseen error is a message, not a traceback."""
+    Exit statuses: 1 for an error, 2 for wrong settings, 128 and the signal's number for a run that was asked to stop.
+    """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be Unicode
     try:
-        (args,) = SettingsParser(arguments).parse_args_into_dataclasses(sys.argv[1:])
-        job(args)
-    except (AdapterMismatchError, FloatingPointError, ImportError, MemoryError, OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
-    except RunStopped as stopped:
-        print(stopped, file=sys.stderr)
-        sys.exit(stopped.exit_status)
+        from .commands.parser import SettingsParser
+
+        parser = SettingsParser(arguments, prog=program)
+        (settings,) = parser.parse_args_into_dataclasses(sys.argv[1:] if words is None else list(words))
+    except (OSError, ValueError) as error:
+        fail(f"error: {error}", 2)
+    try:
+        job(settings)
+    except KeyboardInterrupt:
+        fail("interrupted", 130)
+    except Exception as error:
+        from .adapter_format.errors import AdapterMismatchError
+
+        foreseen = (AdapterMismatchError, FloatingPointError, ImportError, MemoryError, OSError, ValueError)
+        if hasattr(error, "exit_status"):  # RunStopped
+            fail(str(error), error.exit_status)
+        if not isinstance(error, foreseen):
+            raise
+        fail(f"error: {error}", 1)
 
 
-def convert_main() -> None:
-    """`recipes/convert.py`."""
-    run_command(ConvertArguments, convert)
+def fail(message: str, status: int) -> NoReturn:
+    """End the process with a message.
+
+    Of several processes the launcher has the last word. It quotes the file that it named, in place of a traceback.
+    """
+    print(message, file=sys.stderr, flush=True)
+    if file := os.environ.get("TORCHELASTIC_ERROR_FILE"):
+        with open(file, "w", encoding="utf-8") as report:
+            json.dump({"message": message, "timestamp": int(time.time())}, report)
+    sys.exit(status)
 
 
-def push_main() -> None:
-    """`topolora push`."""
-    run_command(PushArguments, push)
-
-
-def _print_once(metrics: dict) -> None:
-    """What one of several processes says for all."""
-    if process_state().is_main_process:
-        print_metrics(metrics)
+if __name__ == "__main__":
+    main()

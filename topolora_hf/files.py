@@ -1,4 +1,4 @@
-"""Files and folders that this package writes: whole or not at all, with errors that name them; and JSON objects."""
+"""Files and folders that this package writes, whole or not at all; and JSON objects."""
 
 import csv
 import io
@@ -12,14 +12,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _MOST_BYTES = 2**20  # settings of an adapter take about a kilobyte
+_WINDOWS = os.name == "nt"
 
 
 def read_json_object(file: str | Path, most_bytes: float = _MOST_BYTES) -> dict:
-    """Reads a JSON object.
+    """Read a JSON object.
 
     Args:
         file: Settings, of this package or of strangers.
-        most_bytes: Of a longer file nothing is read; `math.inf` for one that this package wrote and that grows.
+        most_bytes: A longer file is refused. `math.inf` for one that this package wrote and that grows.
 
     Raises:
         OSError: The file cannot be read.
@@ -40,7 +41,7 @@ def read_json_object(file: str | Path, most_bytes: float = _MOST_BYTES) -> dict:
 
 
 def output_folder(path: str | Path) -> Path:
-    """Makes the folder where there is none.
+    """Make the folder if there is none.
 
     Raises:
         OSError: It cannot be made or written to; the message names it and says why.
@@ -59,17 +60,18 @@ def output_folder(path: str | Path) -> Path:
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
-    """A temporary name beside `path`, which becomes `path` when all went well: whoever finds the file finds all of it.
+    """Yield a temporary name beside `path`, which becomes `path` if all goes well. No reader sees half of a file.
 
     Content and name are flushed to the disk, so that the file also survives a power cut.
 
     Raises:
-        OSError: It could not be written, as on a full disk; the message names the file, of which nothing is left.
+        OSError: The file cannot be written, as on a full disk. The message names it; nothing of it is left.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(3)}.tmp")  # others may write it, too
     try:
         yield temporary
+        use_umask(temporary)
         flush(temporary)
         os.replace(temporary, path)
         flush(path.parent)
@@ -80,19 +82,29 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 
 
 def flush(path: Path) -> None:
-    """Flushes to the disk what a file holds, or which names a directory holds: a rename alone does not."""
-    descriptor = os.open(path, os.O_RDONLY)
+    """Flush to the disk what a file holds, or which names a directory holds: a rename alone does not."""
+    if _WINDOWS and path.is_dir():  # cannot be opened there
+        return
+    descriptor = os.open(path, os.O_RDWR if _WINDOWS else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
+def use_umask(*files: Path) -> None:
+    """Give files the rights that the user's umask says. safetensors writes its own 0600."""
+    umask = os.umask(0)
+    os.umask(umask)
+    for file in files:
+        file.chmod(0o666 & ~umask)
+
+
 def write_file(path: Path, content: bytes) -> None:
-    """Writes a file as `whole_file` does: no reader, and no crash, sees half of it.
+    """Write a file as `whole_file` does.
 
     Raises:
-        OSError: the disk is full, the directory is gone or cannot be written to; what was there before stays.
+        OSError: The file cannot be written. What was there before stays.
     """
     with whole_file(path) as temporary:
         temporary.write_bytes(content)
@@ -100,7 +112,7 @@ def write_file(path: Path, content: bytes) -> None:
 
 @contextmanager
 def replacing_directory(directory: Path) -> Iterator[Path]:
-    """A new directory to fill, which then takes the place of `directory`; when filling it fails, the old one stays.
+    """Yield a new directory to fill, which then takes the place of `directory`. If filling fails, the old one stays.
 
     Between the two renames that put it in place, the old one lies beside it as `.NAME.old`.
 
@@ -115,13 +127,13 @@ def replacing_directory(directory: Path) -> Iterator[Path]:
     new, old = (directory.with_name(f".{directory.name}.{ending}") for ending in ("tmp", "old"))
     for leftover in (new, old):
         shutil.rmtree(leftover, ignore_errors=True)
-    new.mkdir()
+    new.mkdir(parents=True)
     try:
         yield new
-        for path in new.rglob("*"):
-            if path.is_file():
-                flush(path)
-        flush(new)
+        files = [path for path in new.rglob("*") if path.is_file()]
+        use_umask(*files)
+        for path in (*files, new):
+            flush(path)
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
         raise
@@ -133,13 +145,13 @@ def replacing_directory(directory: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, values: Mapping) -> None:
-    """Writes JSON as `write_file` does. NaN becomes null."""
+    """Write JSON as `write_file` does. NaN becomes null."""
     text = json.dumps(_without_nan(values), indent=2, allow_nan=False) + "\n"
     write_file(path, text.encode())
 
 
 def write_history(path: Path, rows: Sequence[Mapping]) -> None:
-    """One row a log point; columns are the union of all rows' keys, empty where a row has none, or NaN."""
+    """Write a CSV with the columns of all rows. A value that a row lacks, or NaN, is empty."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")

@@ -1,9 +1,10 @@
 """Fields of settings that say what they are: help, argument group and limits stand in the field."""
 
+import difflib
 import json
 import math
 import operator
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, asdict, field, fields
 
 GROUPS = ("data", "input", "network", "training", "objective", "inference", "output", "run")
@@ -85,6 +86,16 @@ def changed_settings(before: Mapping, args, free: Collection[str] = ()) -> list[
         for name, value in now.items()
         if name not in free and before.get(name) != value
     ]
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Name the nearest of the known words, if one is near.
+
+    >>> did_you_mean("--max_step", ["--max_steps", "--seed"])
+    ', did you mean --max_steps?'
+    """
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f", did you mean {near[0]}?" if near else ""
 
 
 def _broken_limits(metadata: Mapping, value: object) -> str | None:

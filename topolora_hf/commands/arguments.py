@@ -1,65 +1,94 @@
-"""Which adapter predicts, and how: what `predict` and `score` share."""
+"""Which adapter predicts, and how: the settings that `predict` and `score` share."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from ..inference.loading import (
-    ADAPTER_HELP,
-    DTYPE_HELP,
-    autocast_dtype,
-    load_network,
-)
-from ..inference.predictor import Predictor
+from ..settings import check_limits, option
 
-_SCALE_HELP = (
-    "how much images are enlarged first, where theirs is another scale than the training images'; by default not, but "
-    "retinal photographs so that their disc is as large as those were"
-)
-_SCALES_HELP = (
-    "average the probabilities at each of these times that size, such as 0.8 1 1.25: in place of the adapter's own"
-)
-_COLOURS_HELP = (
-    "give retinal photographs whose colours no training image had those of the training images: another camera's"
-)
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ..inference.predictor import Predictor
+
+ADAPTER_HELP = "an adapter's directory or Hub id; the directory of a full network; or an embedded base such as tiny"
+DTYPES = ("float32", "bfloat16", "float16")
 
 
 @dataclass(kw_only=True)
 class InferenceArguments:
     """Which adapter predicts, and how."""
 
-    adapter: str = field(metadata={"help": ADAPTER_HELP})
-    base: str | None = field(
-        default=None, metadata={"help": "the base, where it is not the one that the adapter names"}
+    adapter: str = option(help=ADAPTER_HELP, group="input")
+    base: str | None = option(None, "the base; by default the one that the adapter names", group="input")
+    threshold: float | None = option(
+        None,
+        "probability from which a pixel is foreground; by default the adapter's own",
+        group="inference",
+        at_least=0,
+        at_most=1,
     )
-    threshold: float | None = field(default=None, metadata={"help": "in place of the adapter's own"})
-    scale: float | None = field(default=None, metadata={"help": _SCALE_HELP})
-    match_colours: bool = field(default=True, metadata={"help": _COLOURS_HELP})
-    test_time_flips: bool | None = field(
-        default=None, metadata={"help": "average each tile's four mirrorings, or not: in place of the adapter's own"}
+    scale: float | None = option(
+        None,
+        "enlarge images by this factor first, if their scale is not that of the training images. By default no "
+        "scaling, except for fundus photographs, which are scaled to the field-of-view diameter of the training images",
+        group="inference",
+        above=0,
     )
-    test_time_scales: list[float] | None = field(default=None, metadata={"help": _SCALES_HELP})
-    dtype: str | None = field(default=None, metadata={"help": DTYPE_HELP})
-    tile_batch: int = field(default=4, metadata={"help": "tiles that run at once; more need more memory"})
+    match_colours: bool = option(
+        True,
+        "give fundus photographs whose colours are far outside those of the training images the training images' "
+        "colours: they come from another camera",
+        group="inference",
+    )
+    within_fov: bool | None = option(
+        None,
+        "mark nothing outside the field of view of a fundus photograph; by default so for adapters trained on fundus "
+        "photographs",
+        group="inference",
+    )
+    test_time_flips: bool | None = option(
+        None,
+        "average the four mirrorings of each tile: four times the time; by default as the adapter",
+        group="inference",
+    )
+    test_time_scales: list[float] | None = option(
+        None, "average over these scales, such as 0.8 1 1.25; by default as the adapter", group="inference"
+    )
+    dtype: str = option("float32", "precision of the forward pass", group="inference", choices=DTYPES)
+    tile_batch: int = option(4, "tiles that run at once; more need more memory", group="inference", at_least=1)
+
+    def __post_init__(self):
+        check_limits(self)
+
+    def build_predictor(self, network: "nn.Module | None" = None) -> "Predictor":
+        """Make the predictor that these settings ask for.
+
+        Args:
+            network: With `adapter_settings`; by default what `adapter` names is loaded.
+
+        Raises:
+            AdapterMismatchError: The adapter does not fit its base.
+            OSError: The adapter or its base cannot be loaded.
+            ValueError: A setting does not go with the adapter.
+        """
+        from ..inference.loading import load_network
+        from ..inference.predictor import Predictor
+
+        return Predictor(
+            load_network(self.adapter, self.base) if network is None else network,
+            threshold=self.threshold,
+            scale=self.scale,
+            flips=self.test_time_flips,
+            scales=self.test_time_scales,
+            tile_batch=self.tile_batch,
+            dtype=torch_dtype(self.dtype),
+            match_colours=self.match_colours,
+            within_fov=self.within_fov,
+        )
 
 
-def build_predictor(args: InferenceArguments) -> Predictor:
-    """The predictor that the settings ask for.
+def torch_dtype(name: str):
+    """What `Predictor` takes as `dtype`: None for float32, which needs no autocast."""
+    import torch
 
-    Raises:
-        ValueError: the threshold is not in [0, 1].
-    """
-    model = load_network(args.adapter, args.base)
-    if args.threshold is not None:
-        if not 0 <= args.threshold <= 1:
-            raise ValueError(f"threshold must be in [0, 1], got {args.threshold}")
-        model.adapter_settings.threshold = args.threshold
-    dtype = autocast_dtype(args.dtype)
-    return Predictor(
-        model,
-        scale=args.scale,
-        flips=args.test_time_flips,
-        scales=args.test_time_scales,
-        tile_batch=args.tile_batch,
-        dtype=dtype,
-        match_colours=args.match_colours,
-        within_disc=getattr(args, "within_disc", None),
-    )
+    return None if name == "float32" else getattr(torch, name)

@@ -1,45 +1,40 @@
-"""`topolora convert`: from one form to another, by what the source is and how the target is called."""
+"""`topolora convert`: the source says what is read, the name of the output what is written."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from peft import PeftModel
+from ..files import replacing_directory
+from ..settings import option
 
-from ..adapter_format.names import full_base_name
-from ..adapters.loading import merge_adapter
-from ..export.onnx_export import export_onnx
-from ..export.seglab import convert_seglab_checkpoint
-from ..inference.loading import load_network
-from ..network.segmenter import TopoSamForSegmentation
+if TYPE_CHECKING:
+    from ..network.segmenter import TopoSamForSegmentation
 
 
 @dataclass
 class ConvertArguments:
     """Read other forms of networks and adapters, and write them."""
 
-    source: str = field(
-        metadata={
-            "help": "Meta's sam_vit_*.pth; a Lightning .ckpt of the paper's authors' code; an adapter's directory or "
-            "Hub id; the directory of a whole base, or an embedded base"
-        }
+    source: str = option(
+        help="Meta's sam_vit_*.pth; a Lightning .ckpt of the paper's authors' code; an adapter's directory or Hub id; "
+        "the directory of a full network, or an embedded base",
+        group="input",
     )
-    output: str = field(
-        metadata={
-            "help": "NAME.onnx: a network for onnxruntime; else a directory: of a base (from .pth), an adapter (from "
-            ".ckpt), or a whole network with its adapter merged"
-        }
+    output: str = option(
+        help="NAME.onnx: a network for onnxruntime; else a directory: of a base (from .pth), of an adapter (from "
+        ".ckpt), or of a full network with its adapter merged",
+        group="output",
     )
-    base: str | None = field(
-        default=None, metadata={"help": "of an adapter or a .ckpt, where it is not the one that it names"}
-    )
+    base: str | None = option(None, "base of an adapter or a .ckpt; by default the one that it names", group="input")
 
 
 def convert(args: ConvertArguments) -> Path:
-    """Writes the output; returns its path.
+    """Write the output and return its path.
 
     Raises:
-        ValueError: for a directory that is not empty, a file where a directory is to be, or a base for what has none.
-        ImportError: a package of the extra `export` is not installed.
+        ValueError: The output is a directory that is not empty, or a file where a directory is needed; or a base is
+            given for a source that has none.
+        ImportError: A package of the extra `export` is not installed.
     """
     output = Path(args.output)
     if output.is_dir() and any(output.iterdir()):
@@ -47,26 +42,37 @@ def convert(args: ConvertArguments) -> Path:
     if output.exists() and not output.is_dir() and output.suffix != ".onnx":
         raise ValueError(f"{output} is a file, and a directory is to be written")
     if args.source.endswith(".ckpt"):
-        if output.suffix == ".onnx":
-            raise ValueError(f"{args.source} becomes an adapter's directory first, which then becomes {output}")
-        convert_seglab_checkpoint(args.source, output, base=args.base and full_base_name(args.base))
+        _convert_checkpoint(args, output)
+    elif output.suffix == ".onnx":
+        from ..export.onnx_export import export_onnx
+
+        export_onnx(_load_network(args), output)
     else:
         network = _load_network(args)
-        if output.suffix == ".onnx":
-            export_onnx(network, output)
-        elif args.source.endswith(".pth"):
-            network.sam.save_pretrained(output)
-        else:
-            network.save_pretrained(output)
+        with replacing_directory(output) as directory:
+            (network.sam if args.source.endswith(".pth") else network).save_pretrained(directory)
     print(f"wrote {output}")
     return output
 
 
-def _load_network(args: ConvertArguments) -> TopoSamForSegmentation:
-    """A base as it comes, or an adapter merged into its base; with its settings."""
+def _convert_checkpoint(args: ConvertArguments, output: Path) -> None:
+    from ..adapter_format.names import full_base_name
+    from ..export.seglab import convert_seglab_checkpoint
+
+    if output.suffix == ".onnx":
+        raise ValueError(f"{args.source} becomes an adapter's directory first, which then becomes {output}")
+    convert_seglab_checkpoint(args.source, output, base=args.base and full_base_name(args.base))
+
+
+def _load_network(args: ConvertArguments) -> "TopoSamForSegmentation":
+    """A base as it is, or an adapter merged into its base; with its settings."""
+    from ..adapters.loading import merge_adapter
+    from ..inference.loading import load_network
+    from ..network.segmenter import TopoSamForSegmentation
+
     if not args.source.endswith(".pth"):
         network = load_network(args.source, args.base)
-        return merge_adapter(network) if isinstance(network, PeftModel) else network
+        return network if isinstance(network, TopoSamForSegmentation) else merge_adapter(network)
     if args.base is not None:
-        raise ValueError(f"{args.source} is a whole network, which has no base; got --base {args.base}")
+        raise ValueError(f"{args.source} is a full network, which has no base; got --base {args.base}")
     return TopoSamForSegmentation.from_pretrained(args.source).eval()

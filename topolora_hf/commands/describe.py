@@ -1,20 +1,17 @@
-"""What a data set holds, in numbers and in one picture, so that a user sees at once what was understood."""
+"""`topolora describe`: what a data set holds, in numbers and in one picture."""
 
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt
-from skimage.morphology import skeletonize
 
 from ..data.arguments import DataArguments
 from ..data.catalog import find_dataset
-from ..data.errors import DataError
 from ..data.intensity import evenly_spread
-from ..files import output_folder
-from ..pictures.contact_sheet import contact_sheet
+from ..files import output_folder, write_file
+from ..settings import option
 
 _WIDTH_PERCENTILES = (5, 50, 95)
 
@@ -23,25 +20,19 @@ _WIDTH_PERCENTILES = (5, 50, 95)
 class DescribeArguments(DataArguments):
     """Describe a data set, and draw some of it."""
 
-    output_dir: str = field(
-        default="description", metadata={"help": "where description.json and contact_sheet.png are written"}
-    )
-    images: int = field(default=12, metadata={"help": "how many images the contact sheet shows"})
-    measured: int = field(default=200, metadata={"help": "how many images of each split are measured, evenly spread"})
-
-    def __post_init__(self):
-        super().__post_init__()
-        for name in ("images", "measured"):
-            if getattr(self, name) < 1:
-                raise DataError(f"{name} must be at least 1, got {getattr(self, name)}")
+    output_dir: str = option("description", "where description.json and contact_sheet.png are written", group="output")
+    images: int = option(12, "images that the contact sheet shows", group="output", at_least=1)
+    measured: int = option(200, "images of each split that are measured, evenly spread", group="output", at_least=1)
 
 
 def describe(args: DescribeArguments) -> dict:
-    """Writes description.json and contact_sheet.png, prints the description, and returns it.
+    """Write description.json and contact_sheet.png, print the description, and return it.
 
     Raises:
-        DataError: The data set cannot be used, or not without `skip_bad` or `allow_partial`.
+        DataError: The data set cannot be used, or not without `skip_bad`.
     """
+    from ..pictures.contact_sheet import contact_sheet
+
     spec, _ = find_dataset(args.dataset, args.data_dir)
     data = args.load()
     description = {
@@ -54,15 +45,14 @@ def describe(args: DescribeArguments) -> dict:
         "remarks": list(data.remarks),
     }
     output = output_folder(args.output_dir)
-    text = json.dumps(description, indent=2) + "\n"
-    (output / "description.json").write_text(text, encoding="utf-8")
+    write_file(output / "description.json", (json.dumps(description, indent=2) + "\n").encode())
     shown = evenly_spread([(split, number) for split, rows in data.items() for number in range(len(rows))], args.images)
     rows = [(split, data[split][number]) for split, number in shown]
     captions = [f"{split}: {row['id']}  {row['image'].shape[1]}x{row['image'].shape[0]}" for split, row in rows]
-    contact_sheet([(caption, row) for caption, (_, row) in zip(captions, rows, strict=True)]).save(
-        output / "contact_sheet.png"
-    )
+    sheet = contact_sheet([(caption, row) for caption, (_, row) in zip(captions, rows, strict=True)])
+    sheet.save(output / "contact_sheet.png")
     print(as_text(description))
+    print(f"wrote {output / 'description.json'} and {output / 'contact_sheet.png'}")
     return description
 
 
@@ -102,6 +92,9 @@ def describe_rows(rows: Sequence[Mapping], limit: int = 200) -> dict:
 
 def measure_row(row: Mapping) -> dict:
     """The numbers of one row; `widths_px` is one width for each pixel of its centrelines."""
+    from scipy.ndimage import distance_transform_edt
+    from skimage.morphology import skeletonize
+
     mask, view = row["mask"] > 0, row["valid_mask"]
     # Padded, so that a structure cut by the border is as wide there as elsewhere; a pixel's centre is half a pixel
     # from its edge, hence the 1.

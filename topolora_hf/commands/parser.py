@@ -1,7 +1,6 @@
 """Command lines from settings dataclasses: flags in groups, or one settings file; near-misses are suggested."""
 
 import argparse
-import difflib
 from copy import copy
 from dataclasses import Field
 from itertools import chain
@@ -10,7 +9,7 @@ from pathlib import Path
 import yaml
 from transformers import HfArgumentParser
 
-from ..settings import GROUPS
+from ..settings import GROUPS, did_you_mean
 
 _NO_VALUE = ("", "~", "null")  # how a settings file says that the default stands
 _FOR_ARGPARSE = ("help", "aliases", "choices")
@@ -43,10 +42,8 @@ class SettingsParser(HfArgumentParser):
         return namespace, rest
 
     def error(self, message: str):
-        """Say what is wrong in one line and exit with status 2."""
-        if not self.exit_on_error:
-            raise ValueError(message)
-        self.exit(2, f"error: {message} (see {self.prog} --help)\n")
+        """Raise `ValueError`: the command line turns it into an exit status."""
+        raise ValueError(f"{message} (see {self.prog} --help)")
 
     def _parse_dataclass_field(self, parser, field: Field):
         title = field.metadata.get("group")
@@ -92,16 +89,6 @@ class _HelpFormatter(argparse.HelpFormatter):
     def _format_usage(self, usage, actions, groups, prefix) -> str:
         required = "".join(f" {self._format_action_invocation(action)}" for action in actions if action.required)
         return f"usage: {self._prog} [settings.yaml]{required} [--flag value ...]\n\n"
-
-
-def did_you_mean(word: str, known) -> str:
-    """`", did you mean ...?"` for the nearest of the known words, or nothing.
-
-    >>> did_you_mean("--max_step", ["--max_steps", "--seed"])
-    ', did you mean --max_steps?'
-    """
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f", did you mean {near[0]}?" if near else ""
 
 
 def expand_settings_file(flags: list[str]) -> list[str]:

@@ -1,6 +1,8 @@
 """`topolora predict`: masks of images, each done once."""
 
-from dataclasses import asdict, dataclass, field
+import sys
+import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tqdm import tqdm
@@ -8,71 +10,96 @@ from tqdm import tqdm
 from ..data.errors import DataError
 from ..files import output_folder, read_json_object, write_json
 from ..inference.files import find_images, output_names
-from ..inference.origin import Origin, network_digest
-from ..inference.predictor import Predictor
 from ..processes import process_state
-from ..training.arguments import changed_settings
-from .arguments import InferenceArguments, build_predictor
+from ..settings import changed_settings, option
+from .arguments import InferenceArguments
 
 PREDICT_SETTINGS = "predict_args.json"
 _WRITTEN = ("_mask.png", "_probability.png", "_overlay.png", "_centreline.json", "_centreline.png")
+_FREE = {"images", "output_dir", "overwrite", "tile_batch"}  # settings that change no mask
 
 
 @dataclass(kw_only=True)
 class PredictArguments(InferenceArguments):
     """Segment images with an adapter."""
 
-    images: list[str] = field(metadata={"help": "files, folders or globs of images of any size"})
-    output_dir: str = field(default="predictions", metadata={"help": "where masks and overlays are written"})
-    within_disc: bool | None = field(
-        default=None,
-        metadata={
-            "help": "mark nothing on the dark ground around a retinal photograph; by default so where the adapter was "
-            "trained on retinas, and with tiny"
-        },
-    )
-    probability: bool = field(default=False, metadata={"help": "write the probability map too, as a 16-bit PNG"})
-    overlay: bool = field(default=True, metadata={"help": "write a picture of the mask over the image"})
-    centreline: bool = field(
-        default=False, metadata={"help": "write the skeleton, and its length, branch points and mean width"}
-    )
-    overwrite: bool = field(default=False, metadata={"help": "do again what is done, or was done with other settings"})
+    images: list[str] = option(help="files, folders or globs of images of any size", group="input")
+    output_dir: str = option("predictions", "where masks and overlays are written", group="output")
+    probability: bool = option(False, "write the probability map too, as a 16-bit PNG", group="output")
+    overlay: bool = option(True, "write a picture of the mask over the image", group="output")
+    centreline: bool = option(False, "write the skeleton, and its length, branch points and mean width", group="output")
+    overwrite: bool = option(False, "make again what is there, also what was made with other settings", group="output")
 
 
 def predict(args: PredictArguments) -> list[Path]:
-    """Writes `NAME_mask.png`, and what else is asked for, for every image; returns the masks.
+    """Write `NAME_mask.png`, and what else is asked for, for every image; return the masks.
 
-    An image is done when its mask, which is written last, says that it was made of this image by these weights and
-    settings (`Origin`): the same command goes on where it stopped. Under `accelerate launch` the processes share the
-    images.
+    A mask is written last, so an image that has one is done and is skipped: the same command goes on where it stopped.
+    Under `accelerate launch` the processes share the images.
 
     Raises:
-        DataError: some images could not be read; every other has its mask then.
-        ValueError: the folder is one of the images', or holds masks that were made with other settings, of other images
-            of these names, or are not ours.
+        DataError: Some images could not be read. Every other one has its mask then.
+        ValueError: The folder is one of the images', or holds masks made with other settings or by something else.
     """
     files = find_images(args.images)
     output, state = Path(args.output_dir), process_state()
     work = [(file, output / f"{name}_mask.png") for file, name in zip(files, output_names(files), strict=True)]
-    predictor = build_predictor(args)
     with state.main_process_first():
         if state.is_main_process:
             _require_other_folder(output, files)
-            _begin_predictions(args, output, work)
-    network = network_digest(predictor.model, {**asdict(predictor.settings), **_settings_of_masks(args)})
+            _begin(args, output, [mask for _, mask in work])
     mine = work[state.process_index :: state.num_processes]
-    waiting = [(file, mask) for file, mask in mine if not _is_up_to_date(mask, file, network)]
-    unreadable = []
-    for file, mask in tqdm(waiting, desc="predicting", disable=None):
-        try:
-            _predict_one(predictor, file, mask, network, args)
-        except DataError as error:
-            unreadable.append(str(error))
+    waiting = [(file, mask) for file, mask in mine if not mask.exists()]
+    there = f"{len(mine) - len(waiting)} of {len(mine)} images have a mask in {output} (--overwrite makes it again)"
+    if len(waiting) < len(mine):
+        print(there)
+    unreadable = _predict_all(args, waiting) if waiting else []
     state.wait_for_everyone()  # the launcher ends the others once one has ended with an error
-    print(f"{len(mine) - len(waiting)} of {len(mine)} masks were in {output} already, {len(waiting)} were to be made")
     if unreadable:
         raise DataError(f"{len(unreadable)} images have no mask:\n" + "\n".join(unreadable))
     return [mask for _, mask in work]
+
+
+def _predict_all(args: PredictArguments, work: list[tuple[Path, Path]]) -> list[str]:
+    """Predict image by image, and say what is written. Return what is wrong with images that could not be read."""
+    print(f"loading {args.adapter}")
+    predictor = args.build_predictor()
+    print(f"predicting {len(work)} image{'s' * (len(work) > 1)} on {predictor.device}")
+    unreadable, doubtful, start = [], 0, time.monotonic()
+    for number, (file, mask) in enumerate(bar := tqdm(work, desc="predicting", disable=None)):
+        try:
+            prediction = predictor(file)
+        except DataError as error:
+            unreadable.append(str(error))
+            continue
+        bar.write(f"{file}: wrote {', '.join(_save(prediction, mask, args))}")
+        for warning in prediction.warnings:
+            bar.write(f"warning: {file}: {warning}", file=sys.stderr)
+        doubtful += bool(prediction.warnings)
+        if number == 0 and len(work) > 1:
+            seconds = time.monotonic() - start
+            bar.write(f"{seconds:.1f} s an image: about {_duration(seconds * (len(work) - 1))} to go")
+    masks = len(work) - len(unreadable)
+    print(f"{masks} mask{'s' * (masks != 1)} in {_duration(time.monotonic() - start)}, in {args.output_dir}")
+    if doubtful:
+        print(f"warning: {doubtful} of them may be wrong: see the warnings above", file=sys.stderr)
+    return unreadable
+
+
+def _save(prediction, mask: Path, args: PredictArguments) -> list[str]:
+    """Write the files of an image, the mask last. Return their paths, after the first the names alone."""
+    written = [mask]
+    if args.probability:
+        written.append(_beside(mask, "_probability.png"))
+        prediction.save_probability(written[-1])
+    if args.overlay:
+        written.append(_beside(mask, "_overlay.png"))
+        prediction.save_overlay(written[-1])
+    if args.centreline:
+        written += [_beside(mask, "_centreline.json"), _beside(mask, "_centreline.png")]
+        prediction.centreline.save(written[-2])
+    prediction.save_mask(mask)
+    return [str(mask), *(path.name for path in written[1:])]
 
 
 def _require_other_folder(output: Path, images: list[Path]) -> None:
@@ -85,65 +112,32 @@ def _require_other_folder(output: Path, images: list[Path]) -> None:
         )
 
 
-def _settings_of_masks(args: PredictArguments) -> dict:
-    free = {"images", "output_dir", "overwrite", "tile_batch"}
-    return {name: value for name, value in asdict(args).items() if name not in free}
-
-
-def _begin_predictions(args: PredictArguments, output: Path, work: list[tuple[Path, Path]]) -> None:
-    """Notes the settings of a folder's masks, or checks that they are the same, and that no other mask is there."""
+def _begin(args: PredictArguments, output: Path, masks: list[Path]) -> None:
+    """Note the settings of a folder's masks, or check that they are the same, and that no other mask is there."""
     output_folder(output)
-    note, settings = output / PREDICT_SETTINGS, _settings_of_masks(args)
+    note = output / PREDICT_SETTINGS
+    way_out = "choose another output_dir, or replace them with --overwrite"
     if args.overwrite:
-        for _, mask in work:
+        for mask in masks:
             for ending in _WRITTEN:
                 _beside(mask, ending).unlink(missing_ok=True)
-    elif note.exists() and (changed := changed_settings(read_json_object(note), args, asdict(args).keys() - settings)):
-        raise ValueError(
-            f"{output} holds masks made with other settings ({'; '.join(changed)}): choose another output_dir, or "
-            "overwrite them with --overwrite True"
-        )
-    for file, mask in work:
-        if mask.exists() and (problem := _not_the_mask_of(file, mask)):
-            raise ValueError(f"{mask} {problem}: choose another output_dir, or overwrite it with --overwrite True")
-    write_json(note, settings)
-
-
-def _not_the_mask_of(file: Path, mask: Path) -> str | None:
-    """What speaks against replacing a mask by this image's; an image may change, or move to another folder."""
-    was = Origin.read(mask)
-    if was is None:
-        return "does not say what it was predicted from (it was edited, or is not ours, or an earlier version's)"
-    try:
-        is_now = Origin.of(file, was.network)
-    except DataError:  # it will get no mask, and an error that says so
-        return None
-    if was.image != is_now.image and was.place != is_now.place:
-        return f"is of another image than {file}"
-    return None
-
-
-def _is_up_to_date(mask: Path, image: Path, network: str) -> bool:
-    """An image that is gone by now is not; reading it says so."""
-    try:
-        was, is_now = Origin.read(mask), Origin.of(image, network)
-    except (DataError, FileNotFoundError):
-        return False
-    return was is not None and (was.image, was.network) == (is_now.image, is_now.network)
+    elif note.exists():
+        if changed := changed_settings(read_json_object(note), args, _FREE):
+            raise ValueError(f"{output} holds masks made with other settings ({'; '.join(changed)}): {way_out}")
+    elif foreign := next((mask for mask in masks if mask.exists()), None):
+        raise ValueError(f"{foreign} was not made by this command ({note} is missing): {way_out}")
+    write_json(note, {name: value for name, value in asdict(args).items() if name not in _FREE})
 
 
 def _beside(mask: Path, ending: str) -> Path:
-    """A file on the same image: `NAME_overlay.png` of `NAME_mask.png`."""
+    """A file of the same image: `NAME_overlay.png` of `NAME_mask.png`."""
     return mask.with_name(mask.name.removesuffix("_mask.png") + ending)
 
 
-def _predict_one(predictor: Predictor, file: Path, mask: Path, network: str, args: PredictArguments) -> None:
-    origin = Origin.of(file, network)  # first: were the image replaced meanwhile, the next command would see it
-    prediction = predictor(file)
-    if args.probability:
-        prediction.save_probability(_beside(mask, "_probability.png"))
-    if args.overlay:
-        prediction.save_overlay(_beside(mask, "_overlay.png"))
-    if args.centreline:
-        prediction.centreline.save(_beside(mask, "_centreline.json"))
-    prediction.save_mask(mask, origin.as_text())
+def _duration(seconds: float) -> str:
+    """A time to read.
+
+    >>> _duration(4.2), _duration(200)
+    ('4 s', '3 min')
+    """
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

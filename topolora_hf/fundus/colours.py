@@ -41,6 +41,11 @@ class FovColours:
         """Summarise the `fov_statistics` of at least one photograph."""
         return cls(*(tuple(of(statistics, 0).tolist()) for of in (np.amin, np.median, np.amax)))
 
+    def distance(self, statistics: np.ndarray) -> float:
+        """The largest factor by which `fov_statistics` are above `highest` or below `lowest`; at most 1 inside."""
+        seen, lowest, highest = (np.maximum(values, _LEAST) for values in (statistics, self.lowest, self.highest))
+        return float(max((lowest / seen).max(), (seen / highest).max()))
+
     def adapt(self, image: np.ndarray, statistics: np.ndarray, fov: np.ndarray) -> np.ndarray:
         """Give a photograph typical colours, if its own are outside the range of the set.
 
@@ -58,10 +63,9 @@ class FovColours:
         >>> grey.adapt(dark, fov_statistics(dark, fov), fov)[..., 0].tolist()
         [[0, 255, 0]]
         """
-        seen, lowest, highest = (np.maximum(values, _LEAST) for values in (statistics, self.lowest, self.highest))
-        if max((lowest / seen).max(), (seen / highest).max()) <= _FOREIGN:
+        if self.distance(statistics) <= _FOREIGN:
             return image
-        mean, std = statistics[:3], seen[3:]
+        mean, std = statistics[:3], np.maximum(statistics, _LEAST)[3:]
         typical_mean, typical_std = np.reshape(self.typical, (2, 3))
         values = np.arange(256)[:, None] / 255
         table = ((values - mean) / std * typical_std + typical_mean) * 255

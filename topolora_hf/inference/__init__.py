@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
     submod_attrs={
         "centreline": ["Centreline"],
         "files": ["find_images"],
-        "predictor": ["Prediction", "Predictor"],
+        "prediction": ["Prediction"],
+        "predictor": ["Predictor"],
     },
 )

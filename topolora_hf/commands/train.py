@@ -1,0 +1,14 @@
+"""`topolora train`: an adapter of a data set."""
+
+from ..processes import process_state
+from ..training.arguments import TrainArguments as TrainArguments
+from .score import print_metrics
+
+
+def train(args: TrainArguments) -> None:
+    """Train, score and fill the run directory; print the scores once for all processes."""
+    from ..training.run import train as run
+
+    metrics = run(args)
+    if process_state().is_main_process:
+        print_metrics(metrics)
