@@ -1,4 +1,4 @@
-"""Measures time and memory beside transformers, MONAI and the authors' form of the training step.
+"""Measure time and memory beside transformers, MONAI and the authors' form of the training step.
 
 python recipes/benchmark.py --quick
 

@@ -2,8 +2,8 @@
 
 import ctypes
 import multiprocessing
+import os
 import re
-import resource
 import statistics
 import sys
 import time
@@ -17,9 +17,12 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from studies.engine.machine import largest_resident_bytes
+
 # Short work is repeated for this long, or this often, whichever comes first.
 _LEAST_SECONDS = 0.5
 _MOST_REPEATS = 50
+_RECIPES = str(Path(__file__).parents[1])
 
 
 @dataclass
@@ -74,7 +77,7 @@ class Measurement:
 
 
 def measure_in_fresh_process(build: Callable[[], Workload], repeats: int, device: str, threads: int) -> Measurement:
-    """Builds the work and measures it in a process that does nothing else; a failure is a `Measurement` too.
+    """Build the work and measure it in a process that does nothing else; a failure is a `Measurement`, too.
 
     Args:
         build: makes the `Workload`; pickled.
@@ -91,26 +94,30 @@ def measure_in_fresh_process(build: Callable[[], Workload], repeats: int, device
 
 
 def run_in_fresh_process(function: Callable, *arguments) -> object:
-    """`function(*arguments)` in a process forked from one that has only imported this package.
+    """Run `function(*arguments)` in a process forked from one that has only imported this package.
 
-    So the process shares no memory, thread or cache with what ran before it, and needs no second for its imports.
+    So the process shares no memory, thread or cache with what ran before it, and does not wait for imports.
     """
-    context = multiprocessing.get_context("forkserver")
+    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if _RECIPES not in paths:  # the process that is forked from has no other way to find `benchmark`
+        os.environ["PYTHONPATH"] = os.pathsep.join([_RECIPES, *filter(None, paths)])
+    can_fork = "forkserver" in multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if can_fork else "spawn")
     context.set_forkserver_preload(["benchmark.jobs"])
     with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
         return pool.submit(function, *arguments).result()
 
 
 def machine_rates(device: str, threads: int, dtypes: list[str]) -> dict[str, float]:
-    """What this machine reaches: FLOP/s of square matrix products by dtype, and bytes/s of a copy (read and written).
+    """Measure what this machine reaches: FLOP/s of square matrix products by dtype, bytes/s of a copy.
 
-    Measured in a fresh process; the best of five.
+    In a fresh process; the best of five.
     """
     return run_in_fresh_process(_machine_rates, device, threads, dtypes)
 
 
 def count_flops(run: Callable[[], object]) -> int:
-    """FLOPs of the matrix products and convolutions in `run`, backward passes included; meta tensors will do."""
+    """Count the FLOPs of the matrix products and convolutions in `run`, also backward; meta tensors will do."""
     with FlopCounterMode(display=False) as counter:
         run()
     return counter.get_total_flops()
@@ -168,22 +175,17 @@ class _ResidentMemory:
             Path("/proc/self/clear_refs").write_text("5")
             self.before = _status_bytes("VmRSS")
         else:
-            self.before = _largest_resident_bytes()
+            self.before = largest_resident_bytes()
 
     def read(self) -> tuple[int, int]:
         """Peak since the start, and how much of it came on top of what was there."""
-        peak = _status_bytes("VmHWM") if self.on_linux else _largest_resident_bytes()
+        peak = _status_bytes("VmHWM") if self.on_linux else largest_resident_bytes()
         return peak, peak - self.before
 
 
 def _status_bytes(name: str) -> int:
     kilobytes = re.search(rf"^{name}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
     return 1024 * int(kilobytes[1])
-
-
-def _largest_resident_bytes() -> int:
-    unit = 1 if sys.platform == "darwin" else 1024
-    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _machine_rates(device: str, threads: int, dtypes: list[str]) -> dict[str, float]:

@@ -1,21 +1,21 @@
 """The results as JSON, as a Markdown table and as a picture."""
 
-import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmark.arguments import BenchmarkArguments
 from benchmark.jobs import Group, Row
 from benchmark.measure import Measurement
+from studies.engine.machine import describe_machine, format_bytes, format_seconds
 from topolora_hf.files import write_json
+from topolora_hf.pictures.figures import BLUE, new_figure, unit_rgb
 
-_OURS, _THEIRS = "#0072B2", "#999999"
+_OURS, _THEIRS = unit_rgb(BLUE), "#999999"
 _PACKAGES = ("torch", "transformers", "peft", "monai")
 
 
@@ -44,8 +44,10 @@ class Results:
         return sorted((row for row in self.rows if row.group == group.name), key=lambda row: row.ours)
 
     def limit(self, row: Row) -> float | None:
-        """Seconds that the machine's rates allow: the longer of all FLOPs at the rate of matrix products and all bytes
-        at the rate of a copy; None where neither is known."""
+        """Return the seconds that the machine's rates allow; None if neither FLOPs nor bytes are known.
+
+        It is the longer of all FLOPs at the rate of matrix products and all bytes at the rate of a copy.
+        """
         measured = self.measurements[row.name]
         limits = []
         if measured.flops and row.dtype in self.rates:
@@ -55,7 +57,7 @@ class Results:
         return max(limits, default=None) if row.dtype in self.rates else None
 
     def ratios(self, row: Row, group: Group, reference: str) -> tuple[float, float] | None:
-        """How many times as fast as the reference, and what part of its memory; None where that was not measured."""
+        """Return the speed and the memory relative to the reference; None if either was not measured."""
         other = self.measurements.get(reference.format(dtype=row.dtype))
         own = self.measurements[row.name]
         if other is None or other.error or own.error:
@@ -65,7 +67,7 @@ class Results:
 
 
 def write_report(results: Results, directory: str | Path) -> None:
-    """Writes benchmark.json, benchmark.md and benchmark.png into a directory, made when missing."""
+    """Write benchmark.json, benchmark.md and benchmark.png into a directory, made when missing."""
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     write_json(directory / "benchmark.json", as_json(results))
@@ -74,12 +76,12 @@ def write_report(results: Results, directory: str | Path) -> None:
 
 
 def as_json(results: Results) -> dict:
-    """Everything that was measured, and what follows from it."""
+    """Return everything that was measured, and what follows from it."""
     settings = asdict(results.args)
     settings.pop("output_dir")
     return {
         "settings": settings,
-        "machine": {"description": describe_machine(results.args), "rates": results.rates},
+        "machine": {"description": describe_machine(results.args.threads, results.args.device), "rates": results.rates},
         "packages": {name: version(name) for name in _PACKAGES},
         "gradients": results.gradients,
         "order": [row.name for row in results.rows],
@@ -103,7 +105,7 @@ def _row_as_json(results: Results, group: Group, row: Row) -> dict:
 
 
 def as_markdown(results: Results) -> str:
-    """A table a group, and what has to be known to read them."""
+    """Write a table a group, and what has to be known to read them."""
     lines = [_introduction(results), ""]
     for group in results.groups:
         lines += [f"**{group.title}**", "", *_table(results, group), ""]
@@ -120,7 +122,8 @@ def _introduction(results: Results) -> str:
     products = ", ".join(f"{rates[dtype] / 1e9:.3g} GFLOP/s in {dtype}" for dtype in args.dtype)
     return " ".join(
         [
-            f"{describe_machine(args)}: matrix products {products}; copies {rates['copy'] / 1e9:.3g} GB/s.",
+            f"{describe_machine(args.threads, args.device)}: matrix products {products};",
+            f"copies {rates['copy'] / 1e9:.3g} GB/s.",
             ", ".join(f"{name} {version(name)}" for name in _PACKAGES) + ".",
             "Every row in fresh processes, theirs and ours by turns;",
             f"median of at least {args.rounds * args.repeats} repeats after a warm-up.",
@@ -162,9 +165,9 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def draw_picture(results: Results) -> Figure:
-    """Bars of time and of memory for each group; ours in colour."""
+    """Draw bars of time and of memory for each group; ours in colour."""
     heights = [len(results.rows_of(group)) + 1.5 for group in results.groups]
-    figure = Figure(figsize=(11, 0.32 * sum(heights) + 0.5), dpi=150, facecolor="white", layout="constrained")
+    figure = new_figure(11, 0.32 * sum(heights) + 0.5)
     axes = figure.subplots(len(heights), 2, squeeze=False, height_ratios=heights)
     for group, (left, right) in zip(results.groups, axes, strict=True):
         rows = [row for row in results.rows_of(group) if not results.measurements[row.name].error]
@@ -187,41 +190,3 @@ def _bars(axes: Axes, rows: Sequence[Row], values: Sequence[float], text) -> Non
     axes.set_xticks([])
     axes.margins(x=0.15)
     axes.spines[["top", "right", "bottom"]].set_visible(False)
-
-
-def describe_machine(args: BenchmarkArguments) -> str:
-    """The processor or graphics card, and the number of threads.
-
-    >>> describe_machine(BenchmarkArguments(device="cpu", threads=2)).endswith(", 2 threads")
-    True
-    """
-    if args.device == "cuda":
-        return torch.cuda.get_device_name()
-    return f"{_processor_name()}, {args.threads} thread{'s' * (args.threads > 1)}"
-
-
-def _processor_name() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def format_seconds(seconds: float) -> str:
-    """Three digits, in s or ms.
-
-    >>> format_seconds(31.17), format_seconds(0.0851)
-    ('31.2 s', '85.1 ms')
-    """
-    return f"{seconds:.3g} s" if seconds >= 1 else f"{1000 * seconds:.3g} ms"
-
-
-def format_bytes(size: float) -> str:
-    """In GB or MB, of a thousand each.
-
-    >>> format_bytes(9.87e9), format_bytes(1.24e7)
-    ('9.9 GB', '12 MB')
-    """
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"

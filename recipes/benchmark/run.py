@@ -1,26 +1,19 @@
-"""Runs the benchmark."""
-
-import sys
-
-from transformers import HfArgumentParser
+"""Run the benchmark."""
 
 from benchmark.arguments import BenchmarkArguments
 from benchmark.gradients import compare_gradients
 from benchmark.jobs import alternate, benchmark_groups, benchmark_rows
 from benchmark.measure import machine_rates, measure_in_fresh_process, run_in_fresh_process
-from benchmark.report import (
-    Results,
-    format_bytes,
-    format_seconds,
-    write_report,
-)
+from benchmark.report import Results, write_report
+from studies.engine.machine import format_bytes, format_seconds
+from topolora_hf.cli import fail, run_command
 
 
 def run_benchmark(args: BenchmarkArguments) -> Results:
-    """Measures every row, one process after another, and writes the report.
+    """Measure every row, one process after another, and write the report.
 
     Raises:
-        ValueError: when a row's pattern is no row's.
+        ValueError: a pattern names no row.
     """
     rows = alternate(benchmark_rows(args))
     groups = [group for group in benchmark_groups(args) if any(row.group == group.name for row in rows)]
@@ -44,12 +37,11 @@ def run_benchmark(args: BenchmarkArguments) -> Results:
 
 
 def benchmark_main() -> None:
-    """`recipes/benchmark.py`: the settings are flags; a row that failed makes the command fail, after the report."""
-    try:
-        (args,) = HfArgumentParser(BenchmarkArguments).parse_args_into_dataclasses()
-        results = run_benchmark(args)
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
-    failed = [name for name, measured in results.measurements.items() if measured.error]
+    """Run the command: the settings are flags; if a row failed, fail after the report."""
+    run_command(BenchmarkArguments, _run)
+
+
+def _run(args: BenchmarkArguments) -> None:
+    failed = [name for name, measured in run_benchmark(args).measurements.items() if measured.error]
     if failed:
-        sys.exit(f"error: not measured: {', '.join(failed)}")
+        fail(f"error: not measured: {', '.join(failed)}", 1)

@@ -8,7 +8,6 @@ from math import ceil
 import numpy as np
 import torch
 import torch.nn.functional as F
-from monai.losses.cldice import SoftclDiceLoss, soft_skel
 from torch import nn
 from transformers import SamModel
 
@@ -27,7 +26,7 @@ from topolora_hf.data.tiles import TileDataset
 from topolora_hf.inference.predictor import Predictor
 from topolora_hf.metrics.report import score_image
 from topolora_hf.network.encoder import run_layer
-from topolora_hf.objective.compilation import set_skeleton_compilation
+from topolora_hf.objective.compilation import compile_skeleton
 from topolora_hf.objective.losses import cldice_loss
 from topolora_hf.objective.soft_skeleton import soft_skeletonize
 from topolora_hf.synthetic import draw_synthetic
@@ -82,7 +81,10 @@ def skeleton(form: str, size: int, batch: int, iterations: int, device: str) -> 
         iterations: rounds after the first opening.
         device: `"cpu"` or `"cuda"`.
     """
-    function = {"ours": soft_skeletonize, "monai": soft_skel, "original": pooled_skeleton}[form]
+    if form == "monai":
+        from monai.losses.cldice import soft_skel as function
+    else:
+        function = {"ours": soft_skeletonize, "original": pooled_skeleton}[form]
 
     def run(image: torch.Tensor, cotangent: torch.Tensor) -> None:
         function(image, iterations).backward(cotangent)
@@ -97,7 +99,7 @@ def skeleton(form: str, size: int, batch: int, iterations: int, device: str) -> 
 
 def with_compilation(mode: str, build: Callable[..., Workload], *arguments) -> Workload:
     """`build(*arguments)` in a process whose soft skeletons are compiled: `"always"` or `"never"`."""
-    set_skeleton_compilation(mode)
+    compile_skeleton(mode == "always")
     return build(*arguments)
 
 
@@ -106,14 +108,15 @@ def cldice(form: str, size: int, batch: int, iterations: int, device: str) -> Wo
 
     Args: as of `skeleton`.
     """
-    losses = {
-        "ours": partial(cldice_loss, iterations=iterations),
-        "monai": SoftclDiceLoss(iter_=iterations),
-        "original": partial(pooled_cldice_loss, iterations=iterations),
-    }
+    if form == "monai":
+        from monai.losses.cldice import SoftclDiceLoss
+
+        loss = SoftclDiceLoss(iter_=iterations)
+    else:
+        loss = partial({"ours": cldice_loss, "original": pooled_cldice_loss}[form], iterations=iterations)
 
     def run(probabilities: torch.Tensor, target: torch.Tensor) -> None:
-        losses[form](probabilities, target).mean().backward()
+        loss(probabilities, target).mean().backward()
 
     def draw() -> tuple[torch.Tensor, torch.Tensor]:
         probabilities = torch.rand(batch, 1, size, size, device=device, requires_grad=True)

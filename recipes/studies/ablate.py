@@ -1,8 +1,8 @@
-"""Varies LoRA's rank, the weight of clDice and the trained parts one at a time, and writes the table.
+"""Vary LoRA's rank, the weight of clDice and the trained parts one at a time, and write the table.
 
     python recipes/studies/ablate.py --study rank --data_root path/to/data
 
-Runs that are done are not done again, interrupted ones go on; --dry_run lists them, --set NAME=VALUE changes settings.
+A run that is done is not repeated, an interrupted one goes on. --dry_run lists them, --set NAME=VALUE changes settings.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from engine.arguments import StudyArguments
 from engine.pictures import draw_points
 from engine.study import Study, study_main
 
-# Each study: the data set on which the paper does it, and the settings of each of its rows.
+# For each study: the data set that the paper uses, and the settings of each row.
 STUDIES = {
     "rank": ("drive", {f"rank {rank}": {"preset": "topolora", "rank": rank} for rank in (4, 8, 16, 32)}),
     "cldice_weight": (
@@ -38,18 +38,13 @@ STUDIES = {
 class AblateArguments(StudyArguments):
     """Vary one setting at a time."""
 
-    study: str = option("all", f"what is varied: {', '.join(STUDIES)}, or all of them")
-    dataset: str | None = option(None, "by default, of each study the paper's: drive, chase_db1, stare")
+    study: str = option("all", "what is varied", choices=[*STUDIES, "all"])
+    dataset: str | None = option(None, "by default that of the paper for each study: drive, chase_db1, stare")
     output_dir: str = option("studies/ablate", "where runs, tables and pictures are written")
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.study not in (*STUDIES, "all"):
-            raise ValueError(f"study must be one of {', '.join(STUDIES)} or all, got {self.study!r}")
 
 
 def plan_ablate(args: AblateArguments) -> Study:
-    """One run for each row of each study and each seed."""
+    """Plan one run for each row of each study and each seed."""
     chains = []
     for study in STUDIES if args.study == "all" else [args.study]:
         usual, rows = STUDIES[study]

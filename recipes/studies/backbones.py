@@ -1,8 +1,8 @@
-"""Trains the full network on bases of several sizes, and writes the table of accuracy, time, memory and file size.
+"""Train the full network on bases of several sizes, and write the table of accuracy, time, memory and file size.
 
     python recipes/studies/backbones.py --data_root path/to/data --bases tiny facebook/sam-vit-base
 
-Runs that are done are not done again, interrupted ones go on; --dry_run lists them, --set NAME=VALUE changes settings.
+A run that is done is not repeated, an interrupted one goes on. --dry_run lists them, --set NAME=VALUE changes settings.
 """
 
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ _BASES = ["tiny", "tiny-random", "vit-s-random", "vit-b-random"]
 class BackbonesArguments(StudyArguments):
     """Train the full network on every base: accuracy, step time, memory, time a tile, size of the adapter's file."""
 
-    base: str | None = option(None, "not for this study: give bases")
-    bases: list[str] = option(_BASES, "SAMs on the Hub, directories, or embedded ones")
+    base: str | None = option(None, "not for this study: use bases")
+    bases: list[str] = option(_BASES, "SAMs on the Hub, directories, or embedded bases")
     dataset: str = option("drive", "a name, a folder, or a name that data_dirs gives")
-    image_size: int = option(256, "pixels a side that every encoder sees, so that they see the same")
+    image_size: int = option(256, "pixels a side that every encoder sees")
     output_dir: str = option("studies/backbones", "where runs, tables and pictures are written")
 
     def __post_init__(self):
@@ -34,7 +34,7 @@ class BackbonesArguments(StudyArguments):
 
 
 def plan_backbones(args: BackbonesArguments) -> Study:
-    """One run for each base and seed."""
+    """Plan one run for each base and seed."""
     chains = []
     for base in args.bases:
         labels = {"dataset": args.dataset, "base": Path(base).name}

@@ -1,8 +1,8 @@
-"""Compares methods: every one on every data set with every seed, and writes the table.
+"""Compare methods, each on every data set with every seed, and write the table.
 
     python recipes/studies/compare.py --data_root path/to/data --jobs 2
 
-Runs that are done are not done again, interrupted ones go on; --dry_run lists them, --set NAME=VALUE changes settings.
+A run that is done is not repeated, an interrupted one goes on. --dry_run lists them, --set NAME=VALUE changes settings.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class CompareArguments(MethodStudyArguments):
 
 
 def plan_compare(args: CompareArguments) -> Study:
-    """One run for each data set, method and seed."""
+    """Plan one run for each data set, method and seed."""
     chains = [
         [args.train_job(f"{dataset}/{method}/{seed}", dataset, seed, labels, args.of_method(method))]
         for dataset in args.datasets

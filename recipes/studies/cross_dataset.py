@@ -1,8 +1,8 @@
-"""Trains on each data set, scores on all, and writes the table.
+"""Train on each data set, score on all, and write the table.
 
     python recipes/studies/cross_dataset.py --data_root path/to/data
 
-Runs that are done are not done again, interrupted ones go on; --dry_run lists them, --set NAME=VALUE changes settings.
+A run that is done is not repeated, an interrupted one goes on. --dry_run lists them, --set NAME=VALUE changes settings.
 """
 
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ from engine.pictures import draw_matrices
 from engine.study import Study, study_main
 from engine.tables import Table, matrix_table
 
-# A set that was not trained on is scored whole (by the paper's protocol its test split); of DRIVE the test split is
-# what publications score.
+# A set that was not trained on is scored on all its images (protocol paper: on its test split), DRIVE on its test split,
+# as in publications.
 _SCORED_PART = {"drive": "test"}
 
 
@@ -27,7 +27,7 @@ class CrossDatasetArguments(MethodStudyArguments):
 
     methods: list[str] = option(["topolora", "detail_only", "unet"], f"of {', '.join(METHODS)}")
     datasets: list[str] = option(["drive", "chase_db1", "stare"], "names, folders, or names that data_dirs gives")
-    train_on: list[str] | None = option(None, "those of the data sets that are trained on; by default all")
+    train_on: list[str] | None = option(None, "the data sets among them to train on; by default all")
     output_dir: str = option("studies/cross_dataset", "where runs, tables and pictures are written")
 
     def __post_init__(self):
@@ -40,8 +40,8 @@ class CrossDatasetArguments(MethodStudyArguments):
 
 
 def plan_cross_dataset(args: CrossDatasetArguments) -> Study:
-    """A training run for each set, method and seed, followed by its scores on the other sets."""
-    chains, whole = [], "test" if args.settings.get("protocol") == "paper" else "all"
+    """Plan a training run for each set, method and seed, followed by its scores on the other sets."""
+    chains, part = [], "test" if args.settings.get("protocol") == "paper" else "all"
     for source in args.train_on or args.datasets:
         for method in args.methods:
             for seed in args.seeds:
@@ -49,14 +49,14 @@ def plan_cross_dataset(args: CrossDatasetArguments) -> Study:
                 name = f"{source}/{method}/{seed}"
                 trained = args.train_job(name, source, seed, labels, args.of_method(method))
                 scored = [
-                    args.score_job(trained, target, _SCORED_PART.get(target, whole), {**labels, "tested_on": target})
+                    args.score_job(trained, target, _SCORED_PART.get(target, part), {**labels, "tested_on": target})
                     for target in args.datasets
                     if target != source
                 ]
                 chains.append([trained, *scored])
     draw = partial(draw_matrices, panel="method", row="trained_on", column="tested_on")
     keys, cost_keys = ["method", "trained_on", "tested_on"], ["method", "trained_on"]
-    title = "Across data sets (of a set that was trained on: its test split)"
+    title = "Across data sets (the set that was trained on: its test split)"
     return Study(title, chains, keys, cost_keys, draw, _matrices)
 
 

@@ -1,1 +1,1 @@
-"""Networks trained from scratch for one task, to compare with: the same data, loss, loop and evaluation as ours."""
+"""Networks trained from scratch for one task, with the same data, loss, loop and evaluation as ours."""

@@ -1,22 +1,28 @@
-"""The specialists by name, each with random initial weights, under one interface."""
+"""The baselines by name: random initial weights, one interface, one directory each."""
 
-from monai.networks.nets import BasicUNet
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import SegformerConfig, SegformerForSemanticSegmentation
 from transformers.modeling_outputs import SemanticSegmenterOutput
 
-from topolora_hf.network.detail_branch import resize_bilinear
 from baselines.deeplab import DeepLabV3Plus
 from baselines.mask2former import SemanticMask2Former
+from topolora_hf.adapter_format.settings import AdapterSettings
+from topolora_hf.network.detail_branch import resize_bilinear
+
+_WEIGHTS = "model.safetensors"
 
 
-class Specialist(nn.Module):
+class Baseline(nn.Module):
     """A network trained from scratch for one task, called as ours is.
 
     Attributes:
-        name: its key in `SPECIALISTS`.
+        name: its key in `BASELINES`.
         network: (B, 3, T, T) -> logits at a resolution of its own, as a tensor or as an output's `logits`.
-        adapter_settings: what `Predictor` needs, from the directory that it was loaded from; None when newly built.
+        adapter_settings: what `Predictor` needs; None until it is trained or loaded.
 
     Shape:
         pixel_values (B, 3, T, T) -> `logits` (B, 1, T, T)
@@ -26,12 +32,20 @@ class Specialist(nn.Module):
         super().__init__()
         self.name = name
         self.network = network
-        self.adapter_settings = None
+        self.adapter_settings: AdapterSettings | None = None
 
     def forward(self, pixel_values: Tensor) -> SemanticSegmenterOutput:
         output = self.network(pixel_values)
         logits = output if isinstance(output, Tensor) else output.logits
         return SemanticSegmenterOutput(logits=resize_bilinear(logits, pixel_values.shape[-2:]))
+
+    def save_pretrained(self, directory: str | Path) -> None:
+        """Write `model.safetensors`, which names the network, and the settings; make the directory if needed."""
+        directory = Path(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        tensors = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
+        save_file(tensors, directory / _WEIGHTS, metadata={"baseline": self.name})
+        self.adapter_settings.save(directory)
 
 
 def _unet() -> nn.Module:
@@ -44,7 +58,11 @@ def _unet_small() -> nn.Module:
     return _basic_unet(16, 16, 32, 64, 128, 16)
 
 
-def _basic_unet(*widths: int) -> BasicUNet:
+def _basic_unet(*widths: int) -> nn.Module:
+    try:
+        from monai.networks.nets import BasicUNet
+    except ImportError as error:
+        raise ImportError("the U-Net is MONAI's: pip install 'topolora_hf[studies]'") from error
     return BasicUNet(spatial_dims=2, in_channels=3, out_channels=1, features=widths, norm="batch", bias=False)
 
 
@@ -53,7 +71,7 @@ def _segformer() -> nn.Module:
     return SegformerForSemanticSegmentation(SegformerConfig(num_labels=1))
 
 
-SPECIALISTS = {
+BASELINES = {
     "unet": _unet,
     "unet_small": _unet_small,
     "deeplabv3plus": DeepLabV3Plus,
@@ -62,21 +80,44 @@ SPECIALISTS = {
 }
 
 
-def build_specialist(name: str) -> Specialist:
-    """A specialist with random initial weights, every one of which is trained; nothing is downloaded.
+def create_baseline(name: str) -> Baseline:
+    """Create a baseline with random initial weights, all of them trained; nothing is downloaded.
 
     Args:
-        name: a key of `SPECIALISTS`.
+        name: a key of `BASELINES`.
 
     Raises:
         ValueError: for an unknown name.
 
     Example:
         >>> import torch
-        >>> from topolora_hf.specialists import build_specialist
-        >>> build_specialist("unet_small").eval()(torch.zeros(1, 3, 48, 48)).logits.shape
+        >>> create_baseline("unet_small").eval()(torch.zeros(1, 3, 48, 48)).logits.shape
         torch.Size([1, 1, 48, 48])
     """
-    if name not in SPECIALISTS:
-        raise ValueError(f"unknown specialist {name!r}: one of {', '.join(SPECIALISTS)}")
-    return Specialist(name, SPECIALISTS[name]())
+    if name not in BASELINES:
+        raise ValueError(f"unknown baseline {name!r}: one of {', '.join(BASELINES)}")
+    return Baseline(name, BASELINES[name]())
+
+
+def load_baseline(directory: str | Path) -> Baseline:
+    """Load what `Baseline.save_pretrained` wrote, in evaluation mode.
+
+    Raises:
+        OSError: a file is not there.
+        ValueError: a file cannot be read, names an unknown baseline, or holds other tensors than that baseline has.
+    """
+    weights = Path(directory) / _WEIGHTS
+    if not weights.is_file():
+        raise FileNotFoundError(f"{directory} holds no {_WEIGHTS}: it is not a baseline's directory")
+    try:
+        with safe_open(weights, "pt") as file:
+            model = create_baseline((file.metadata() or {}).get("baseline", ""))
+        model.load_state_dict(load_file(weights))
+    except SafetensorError as error:
+        raise ValueError(f"{weights} cannot be read as safetensors: {error}") from error
+    except RuntimeError as error:  # names every missing, unexpected and mis-shaped tensor
+        raise ValueError(f"{weights} does not fit the network {model.name}: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{weights}: {error}") from error
+    model.adapter_settings = AdapterSettings.from_pretrained(directory)
+    return model.eval()

@@ -8,15 +8,14 @@ from dataclasses import MISSING, dataclass, fields
 from itertools import chain
 from pathlib import Path
 
-from transformers import HfArgumentParser
-
-from topolora_hf.commands.score import ScoreArguments
-from topolora_hf.data.catalog import CATALOG
-from topolora_hf.data.arguments import DataArguments
-from topolora_hf.settings import option
-from topolora_hf.processes import usable_cores
-from topolora_hf.training.arguments import TrainArguments
 from engine.jobs import Job
+from topolora_hf.commands.parser import SettingsParser
+from topolora_hf.commands.score import ScoreArguments
+from topolora_hf.data.arguments import DataArguments
+from topolora_hf.data.catalog import CATALOG
+from topolora_hf.processes import usable_cores
+from topolora_hf.settings import check_limits, option
+from topolora_hf.training.arguments import TrainArguments
 
 DATA_FOLDERS = {
     "drive": "DRIVE",
@@ -39,22 +38,24 @@ METHODS = {
     "segformer": {"network": "segformer"},
     "mask2former": {"network": "mask2former"},
 }
-# What a study, or a flag of its own, decides.
-_OWN_FLAGS = {
-    "dataset",
-    "data_dir",
-    "preset",
-    "network",
-    "base",
-    "seed",
-    "max_steps",
-    "output_dir",
-    "num_threads",
-    "resume",
-    "overwrite",
-}
-# A test set is read as the training set was, but has its own splits.
+# The study decides these, or has a flag for them.
+_OWN_FLAGS = {"dataset", "data_dir", "preset", "base", "seed", "max_steps", "output_dir", "num_threads", "resume"}
+_OWN_FLAGS |= {"overwrite"}
+# A baseline has no such part.
+_OURS_ALONE = {"image_size", "detail_channels", "detail_context", "rank", "lora_layers", "decoder_init"}
+_OURS_ALONE |= {"detail_learning_rate", "gradient_checkpointing", "compile"}
+# A test set is read as the training set, but has its own splits.
 _NOT_FOR_SCORING = {"dataset", "data_dir", "split", "seed"}
+
+
+@dataclass(kw_only=True)
+class RunArguments(TrainArguments):
+    """Settings of one training run of a study: those of `recipes/train.py`, and what only studies vary."""
+
+    network: str = option("topolora", "topolora: ours; or the name of a baseline, trained from scratch")
+    train_images: int | None = option(
+        None, "train on this many images, drawn by the seed (a larger number adds images); by default on all", at_least=1
+    )
 
 
 @dataclass(kw_only=True)
@@ -72,22 +73,20 @@ class StudyArguments:
     base: str = option(
         "tiny", "the base of adapters: a SAM on the Hub, a directory, or embedded: tiny, tiny-regions, ..."
     )
-    max_steps: int | None = option(None, "optimizer steps of every run; by default as recipes/train.py")
+    max_steps: int | None = option(None, "optimizer steps of every run; by default as recipes/train.py", at_least=1)
     set: list[str] | None = option(
         None,
-        "further settings of recipes/train.py for every run, as NAME=VALUE; those of our network's parts are not for "
-        "specialists",
+        "further settings of recipes/train.py for every run, as NAME=VALUE; baselines do not take those of parts that "
+        "only our network has",
     )
-    jobs: int = option(1, "runs at once")
-    num_threads: int | None = option(None, "CPU threads shared out over them; by default the cores there are")
+    jobs: int = option(1, "runs at once", at_least=1)
+    num_threads: int | None = option(None, "CPU threads, shared out over them; by default all cores", at_least=1)
     only: str | None = option(None, "run only those whose name holds this regular expression, and what they follow")
     dry_run: bool = option(False, "list the runs and how far they have come, and do nothing")
     tables_only: bool = option(False, "run nothing, write tables and pictures from what is done")
 
     def __post_init__(self):
-        for name in ("jobs", "max_steps", "num_threads"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_limits(self)
         try:
             re.compile(self.only or "")
         except re.error as error:
@@ -97,13 +96,18 @@ class StudyArguments:
 
     @property
     def threads(self) -> int:
-        """Of one job."""
+        """CPU threads of one job."""
         return max(1, (self.num_threads or usable_cores()) // self.jobs)
 
-    def train_job(
-        self, name: str, dataset: str, seed: int, labels: Mapping, settings: Mapping, command: str = "train"
-    ) -> Job:
-        """A run of `recipes/train.py`; `settings` are what this run has of its own.
+    def train_job(self, name: str, dataset: str, seed: int, labels: Mapping, settings: Mapping) -> Job:
+        """Plan a training run.
+
+        Args:
+            name: its directory below the study's.
+            dataset: its data set.
+            seed: its seed.
+            labels: what tables call it.
+            settings: fields of `RunArguments` that this run has of its own.
 
         Raises:
             ValueError: `--set` names one of them, or a value is not allowed.
@@ -113,18 +117,21 @@ class StudyArguments:
         if clash:
             raise ValueError(f"set may not give {', '.join(clash)}: run {name} has its own")
         common = {"max_steps": self.max_steps, "num_threads": self.threads, "score_untrained": False} | self.settings
-        if "network" in settings:
-            common = {key: value for key, value in common.items() if key not in OURS_ALONE}
+        is_baseline = "network" in settings
+        if is_baseline:
+            common = {key: value for key, value in common.items() if key not in _OURS_ALONE}
         own = {**settings, "seed": seed, "output_dir": str(Path(self.output_dir, name))}
-        arguments = TrainArguments(**self._data(dataset), **common, **own)
-        return Job(name, command, arguments, {**labels, "seed": seed})
+        arguments = RunArguments(**self._data(dataset), **common, **own)
+        return Job(name, "train_baseline" if is_baseline else "train", arguments, {**labels, "seed": seed})
 
     def score_job(self, trained: Job, dataset: str, part: str, labels: Mapping) -> Job:
-        """A trained run's scores on another data set, in a folder of the run."""
+        """Plan the scoring of a trained run on another data set, in a folder of the run."""
         name = f"{trained.name}/on-{_inside(dataset)}"
         of_data = {item.name for item in fields(DataArguments)} - _NOT_FOR_SCORING
         settings = {key: value for key, value in self.settings.items() if key in of_data}
-        kind, base = ("network", None) if trained.arguments.is_specialist else ("adapter", trained.arguments.base)
+        command, kind, base = "score", "adapter", trained.arguments.base
+        if trained.command == "train_baseline":
+            command, kind, base = "score_baseline", "network", None
         arguments = ScoreArguments(
             **self._data(dataset),
             **settings,
@@ -133,10 +140,10 @@ class StudyArguments:
             part=part,
             output_dir=str(Path(self.output_dir, name)),
         )
-        return Job(name, "score", arguments, {**labels, "seed": trained.labels["seed"]})
+        return Job(name, command, arguments, {**labels, "seed": trained.labels["seed"]})
 
     def _data(self, dataset: str) -> dict[str, str | None]:
-        """`dataset` and `data_dir` of a set called so."""
+        """Find `dataset` and `data_dir` of the set with this name."""
         place = self.places.get(dataset)
         if place is not None and dataset not in CATALOG:
             return {"dataset": place, "data_dir": None}
@@ -150,15 +157,15 @@ class StudyArguments:
 
 @dataclass(kw_only=True)
 class MethodStudyArguments(StudyArguments):
-    """A list of runs, of methods against each other."""
+    """A list of runs that compare methods."""
 
     detail_base: str | None = option(None, "the base of method detail_only; by default that of the others")
 
     def of_method(self, method: str) -> dict:
-        """The settings of a method; an adapter's with its base.
+        """Return the settings of a method; those of an adapter with its base.
 
         Raises:
-            ValueError: There is no such method.
+            ValueError: there is no such method.
         """
         if method not in METHODS:
             raise ValueError(f"unknown method {method!r}; allowed: {', '.join(METHODS)}")
@@ -170,13 +177,13 @@ class MethodStudyArguments(StudyArguments):
 
 
 def parse_settings(pairs: Iterable[str]) -> dict:
-    """`["learning_rate=1e-3", ...]` to settings of `TrainArguments`, of their types; spaces part a list's values.
+    """Turn `["learning_rate=1e-3", ...]` into settings of `TrainArguments`; spaces separate the values of a list.
 
     >>> parse_settings(["learning_rate=1e-3", "augmentation=False", "test_time_scales=0.8 1"])
     {'learning_rate': 0.001, 'augmentation': False, 'test_time_scales': [0.8, 1.0]}
 
     Raises:
-        ValueError: A pair is none, or its name or value is not allowed.
+        ValueError: a text is no pair, or its name or value is not allowed.
     """
     texts = _pairs("set", pairs)
     allowed = {item.name: item for item in fields(TrainArguments) if item.name not in _OWN_FLAGS}
@@ -190,15 +197,15 @@ def parse_settings(pairs: Iterable[str]) -> dict:
         for name, text in texts.items()
     )
     try:
-        parser = HfArgumentParser(TrainArguments, exit_on_error=False)
+        parser = SettingsParser(TrainArguments, exit_on_error=False)
         (parsed,) = parser.parse_args_into_dataclasses(["--dataset", "synthetic", *flags])
-    except argparse.ArgumentError as error:
+    except (argparse.ArgumentError, ValueError) as error:
         raise ValueError(f"set: {error}") from error
     return {name: getattr(parsed, name) for name in texts}
 
 
 def _inside(name: str) -> str:
-    """A run's name as a path below the study's directory, wherever its data set lies.
+    """Turn a run's name into a path below the study's directory, wherever its data set lies.
 
     >>> _inside("/data/cracks/unet/0"), _inside("../cracks/unet/0")
     ('data/cracks/unet/0', 'cracks/unet/0')

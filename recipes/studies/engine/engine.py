@@ -8,22 +8,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from topolora_hf.files import write_json
 from engine.claims import Claim, holder, take_claim
-from engine.jobs import (
-    FAILURE,
-    LOG,
-    METRICS,
-    SETTINGS,
-    Job,
-    State,
-)
+from engine.jobs import FAILURE, LOG, METRICS, SETTINGS, Job, State
+from topolora_hf.files import write_json
 
 _POLL_SECONDS = 0.1
+_STUDIES = str(Path(__file__).parents[1])  # where a job's process finds `engine` and `baselines`
 
 
 def worker_command(job: Job) -> list[str]:
-    """The command line that does a job, from the settings in its directory."""
+    """Build the command line that does a job, from the settings in its directory."""
     return [sys.executable, "-m", "engine.worker", job.command, str(job.directory / SETTINGS)]
 
 
@@ -41,10 +35,10 @@ def run_jobs(
     threads: int = 1,
     command: Callable[[Job], list[str]] = worker_command,
 ) -> None:
-    """Does what is not done yet; how each job ended is written in its directory.
+    """Do what is not done yet; write into each job's directory how it ended.
 
-    A job that fails ends its chain and nothing else. One that another command is doing is left to it, with the rest of
-    its chain. Interrupted, this ends what it started; the next call goes on from there.
+    A job that fails ends its chain and nothing else. A job that another command is doing is left to it, with the rest
+    of its chain. An interrupt ends the jobs that this call started; the next call goes on from there.
 
     Args:
         chains: Jobs that follow one another; chains run side by side.
@@ -75,7 +69,7 @@ def run_jobs(
 
 
 def _start_next(chain: list[Job], threads: int, command: Callable[[Job], list[str]]) -> _Running | None:
-    """Starts the first job of a chain that is not done; None when there is none, or somebody else has it."""
+    """Start the first job of a chain that is not done; None if there is none, or if somebody else has it."""
     for number, job in enumerate(chain):
         if job.state == State.DONE:
             continue
@@ -100,19 +94,21 @@ def _start(job: Job, threads: int, command: Callable[[Job], list[str]]) -> subpr
     for name in (FAILURE, METRICS):  # a failed run may have left scores
         (job.directory / name).unlink(missing_ok=True)
     write_json(job.directory / SETTINGS, asdict(job.arguments))
+    paths = os.pathsep.join(filter(None, [_STUDIES, os.environ.get("PYTHONPATH")]))
     # Progress bars would fill the log.
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "TQDM_MININTERVAL": "30"}
+    own = {"OMP_NUM_THREADS": str(threads), "TQDM_MININTERVAL": "30", "PYTHONPATH": paths}
     with (job.directory / LOG).open("a", encoding="utf-8") as log:
-        # A session of its own: Ctrl-C is for us, who pass it on once. A second signal would end a run in mid-step.
+        # A session of its own: Ctrl-C reaches only this command, which passes it on once. A second signal would end a
+        # run in mid-step.
         process = subprocess.Popen(
-            command(job), stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+            command(job), stdout=log, stderr=subprocess.STDOUT, env=os.environ | own, start_new_session=True
         )
     print(f"{job.name}: started", flush=True)
     return process
 
 
 def _finish(one: _Running) -> bool:
-    """Writes down how a process ended; True when it did its job, which is to leave scores."""
+    """Write down how a process ended; True if it did its job, which is to leave scores."""
     status = one.process.returncode
     succeeded = status == 0 and one.job.is_done
     if succeeded:

@@ -1,4 +1,4 @@
-"""What SAM adds: the full network against its own detail branch alone, seed by seed and image by image."""
+"""What SAM adds: the full network against its detail branch alone, seed by seed and image by image."""
 
 import math
 from collections import defaultdict
@@ -21,20 +21,20 @@ _MEASURES = ["dice", "cldice", "relaxed_f1"]
 
 
 def gain_table(jobs: Sequence[Job], keys: Sequence[str]) -> list[Table]:
-    """Scores of method `topolora` less those of `detail_only`, by runs that have every other label in common.
+    """Subtract the scores of `detail_only` from those of `topolora`, for runs that share every other label.
 
-    Mean and sample standard deviation are over seeds. The interval is the 95 % bootstrap over images, of each the mean
-    over seeds: one that holds zero says that the gain may be chance.
+    Mean and sample standard deviation are over seeds. The interval is the 95 % bootstrap over images, each the mean
+    over its seeds. If it holds zero, the gain may be chance.
 
     Args:
-        jobs: Of a study.
-        keys: Labels that name a row of its summary; those but `method` name a row here.
+        jobs: of a study.
+        keys: the labels that name a row of its summary; all but `method` name a row here.
 
     Returns:
-        One table; none where no two runs that belong together are done.
+        One table; none if no two runs that belong together are done.
 
     Raises:
-        ValueError: Two such runs scored different images; the message names their files.
+        ValueError: two such runs scored different images; the message names their files.
     """
     others = [key for key in keys if key != "method"]
 
@@ -57,7 +57,7 @@ def _are_done(pair: tuple[Job, Job]) -> bool:
 
 
 def _gains(pairs: Sequence[tuple[Job, Job]]) -> list[str]:
-    """Mean and interval of each measure, and over how many pairs they are."""
+    """Write mean and interval of each measure, and the number of pairs."""
     done = [_differences(*pair) for pair in pairs if _are_done(pair)]
     of_seeds = pd.DataFrame([images.mean() for images in done])
     of_images = pd.concat(done).groupby(level=0).mean()
@@ -67,7 +67,7 @@ def _gains(pairs: Sequence[tuple[Job, Job]]) -> list[str]:
 
 
 def _differences(full: Job, branch: Job) -> pd.DataFrame:
-    """One row an image, one column a measure; NaN where either run has none."""
+    """Return a row an image and a column a measure; NaN if either run has none."""
     paths = [job.directory / PER_IMAGE for job in (full, branch)]
     scores = [pd.read_csv(path, dtype={"id": str}).set_index("id") for path in paths]
     only_one = scores[0].index.symmetric_difference(scores[1].index)

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from engine.claims import holder
 from topolora_hf.data.arguments import DataArguments
 from topolora_hf.files import read_json_object
 from topolora_hf.training.arguments import changed_settings
 from topolora_hf.training.progress import free_settings
-from engine.claims import holder
 
 SETTINGS, METRICS, PER_IMAGE, FAILURE, LOG = "job.json", "metrics.json", "per_image.csv", "failed.json", "log.txt"
-# What training itself wrote down comes first: so runs of `recipes/train.py` count as well.
+# What training wrote down comes first, so that runs of `recipes/train.py` count as well.
 _RECORDS = ("train_args.json", SETTINGS)
 
 
@@ -48,12 +48,12 @@ class Job:
 
     @property
     def is_done(self) -> bool:
-        """Whether its scores are there, and nothing went wrong after they were written."""
+        """True if its scores are there, and nothing went wrong after they were written."""
         return (self.directory / METRICS).exists() and not (self.directory / FAILURE).exists()
 
     @property
     def state(self) -> State:
-        """What the files in its directory say."""
+        """How far the files in its directory say it has come."""
         if holder(self.directory):
             return State.RUNNING
         if self.is_done:
@@ -64,10 +64,10 @@ class Job:
 
 
 def require_same_settings(jobs: Iterable[Job]) -> None:
-    """A directory belongs to the settings that it was begun with.
+    """Refuse directories that hold a run of other settings.
 
     Raises:
-        ValueError: Directories hold runs of other settings; each is named with what differs.
+        ValueError: The message names each directory and what differs.
     """
     problems = [f"{job.directory}: {'; '.join(changed)}" for job in jobs if (changed := _changed_settings(job))]
     if problems:
@@ -81,5 +81,5 @@ def _changed_settings(job: Job) -> list[str]:
     record = next((job.directory / name for name in _RECORDS if (job.directory / name).exists()), None)
     if record is None:
         return []
-    free = free_settings(job.arguments.dataset) | {"adapter"}  # what is scored lies beside the run that trained it
+    free = free_settings(job.arguments.dataset) | {"adapter"}  # the run that is scored may have moved along
     return changed_settings(read_json_object(record), job.arguments, free)

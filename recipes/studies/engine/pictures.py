@@ -7,14 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from topolora_hf.pictures.images import (
-    BLUE,
-    GREEN,
-    PURPLE,
-    SKY_BLUE,
-    VERMILION,
-    unit_rgb,
-)
+from topolora_hf.pictures.figures import BLUE, GREEN, PURPLE, SKY_BLUE, VERMILION, new_figure, unit_rgb
 
 _MEASURES = {"dice": "Dice", "cldice": "clDice"}
 _HEAT = (0.5, 0.9)  # scores from the one end of the colours to the other
@@ -22,7 +15,7 @@ _COLOURS = [unit_rgb(colour) for colour in (BLUE, VERMILION, GREEN, PURPLE, SKY_
 
 
 def draw_points(summary: pd.DataFrame, panel: Sequence[str], line: str) -> Figure:
-    """A panel for each combination of some keys, with a line for each value of another; deviations as whiskers."""
+    """Draw a panel for each combination of some keys, a line for each value of another; deviations are whiskers."""
     panels = [(" · ".join(map(str, values)), rows) for values, rows in summary.groupby(list(panel), sort=False)]
     figure, grid = _grid(len(panels), [0.3 * len(rows) + 1 for _, rows in panels])
     for (title, rows), of_panel in zip(panels, grid, strict=True):
@@ -39,7 +32,7 @@ def draw_points(summary: pd.DataFrame, panel: Sequence[str], line: str) -> Figur
 
 
 def draw_curves(summary: pd.DataFrame, panel: str, x: str, line: str) -> Figure:
-    """A panel for each value of a key, with a line for each value of another over a third; the axis is logarithmic."""
+    """Draw a panel for each value of a key, and curves for each value of another over a third (logarithmic axis)."""
     panels = list(summary.groupby(panel, sort=False))
     figure, grid = _grid(len(panels), [3.6] * len(panels))
     for (title, of_set), of_panel in zip(panels, grid, strict=True):
@@ -49,7 +42,7 @@ def draw_curves(summary: pd.DataFrame, panel: str, x: str, line: str) -> Figure:
                 values, deviations = _values(rows, measure)
                 colour = _COLOURS[number % len(_COLOURS)]
                 axes.errorbar(rows[x], values, np.nan_to_num(deviations), color=colour, marker="o", label=label)
-            axes.set_xscale("symlog", linthresh=1)  # no images at all has its place too
+            axes.set_xscale("symlog", linthresh=1)  # 0 images has its place, too
             axes.set_xticks(ticks, map(str, ticks))
             axes.set_xticks([], minor=True)
             axes.set(title=title, xlabel=x.replace("_", " "), ylabel=name)
@@ -59,7 +52,7 @@ def draw_curves(summary: pd.DataFrame, panel: str, x: str, line: str) -> Figure:
 
 
 def draw_matrices(summary: pd.DataFrame, panel: str, row: str, column: str) -> Figure:
-    """A heat map for each value of a key: rows and columns by two others."""
+    """Draw a heat map for each value of a key; two others name its rows and columns."""
     panels = list(summary.groupby(panel, sort=False))
     figure, grid = _grid(len(panels), [3.2] * len(panels))
     for (title, rows), of_panel in zip(panels, grid, strict=True):
@@ -82,12 +75,12 @@ def _draw_matrix(axes: Axes, matrix: pd.DataFrame) -> None:
 
 
 def _grid(panels: int, heights: Sequence[float]) -> tuple[Figure, np.ndarray]:
-    figure = Figure(figsize=(10, sum(heights)), dpi=150, facecolor="white", layout="constrained")
+    figure = new_figure(10, sum(heights))
     return figure, figure.subplots(panels, len(_MEASURES), squeeze=False, height_ratios=heights)
 
 
 def _values(rows: pd.DataFrame, measure: str) -> tuple[np.ndarray, np.ndarray]:
-    """Means and deviations; NaN where nothing was measured yet."""
+    """Return means and deviations; NaN if nothing is measured yet."""
     rows = _with_measure(rows, measure)
     return rows[measure].to_numpy(float), rows[f"{measure}_std"].to_numpy(float)
 

@@ -1,4 +1,4 @@
-"""A study: a list of runs, done once, and the tables and the picture that they give."""
+"""A study: a list of runs, each done once, and the tables and the picture of them."""
 
 import re
 import shlex
@@ -11,8 +11,8 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from topolora_hf.cli import run_command
-from topolora_hf.pictures.images import save_figure
+from topolora_hf.cli import fail, run_command
+from topolora_hf.pictures.figures import save_figure
 from engine.arguments import StudyArguments
 from engine.engine import run_jobs, worker_command
 from engine.gains import gain_table
@@ -60,11 +60,11 @@ def run_study(
     command_line: str,
     command: Callable[[Job], list[str]] = worker_command,
 ) -> list[Job]:
-    """Does what is not done, then writes table.csv, summary.csv, .md, .tex and .png into the output directory.
+    """Do what is not done, then write table.csv, summary.csv, .md, .tex and .png into the output directory.
 
     Args:
         args: which jobs, how many at once.
-        study: planned from them.
+        study: planned from `args`.
         command_line: what the user typed, for the tables' notes.
         command: the command line of a job.
 
@@ -72,7 +72,7 @@ def run_study(
         The jobs that failed.
 
     Raises:
-        ValueError: A run is planned twice, no name matches `only`, or a directory holds a run of other settings.
+        ValueError: a run is planned twice, no name matches `only`, or a directory holds a run of other settings.
     """
     twice = [name for name, count in Counter(job.name for job in study.jobs).items() if count > 1]
     if twice:
@@ -98,7 +98,7 @@ def _up_to_last_match(chain: Sequence[Job], pattern: str) -> Sequence[Job]:
 
 
 def write_study(args: StudyArguments, study: Study, command_line: str) -> None:
-    """Tables and picture of what is done so far."""
+    """Write tables and picture of what is done so far."""
     output = Path(args.output_dir)
     runs = collect(study.jobs)
     summary = summarise(runs, study.keys)
@@ -116,12 +116,12 @@ def write_study(args: StudyArguments, study: Study, command_line: str) -> None:
 
 
 def study_main(arguments: type[StudyArguments], plan: Callable[[StudyArguments], Study]) -> None:
-    """A study's command: flags (or a settings file) to tables; a failed run makes the command fail, after them."""
+    """Run a study's command: from flags (or a settings file) to tables; if a run failed, fail after them."""
 
     def run(args: StudyArguments) -> None:
         failed = run_study(args, plan(args), shlex.join(["python", *sys.argv]))
         if failed:
             names = ", ".join(job.name for job in failed)
-            sys.exit(f"error: {len(failed)} runs failed (log.txt of each says why): {names}")
+            fail(f"error: {len(failed)} runs failed (log.txt of each says why): {names}", 1)
 
     run_command(arguments, run)

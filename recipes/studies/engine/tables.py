@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmark.report import format_bytes, format_seconds
-from topolora_hf.files import read_json_object
-from topolora_hf.files import whole_file
+from topolora_hf.files import read_json_object, whole_file
 from engine.jobs import METRICS, Job, State
+from engine.machine import format_bytes, format_seconds
 
 LARGE_DEVIATION = 0.05
 SCORES = {
@@ -56,7 +55,7 @@ _LATEX = {
 
 @dataclass(frozen=True)
 class Table:
-    """Texts, as a reader sees them; the first `labels` columns name a row."""
+    """Texts as a reader sees them; the first `labels` columns name a row."""
 
     title: str
     headings: Sequence[str]
@@ -65,7 +64,7 @@ class Table:
 
 
 def collect(jobs: Iterable[Job]) -> pd.DataFrame:
-    """One row a run: its name, state, labels and, when it is done, every number that it measured."""
+    """Make one row a run: its name, state, labels and, if it is done, every number that it measured."""
     return pd.DataFrame([_row(job) for job in jobs])
 
 
@@ -83,14 +82,14 @@ def _row(job: Job) -> dict:
 
 
 def summarise(runs: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
-    """One row for each combination of keys, in the order of the runs.
+    """Make one row for each combination of keys, in the order of the runs.
 
     Args:
-        runs: As `collect` gives them.
-        keys: Labels that name a row.
+        runs: as `collect` returns them.
+        keys: labels that name a row.
 
     Returns:
-        The keys; `runs_done`, `runs_planned` and `runs_failed`; and of each number x of the runs its mean `x`, its
+        The keys; `runs_done`, `runs_planned` and `runs_failed`; and for each number x of the runs its mean `x`, its
         sample standard deviation `x_std` (NaN for a single value), and `x_n`, how many runs have it. NaN is left out.
     """
     named = {"run", "state", "seed", *keys}
@@ -107,17 +106,17 @@ def summarise(runs: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
 
 
 def score_table(summary: pd.DataFrame, keys: Sequence[str]) -> list[Table]:
-    """Scores, mean and deviation."""
+    """Make the table of scores, mean and deviation."""
     return _mean_table("Scores", summary, keys, SCORES)
 
 
 def calibration_table(summary: pd.DataFrame, keys: Sequence[str]) -> list[Table]:
-    """How far probabilities are from frequencies, before and after a calibration where runs fitted one."""
+    """Make the table of calibration errors, and of the fitted calibration if runs have one."""
     return _mean_table("Calibration", summary, keys, _CALIBRATION)
 
 
 def cost_table(runs: pd.DataFrame, keys: Sequence[str]) -> list[Table]:
-    """Parameters, step time and peak memory: means of the runs that trained."""
+    """Make the table of parameters, time and memory: means over the runs that trained."""
     if "trainable_parameters" not in runs:
         return []
     present = {name: column for name, column in _COSTS.items() if name in runs}
@@ -131,7 +130,7 @@ def cost_table(runs: pd.DataFrame, keys: Sequence[str]) -> list[Table]:
 
 
 def matrix_table(summary: pd.DataFrame, measure: str, keys: Sequence[str], across: str) -> Table:
-    """One measure; `keys` name the rows, the values of `across` are the columns."""
+    """Make a table of one measure; `keys` name the rows, the values of `across` the columns."""
     columns = list(dict.fromkeys(summary[across]))
     cells: dict[tuple, dict] = {}
     for row in summary.to_dict("records"):
@@ -142,7 +141,7 @@ def matrix_table(summary: pd.DataFrame, measure: str, keys: Sequence[str], acros
 
 
 def _mean_table(title: str, summary: pd.DataFrame, keys: Sequence[str], columns: Mapping[str, str]) -> list[Table]:
-    """A column that no run has is left out; without any there is no table."""
+    """Leave out a column that no run has; without columns there is no table."""
     present = [name for name in columns if name in summary and summary[name].notna().any()]
     rows = [
         [*(str(row[key]) for key in keys), *(format_mean(row, name) for name in present), _count_runs(row)]
@@ -153,9 +152,9 @@ def _mean_table(title: str, summary: pd.DataFrame, keys: Sequence[str], columns:
 
 
 def format_mean(row: Mapping[str, float], name: str) -> str:
-    """Mean and deviation of a row of `summarise`.
+    """Write mean and deviation of a row of `summarise`.
 
-    A deviation above .05 is marked; a mean over fewer runs than the row shall have says over how many.
+    A deviation above 0.05 is marked. If runs are missing, the number of runs follows.
 
     >>> format_mean({"dice": 0.8, "dice_std": 0.06, "dice_n": 2, "runs_planned": 3}, "dice")
     '0.800 ± 0.060† (2)'
@@ -167,7 +166,7 @@ def format_mean(row: Mapping[str, float], name: str) -> str:
 
 
 def deviation_text(deviation: float, digits: int = 3) -> str:
-    """What follows a mean: nothing where there is no deviation (NaN), a mark where it is large.
+    """Write what follows a mean: nothing if there is no deviation (NaN), a mark if it is large.
 
     >>> deviation_text(0.0012), deviation_text(0.06, digits=4), deviation_text(math.nan)
     (' ± 0.001', ' ± 0.0600†', '')
@@ -186,12 +185,12 @@ def _cost(value: float, text) -> str:
 
 
 def headings_of(keys: Sequence[str]) -> list[str]:
-    """Labels as a reader sees them."""
+    """Write labels as a reader sees them."""
     return [key.replace("_", " ") for key in keys]
 
 
 def notes(runs: pd.DataFrame, command_line: str) -> list[str]:
-    """What a reader of the tables has to know."""
+    """Write what a reader of the tables has to know."""
     trained = runs if "steps" not in runs else runs[runs["steps"] != 0]
     seeds = ", ".join(str(seed) for seed in dict.fromkeys(trained["seed"]))
     states = ", ".join(f"{count} {state}" for state, count in runs["state"].value_counts().items())
@@ -222,7 +221,7 @@ def write_tables(
     tables: Sequence[Table],
     remarks: Sequence[str],
 ) -> None:
-    """Writes table.csv, summary.csv, summary.md and summary.tex into a directory, made when missing."""
+    """Write table.csv, summary.csv, summary.md and summary.tex into a directory, made when missing."""
     directory.mkdir(parents=True, exist_ok=True)
     markdown = [f"# {title}", *map(as_markdown, tables), "\n".join(f"- {remark}" for remark in remarks)]
     notes_in_latex = [f"% {remark}" for remark in remarks]
@@ -238,14 +237,14 @@ def write_tables(
 
 
 def as_markdown(table: Table) -> str:
-    """A heading and a table; a bar in a text does not end its cell."""
+    """Write a heading and a table; a bar in a text does not end its cell."""
     rule = ["---"] * table.labels + ["---:"] * (len(table.headings) - table.labels)
     rows = [[text.replace("|", "\\|") for text in row] for row in (table.headings, *table.rows)]
     return "\n".join([f"## {table.title}", "", *(f"| {' | '.join(row)} |" for row in (rows[0], rule, *rows[1:]))])
 
 
 def as_latex(table: Table) -> str:
-    """A `table` in the manner of booktabs."""
+    """Write a `table` in the manner of booktabs."""
     lines = [" & ".join(map(escape_latex, row)) + r" \\" for row in (table.headings, *table.rows)]
     columns = "l" * table.labels + "r" * (len(table.headings) - table.labels)
     return "\n".join(
@@ -262,7 +261,7 @@ def as_latex(table: Table) -> str:
 
 
 def escape_latex(text: str) -> str:
-    r"""A text as LaTeX prints it.
+    r"""Escape a text for LaTeX.
 
     >>> escape_latex("detail_only ± 5 %")
     'detail\\_only $\\pm$ 5 \\%'

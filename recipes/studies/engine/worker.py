@@ -3,55 +3,52 @@
 Beside the command's own files it writes resources.json: time, memory and machine.
 """
 
-import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch.optim.optimizer import register_optimizer_step_post_hook
+from torch import nn
 
-from benchmark.arguments import BenchmarkArguments
-from benchmark.report import describe_machine
+from baselines.networks import create_baseline, load_baseline
+from engine.arguments import RunArguments
+from engine.machine import describe_machine, largest_resident_bytes
+from topolora_hf.adapter_format.settings import AdapterSettings
 from topolora_hf.commands.score import ScoreArguments, score
-from topolora_hf.inference.predictor import Predictor
+from topolora_hf.data.catalog import DatasetSpec
+from topolora_hf.data.errors import DataError
+from topolora_hf.files import read_json_object, write_json
 from topolora_hf.inference.loading import load_network
-from topolora_hf.files import read_json_object
-from topolora_hf.training.arguments import TrainArguments
-from topolora_hf.training.scoring import score_rows
+from topolora_hf.inference.predictor import Predictor
 from topolora_hf.training.run import train
-from topolora_hf.files import write_json
+from topolora_hf.training.scoring import score_rows
 from topolora_hf.training.setup import build_network, load_splits
 
 _REPEATS = 5
 
 
-@contextmanager
-def step_times() -> Iterator[list[float]]:
-    """Collects the seconds at which steps of any optimizer end.
-
-    >>> parameter = torch.nn.Parameter(torch.zeros(1))
-    >>> with step_times() as times:
-    ...     for _ in range(3):
-    ...         torch.optim.SGD([parameter]).step()
-    >>> len(times)
-    3
-    """
-    times: list[float] = []
-    hook = register_optimizer_step_post_hook(lambda *_: times.append(time.perf_counter()))
-    try:
-        yield times
-    finally:
-        hook.remove()
+def train_ours(args: RunArguments, on_step: Callable) -> dict:
+    """Train an adapter; return the metrics."""
+    return train(args, _chosen_data(args), on_step=on_step)
 
 
-def score_base(args: TrainArguments) -> None:
-    """Scores the network that a run of these settings would start from: no image of the set was trained on."""
+def train_baseline(args: RunArguments, on_step: Callable) -> dict:
+    """Train a baseline from scratch; return the metrics."""
+    return train(args, _chosen_data(args), build_baseline, on_step)
+
+
+def build_baseline(args: RunArguments, spec: DatasetSpec) -> tuple[nn.Module, AdapterSettings]:
+    """Build the baseline that `args.network` names, and the settings with which it predicts."""
+    return create_baseline(args.network), AdapterSettings(base="", **task_settings(args, spec))
+
+
+def score_base(args: RunArguments, on_step: Callable) -> dict:
+    """Score the network that a run of these settings would start from, without any training."""
     spec, splits = load_splits(args, None)
     network, settings = build_network(args, spec)
     settings.intensity = getattr(splits, "intensity", None)
@@ -61,42 +58,69 @@ def score_base(args: TrainArguments) -> None:
     named = {"dataset": settings.dataset, "split": split, "protocol": args.protocol, "preset": args.preset}
     named |= {"base": settings.base, "threshold": settings.threshold, "steps": 0}
     scores.save(run, settings.threshold)
-    write_json(run / "metrics.json", {**named, **scores.summary()})
+    metrics = {**named, **scores.summary()}
+    write_json(run / "metrics.json", metrics)
+    return metrics
 
 
-COMMANDS: dict[str, tuple[type, Callable]] = {
-    "train": (TrainArguments, train),
-    "score": (ScoreArguments, score),
-    "score_base": (TrainArguments, score_base),
+COMMANDS: dict[str, tuple[type, Callable[..., dict]]] = {
+    "train": (RunArguments, train_ours),
+    "train_baseline": (RunArguments, train_baseline),
+    "score": (ScoreArguments, lambda args, on_step: score(args)),
+    "score_baseline": (ScoreArguments, lambda args, on_step: score(args, load_baseline(args.adapter))),
+    "score_base": (RunArguments, score_base),
 }
 
 
 def run_worker(command: str, settings: Path) -> None:
-    """Does one job and writes what it took."""
+    """Do one job and write what it took."""
     arguments, work = COMMANDS[command]
-    started = time.monotonic()
-    with step_times() as times:
-        result = work(given := arguments(**read_json_object(settings)))
-    between = [later - earlier for earlier, later in pairwise(times)]
+    args = arguments(**read_json_object(settings))
+    started, steps = time.monotonic(), []
+    result = work(args, lambda *_: steps.append(time.perf_counter()))
+    between = [later - earlier for earlier, later in pairwise(steps)]
     resources = {
-        # A run that was stopped counts what it took before, too.
-        "seconds": result["seconds"] if command == "train" else round(time.monotonic() - started, 1),
-        # Validations and checkpoints, which come between two steps, do not touch the median.
+        # A run that was resumed counts the time before the stop, too.
+        "seconds": result.get("seconds", round(time.monotonic() - started, 1)),
+        # Validations and checkpoints come between two steps and do not touch the median.
         "seconds_per_step": statistics.median(between) if between else None,
         "peak_memory_bytes": _peak_memory_bytes(),  # before the network is loaded once more, below
-        **(_what_is_used_later(given) if command == "train" else {}),
-        "machine": describe_machine(BenchmarkArguments(threads=torch.get_num_threads())),
+        "machine": describe_machine(),
     }
+    run = Path(args.output_dir)
+    if command == "train":
+        resources |= _cost_of_use(run / "adapter", partial(load_network, str(run / "adapter"), args.base))
+    elif command == "train_baseline":
+        resources |= _cost_of_use(run / "network", partial(load_baseline, run / "network"))
     write_json(settings.with_name("resources.json"), resources)
 
 
-def _what_is_used_later(args: TrainArguments) -> dict[str, float]:
-    """The size of what a run trained, and how long a tile takes with it."""
-    saved = Path(args.output_dir, "adapter")
-    is_adapter = saved.is_dir()
-    if not is_adapter:
-        saved = saved.with_name("network")
-    predictor = Predictor(load_network(str(saved), args.base if is_adapter else None))
+def _chosen_data(args: RunArguments) -> dict[str, Sequence[dict]] | None:
+    """Load the data and keep `train_images` of its training rows; None (train loads it) if all are kept.
+
+    The rows are the first of one permutation, so that a larger number adds images to those of a smaller one.
+    """
+    if args.train_images is None:
+        return None
+    splits = args.load()
+    rows = splits["train"]
+    if args.train_images > len(rows):
+        raise DataError(
+            f"train_images is {args.train_images}, data set {args.dataset} has {len(rows)} training images "
+            f"(validation_fraction is {args.validation_fraction})"
+        )
+    if splits.intensity is not None:
+        raise DataError(
+            f"train_images is for images of 8 bits: those of {args.dataset} have more, and their scaling was fitted on "
+            "all training images"
+        )
+    drawn = sorted(np.random.default_rng(args.seed).permutation(len(rows))[: args.train_images].tolist())
+    return {**splits, "train": rows.select(drawn)}
+
+
+def _cost_of_use(saved: Path, load: Callable[[], nn.Module]) -> dict[str, float]:
+    """Measure the size of the file that a run wrote, and the time that a tile takes with it."""
+    predictor = Predictor(load())
     tile = predictor.settings.tile_size
     noise = np.random.default_rng(0).integers(0, 256, (tile, tile, 3), dtype=np.uint8)
     seconds = []
@@ -111,11 +135,8 @@ def _what_is_used_later(args: TrainArguments) -> dict[str, float]:
 
 
 def _peak_memory_bytes() -> int:
-    """Of the graphics card where there is one, else of this process, without those that load its data."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    unit = 1 if sys.platform == "darwin" else 1024
-    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """Return the peak of the graphics card if there is one, else of this process without those that load its data."""
+    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else largest_resident_bytes()
 
 
 if __name__ == "__main__":
