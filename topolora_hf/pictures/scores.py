@@ -5,22 +5,18 @@ They are drawn from small counts kept of every image, so a set of any size fits 
 
 import os
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from ..metrics.calibration import Reliability
 from ..metrics.intervals import bootstrap_intervals
 from ..metrics.report import score_set
 from ..metrics.thresholds import ThresholdCounts
-from .images import (
-    BLUE,
-    GREEN,
-    VERMILION,
-    save_figure,
-    unit_rgb,
-)
+from .figures import BLUE, GREEN, VERMILION, new_figure, save_figure, unit_rgb
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _LINE, _MARK, _SECOND = unit_rgb(BLUE), unit_rgb(VERMILION), unit_rgb(GREEN)
 _FAINT = "0.7"
@@ -46,7 +42,7 @@ def save_precision_recall(
     pooled = sum(counts[1:], start=counts[0]) if counts else None
     if pooled is None or not pooled.true:
         raise ValueError(f"there is no curve to draw in {path}: no foreground in {len(counts)} images")
-    figure = Figure(figsize=(4.8, 4.8), dpi=150, facecolor="white", layout="constrained")
+    figure = new_figure(4.8, 4.8)
     axes = figure.add_subplot(xlim=(0, 1), ylim=(0, 1.01), xlabel="recall", ylabel="precision", aspect="equal")
     axes.set_title("precision and recall at every threshold")
     axes.grid(alpha=0.3)
@@ -77,7 +73,7 @@ def save_reliability(path: str | os.PathLike, reliabilities: Sequence[Reliabilit
     pooled = sum(reliabilities[1:], start=reliabilities[0]) if reliabilities else None
     if pooled is None or not pooled.pixels.any():
         raise ValueError(f"there is nothing to draw in {path}: no pixel in {len(reliabilities)} images")
-    figure = Figure(figsize=(4.8, 6), dpi=150, facecolor="white", layout="constrained")
+    figure = new_figure(4.8, 6)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     edges = np.linspace(0, 1, len(pooled.pixels) + 1)
     upper.plot((0, 1), (0, 1), color=_FAINT, linestyle="--", label="calibrated")
@@ -112,7 +108,7 @@ def save_score_distribution(path: str | os.PathLike, rows: Sequence[Mapping[str,
     scores = [name for name in defined if name not in counts + errors]
     panels = {"scores": scores, "calibration errors": errors, "topology errors": counts}
     panels = {title: names for title, names in panels.items() if names}
-    figure = Figure(figsize=(0.8 * len(defined) + 2, 4.2), dpi=150, facecolor="white", layout="constrained")
+    figure = new_figure(0.8 * len(defined) + 2, 4.2)
     widths = [len(names) + 1 for names in panels.values()]
     for axes, (title, names) in zip(
         figure.subplots(1, len(panels), width_ratios=widths, squeeze=False)[0], panels.items(), strict=True
@@ -127,7 +123,7 @@ def save_score_distribution(path: str | os.PathLike, rows: Sequence[Mapping[str,
     save_figure(figure, path)
 
 
-def _draw_lines_of_equal_dice(axes: Axes) -> None:
+def _draw_lines_of_equal_dice(axes: "Axes") -> None:
     for dice in (0.2, 0.4, 0.6, 0.8):
         # Dice = 2 P R / (P + R), solved for P; it ends where P is 1.
         recall = np.linspace(dice / (2 - dice), 1, 100)
@@ -136,7 +132,7 @@ def _draw_lines_of_equal_dice(axes: Axes) -> None:
         label.set_bbox({"color": "white", "pad": 1})
 
 
-def _draw_spread(axes: Axes, place: int, values: Sequence[float], mean: float, interval: tuple[float, float]) -> None:
+def _draw_spread(axes: "Axes", place: int, values: Sequence[float], mean: float, interval: tuple[float, float]) -> None:
     values = np.array([value for value in values if not np.isnan(value)])
     # Dots beside each other in the order of the images, so that a picture looks the same every time it is drawn.
     offsets = np.linspace(-0.25, 0.25, len(values)) if len(values) > 1 else np.zeros(1)

@@ -16,7 +16,7 @@ from ..files import replacing_directory, write_json
 from ..hub.model_card import render_model_card
 from ..metrics.report import score_set
 from ..metrics.thresholds import best_threshold
-from ..pictures.images import save_curves
+from ..pictures.curves import save_curves
 from .arguments import TrainArguments
 from .checkpoints import trained_tensors
 from .numerics import require_finite

@@ -13,7 +13,7 @@ from ..metrics.calibration import Reliability, reliability
 from ..metrics.intervals import summarise
 from ..metrics.report import score_images, write_per_image_csv
 from ..metrics.thresholds import ThresholdCounts, threshold_counts
-from ..pictures.images import BestAndWorst, save_best_and_worst, save_samples
+from ..pictures.samples import BestAndWorst, save_best_and_worst, save_samples
 from ..pictures.scores import save_precision_recall, save_reliability, save_score_distribution
 
 _SAMPLES = 6

@@ -1,0 +1,134 @@
+"""Grids of samples: image, ground truth, probability and errors."""
+
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from ..metrics.masks import as_mask
+from ..metrics.overlap import dice
+from .figures import FALSE, HIT, MISS, new_figure, save_figure, unit_rgb
+from .overlay import error_overlay
+
+
+def save_samples(
+    path: str | os.PathLike, rows: Sequence[Mapping[str, object]], threshold: float = 0.5, max_rows: int = 6
+) -> None:
+    """Save a grid with one line an image: image, ground truth, predicted probability, errors.
+
+    Args:
+        path: The picture to write, its kind by its ending (PNG, PDF, SVG); its folder is made when it is missing.
+        rows: Samples with `id`, `image` (H, W, 3) uint8, `mask` (H, W) 0/1, `probability` (H, W) float in [0, 1] and,
+            optionally, `valid_mask` (H, W). Sizes may differ from row to row.
+        threshold: A pixel is predicted when its probability is at least this.
+        max_rows: Rows beyond this many are left out.
+
+    Raises:
+        ValueError: If there are no rows, or an array has another shape or dtype.
+    """
+    captions = [f"{_shorten(str(row['id']))}   Dice {_dice_of(row, threshold):.3f}" for row in rows[:max_rows]]
+    _save_grid(path, rows[:max_rows], captions, threshold)
+
+
+class BestAndWorst:
+    """Of all samples that are added, keeps the `count` with the highest and the `count` with the lowest Dice.
+
+    Attributes:
+        ranked: (Dice, sample), best first.
+    """
+
+    def __init__(self, threshold: float = 0.5, count: int = 3):
+        if count < 1:
+            raise ValueError(f"count must be 1 or more, got {count}")
+        self.threshold, self.count = threshold, count
+        self.ranked: list[tuple[float, Mapping[str, object]]] = []
+
+    def add(self, sample: Mapping[str, object]) -> None:
+        """Takes a sample as for `save_samples`, unless its Dice is undefined."""
+        score = _dice_of(sample, self.threshold)
+        if not math.isnan(score):
+            self.ranked.append((score, sample))
+            self.ranked.sort(key=lambda pair: -pair[0])
+            if len(self.ranked) > 2 * self.count:
+                del self.ranked[self.count]
+
+
+def save_best_and_worst(
+    path: str | os.PathLike, rows: Iterable[Mapping[str, object]], threshold: float = 0.5, count: int = 3
+) -> None:
+    """Save the images with the highest and the lowest Dice, as `save_samples` draws them, best first.
+
+    Args:
+        path: The picture to write, its kind by its ending (PNG, PDF, SVG); its folder is made when it is missing.
+        rows: Samples as for `save_samples`. They may come from a generator: no more than `2 * count` are kept. Those
+            whose Dice is undefined are passed over.
+        threshold: A pixel is predicted when its probability is at least this.
+        count: Of either kind; all are drawn where there are fewer than twice as many.
+
+    Raises:
+        ValueError: If `count` is less than one, there is nothing to rank, or an array has another shape or dtype.
+    """
+    keeper = BestAndWorst(threshold, count)
+    for row in rows:
+        keeper.add(row)
+    ranked = keeper.ranked
+    captions = [
+        f"{'best' if place < (len(ranked) + 1) // 2 else 'worst'}: {_shorten(str(row['id']))}   Dice {score:.3f}"
+        for place, (score, row) in enumerate(ranked)
+    ]
+    _save_grid(path, [row for _, row in ranked], captions, threshold)
+
+
+def _dice_of(row: Mapping[str, object], threshold: float) -> float:
+    return dice(row["probability"] >= threshold, row["mask"], row.get("valid_mask"))
+
+
+def _save_grid(
+    path: str | os.PathLike, rows: Sequence[Mapping[str, object]], captions: Sequence[str], threshold: float
+) -> None:
+    """Image, ground truth, probability and errors of every sample, each line under its caption."""
+    from matplotlib.patches import Patch
+
+    if not rows:
+        raise ValueError(f"there is no sample to draw in {path}")
+    titles = ("image", "ground truth", "predicted probability", "errors")
+    panel, caption, margin = 3.2, 0.26, 0.08  # inches
+    heights = [panel * len(row["image"]) / row["image"].shape[1] for row in rows]
+    width, height = len(titles) * (panel + margin) + margin, sum(heights) + (caption + margin) * len(rows) + 0.6
+    figure = new_figure(width, height, layout=None)
+    top = height - 0.3
+    for index, (row, row_height) in enumerate(zip(rows, heights, strict=True)):
+        top -= caption + row_height
+        panels = _sample_panels(row, threshold)
+        for column, (title, picture) in enumerate(zip(titles, panels, strict=True)):
+            left = margin + column * (panel + margin)
+            axes = figure.add_axes((left / width, top / height, panel / width, row_height / height))
+            axes.imshow(picture, cmap="gray", vmin=0, vmax=1, aspect="auto")
+            axes.set_axis_off()
+            if index == 0:
+                figure.text((left + panel / 2) / width, (height - 0.2) / height, title, ha="center", weight="bold")
+        figure.text(margin / width, (top + row_height + 0.07) / height, captions[index], parse_math=False)
+        top -= margin
+    legend = [
+        Patch(color=unit_rgb(colour), label=name) for colour, name in ((HIT, "hit"), (MISS, "missed"), (FALSE, "false"))
+    ]
+    figure.legend(handles=legend, loc="lower right", ncols=3, frameon=False, borderaxespad=0.2)
+    save_figure(figure, path)
+
+
+def _sample_panels(row: Mapping[str, object], threshold: float) -> tuple[np.ndarray, ...]:
+    """Image, ground truth, probability and errors of one sample, the two maps grey where nothing is scored."""
+    image, valid_mask = row["image"], row.get("valid_mask")
+    maps = []
+    for name in ("mask", "probability"):
+        panel = np.repeat(np.asarray(row[name], np.float32)[..., None], 3, axis=2)
+        if valid_mask is not None:
+            panel[~as_mask(valid_mask, "valid_mask")] = 0.25
+        maps.append(panel)
+    errors = error_overlay(image, row["probability"] >= threshold, row["mask"], valid_mask)
+    return image, *maps, np.asarray(errors)
+
+
+def _shorten(text: str, length: int = 60) -> str:
+    return text if len(text) <= length else f"...{text[3 - length :]}"
