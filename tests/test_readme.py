@@ -1,7 +1,8 @@
-"""The README's Python blocks run as they stand, one after the other, beside a trained adapter; links lead to files."""
+"""The README and the documents: their Python runs, their links lead somewhere, their figures are the measured ones."""
 
+import ast
+import importlib.util
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -9,60 +10,139 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from topolora_hf import cli
+from topolora_hf.synthetic import draw_synthetic
+
 PROJECT = Path(__file__).resolve().parent.parent
+README = PROJECT / "README.md"
+DOCS = PROJECT / "docs"
+SETTINGS_PAGE = DOCS / "reference/settings.md"
+CARDS = sorted((PROJECT / "topolora_hf/bases").glob("*/README.md"))
+PAGES = [README, PROJECT / "CONTRIBUTING.md", PROJECT / "CHANGELOG.md", PROJECT / "hub_cards/README.md", *CARDS]
+PAGES += sorted(DOCS.rglob("*.md"))
+PHOTOGRAPH = "docs/images/chase_db1_01L.jpg"
+ELSEWHERE = re.compile(r"\"(someone|you)/|\.onnx\"")  # blocks that name what only a user has
+
+
+def name_of(page: Path) -> str:
+    return page.relative_to(PROJECT).as_posix()
+
+
+def python_blocks(page: Path) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors_of(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
+def run(monkeypatch, command: str, *more: str) -> None:
+    monkeypatch.setattr(sys, "argv", [*command.split(), *more])
+    cli.main()
 
 
 @pytest.fixture(scope="module")
-def run_directory(tmp_path_factory):
-    """A run of the real command, as a user starts it: two optimizer steps on synthetic images, one process."""
+def user(tmp_path_factory):
+    """A user's folder: a small copy of the repository's photograph, a data set, and the run that the README trains."""
     folder = tmp_path_factory.mktemp("user")
-    command = [sys.executable, "-m", "accelerate.commands.launch", str(PROJECT / "recipes/train.py")]
-    command += ["--dataset", "synthetic", "--base", "tiny", "--max_steps", "2", "--batch_size", "2"]
-    command += ["--num_threads", "1", "--num_workers", "1", "--output_dir", "runs/drive", "--score_untrained", "False"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder / "runs/drive"
+    (folder / PHOTOGRAPH).parent.mkdir(parents=True)
+    Image.open(PROJECT / PHOTOGRAPH).resize((250, 240)).save(folder / PHOTOGRAPH)
+    for kind in ("images", "masks"):
+        (folder / "path/to/folder" / kind).mkdir(parents=True)
+    for number in range(4):
+        picture = draw_synthetic(number, size=64)
+        Image.fromarray(picture["image"]).save(folder / f"path/to/folder/images/{number}.png")
+        Image.fromarray(picture["mask"] * 255).save(folder / f"path/to/folder/masks/{number}.png")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        (train,) = re.findall(r"^ {4}(topolora train .+)$", README.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        small = "--max_steps 2 --batch_size 1 --tile_size 64 --image_size 64 --num_workers 0 --num_threads 1"
+        run(patch, re.sub(r"--max_steps \d+", small, train))
+    return folder
 
 
-def test_accelerate_launch_fills_the_run_directory(run_directory):
-    for name in (
-        "adapter/adapter_model.safetensors",
-        "adapter/adapter_config.json",
-        "adapter/topolora_config.json",
-        "adapter/README.md",
-        "metrics.json",
-        "per_image.csv",
-        "history.csv",
-        "curves.png",
-        "samples.png",
-        "train_args.json",
-    ):
-        assert (run_directory / name).stat().st_size > 0, name
+def test_a_run_that_the_readme_trains_has_the_documented_files(user):
+    names = re.findall(
+        r"`([\w.]+\.(?:json|csv|png))`", (DOCS / "reference/file-formats.md").read_text().split("## Adapter")[0]
+    )
+    assert len(names) > 8
+    missing = [name for name in names if not (user / "runs/mine" / name).stat().st_size]
+    assert missing == []
 
 
-def test_readme_python_blocks_run(run_directory, monkeypatch):
-    user = run_directory.parent.parent
+def test_first_commands_of_the_readme_run(user, monkeypatch):
     monkeypatch.chdir(user)
-    photograph = np.random.default_rng(0).integers(0, 255, (300, 280, 3), dtype=np.uint8)
-    Image.fromarray(photograph).save("retina.png")
-    blocks = re.findall(r"```python\n(.*?)```", (PROJECT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
-    assert blocks
-    names = {"__name__": "readme"}
-    for block in blocks:
-        exec(compile(block, "README.md", "exec"), names)
-    mask = np.asarray(Image.open("mask.png"))
-    assert mask.shape == (300, 280)
-    assert set(np.unique(mask)) <= {0, 255}
+    commands = re.findall(r"^ {4}(topolora predict .+)$", README.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert len(commands) == 2
+    for number, command in enumerate(commands):
+        run(monkeypatch, command.replace("path/to/photographs", PHOTOGRAPH), "--output_dir", f"predictions-{number}")
+        mask = np.asarray(Image.open(f"predictions-{number}/chase_db1_01L_mask.png"))
+        assert mask.shape == (240, 250) and set(np.unique(mask)) <= {0, 255}
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if python_blocks(page)], ids=name_of)
+def test_python_blocks_run_as_they_stand(page, user, monkeypatch):
+    monkeypatch.chdir(user)
+    for block in python_blocks(page):
+        tree = ast.parse(block)
+        if ELSEWHERE.search(block):
+            tree.body = [line for line in tree.body if isinstance(line, ast.Import | ast.ImportFrom)]
+            assert tree.body
+        exec(compile(tree, name_of(page), "exec"), {"__name__": "page"})
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_lead_to_pages_and_sections(page):
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if "://" in link:
+            continue
+        file, _, anchor = link.partition("#")
+        target = (page.parent / file).resolve() if file else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors_of(target), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_named_files_of_the_repository_exist(page):
+    if page.name == "CHANGELOG.md":
+        pytest.skip("it names what is gone")
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    names = re.findall(r"(?<![\w/])((?:tests|recipes|topolora_hf|docs|hub_cards)/[\w./-]*\w)", text)
+    real = [name for name in names if not re.search("[A-Z]{4}", name)]  # NAME, FOLDER
+    bases = [f"topolora_hf/{base.parent.name}" for base in CARDS]
+    assert [name for name in real if not (PROJECT / name).exists() and name not in bases] == []
 
 
 @pytest.mark.parametrize(
-    "page",
-    ["README.md", "docs/choices.md", "docs/results/README.md", "docs/results/first-tiny.md", "hub_cards/README.md"],
+    "page", [page for page in PAGES if page != SETTINGS_PAGE and page.parent.name != "hub_cards"], ids=name_of
 )
-def test_links_of_the_pages_lead_to_files(page):
-    page = PROJECT / page
-    links = re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8"))
-    files = [link.split("#")[0] for link in links if "://" not in link]
-    assert files
-    for file in files:
-        assert (page.parent / file).exists(), file
+def test_lines_end_by_column_160(page):
+    long = [line for line in page.read_text(encoding="utf-8").splitlines() if len(line) > 160]
+    assert long == []
+
+
+def test_the_readme_is_short():
+    assert README.stat().st_size <= 10_000
+
+
+def test_figures_of_the_readme_are_those_of_the_results():
+    results = "".join(page.read_text(encoding="utf-8") for page in (DOCS / "results").glob("*.md"))
+    figures = re.findall(
+        r"-?\d\.\d+ ± \d\.\d+(?: / -?\d\.\d+ ± \d\.\d+)?|\d\.\d+ / \d\.\d+", README.read_text(encoding="utf-8")
+    )
+    assert len(figures) > 15
+    assert [figure for figure in figures if figure not in results] == []
+
+
+def test_the_results_stay_small():
+    files = [file for file in (DOCS / "results").rglob("*") if file.is_file()]
+    assert len(files) <= 40
+    assert sum(file.stat().st_size for file in files) <= 2**20
+
+
+def test_the_settings_page_is_up_to_date():
+    spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
+    generate = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generate)
+    assert SETTINGS_PAGE.read_text(encoding="utf-8") == generate.settings_page()
