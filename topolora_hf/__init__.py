@@ -26,6 +26,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "export.seglab": ["convert_seglab_checkpoint"],
         "hub.push": ["PushError", "push_adapter"],
         "inference.centreline": ["Centreline"],
+        "inference.loading": ["load_network"],
         "inference.prediction": ["Prediction"],
         "inference.predictor": ["Predictor"],
         "network.configuration": ["TopoSamConfig"],
