@@ -71,8 +71,8 @@ _HEAD = """\
 
 <!-- Written by docs/generate.py: change the help of a field, or WHEN there, and run it again. -->
 
-Each setting is a flag, `--name value`, or a line `name: value` of a settings file ([commands](commands.md#flags)).
-A switch is `--name` to turn it on and `--no_name` to turn it off.
+Each setting is a flag (`--seed 1`) or a line of a settings file (`seed: 1`); see [commands](commands.md#flags).
+A switch is turned on by its name alone (`--overwrite`) and off by `no_` before its name (`--no_overlay`).
 """
 
 

@@ -5,11 +5,13 @@ import importlib.util
 import re
 import sys
 from pathlib import Path
+from pydoc import locate
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import topolora_hf
 from topolora_hf import cli
 from topolora_hf.synthetic import draw_synthetic
 
@@ -146,3 +148,9 @@ def test_the_settings_page_is_up_to_date():
     generate = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(generate)
     assert SETTINGS_PAGE.read_text(encoding="utf-8") == generate.settings_page()
+
+
+def test_the_api_page_has_every_public_name():
+    objects = re.findall(r"^::: (\S+)$", (DOCS / "reference/api.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert {name.rpartition(".")[2] for name in objects} == set(topolora_hf.__all__)
+    assert [name for name in objects if locate(name) is None] == []
