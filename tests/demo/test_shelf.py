@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from topolora_hf.adapter_format.errors import AdapterMismatchError
-from topolora_hf.adapters.loading import AdaptedNetwork, load_adapter
+from topolora_hf.adapters.adapted import AdaptedNetwork
+from topolora_hf.adapters.loading import load_adapter
 from topolora_hf.commands.demo import DemoArguments
 from topolora_hf.demo.shelf import AdapterShelf
 from topolora_hf.inference.predictor import Predictor

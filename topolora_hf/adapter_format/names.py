@@ -1,6 +1,10 @@
-"""Names of bases: embedded ones, and how a base is called in what is published."""
+"""Names: of embedded bases, of a base in what is published, and of an adapter's files."""
 
 from pathlib import Path
+
+ADAPTER_CONFIG = "adapter_config.json"  # as PEFT calls them
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+SETTINGS_FILE = "topolora_config.json"
 
 TINY = "topolora_hf/tiny"
 TINY_REGIONS = "topolora_hf/tiny-regions"
@@ -11,24 +15,11 @@ EMBEDDED = (TINY, TINY_REGIONS, TINY_RANDOM, VIT_S_RANDOM, VIT_B_RANDOM)
 
 
 def full_base_name(name: str) -> str:
-    """An embedded base's name may be short (`"tiny"`, `"vit-b-random"`); every other name stays."""
+    """Complete the short name of an embedded base (`"tiny"`, `"vit-b-random"`); return any other name as it is."""
     return f"topolora_hf/{name}" if f"topolora_hf/{name}" in EMBEDDED else name
 
 
-def check_base_name(name: str | Path) -> None:
-    """A name without an owner is something here, or embedded: the Hub, which would be asked several times, has no such.
-
-    Raises:
-        FileNotFoundError: it is neither.
-    """
-    if "/" not in str(name) and not Path(name).exists():
-        raise FileNotFoundError(
-            f"no base {name} is here: expected a directory, Meta's file, a Hub id (such as facebook/sam-vit-base) "
-            f"or one of {', '.join(EMBEDDED)}"
-        )
-
-
 def public_base_name(name_or_path: str) -> str:
-    """A base's name as it may be published: a Hub id stays, of a local directory only the last part is kept."""
+    """Give a base's name as it may be published: a Hub id, or the last part of a local path."""
     is_hub_id = name_or_path in ("", *EMBEDDED) or (name_or_path.count("/") <= 1 and not Path(name_or_path).exists())
     return name_or_path if is_hub_id else Path(name_or_path).resolve().name

@@ -30,7 +30,7 @@ class Preset:
     spatial_adapter_form: str = "paper"
     detail_branch: bool = False
     use_sam: bool = True
-    whole: bool = False
+    full: bool = False
 
 
 PRESETS = {
@@ -54,19 +54,19 @@ PRESETS = {
         detail_branch=True,
         use_sam=False,
     ),
-    "whole": Preset("every part: gives a base of one's own, no adapter", rank=0, detail_branch=True, whole=True),
+    "full": Preset("every part: makes a base of its own, no adapter", rank=0, detail_branch=True, full=True),
 }
 
 
 def get_preset(name: str) -> Preset:
-    """The preset of that name; ValueError lists the names."""
+    """Give the preset of that name; ValueError lists the names."""
     if name not in PRESETS:
         raise ValueError(f"unknown preset {name!r}: one of {', '.join(PRESETS)}")
     return PRESETS[name]
 
 
 def preset_network_settings(preset: str) -> dict:
-    """`TopoSamConfig` fields that a base needs for a preset; `detail_channels` is 0 or left to the default."""
+    """Give the fields of `NetworkForm` that a preset asks of a base; `detail_channels` is 0 or left to the default."""
     chosen = get_preset(preset)
     settings = {"spatial_adapter_form": chosen.spatial_adapter_form, "use_sam": chosen.use_sam}
     if not chosen.detail_branch:

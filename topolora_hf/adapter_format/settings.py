@@ -75,6 +75,11 @@ class AdapterSettings(_FormFields):
     fov_colours: FovColours | None = setting(
         None, "colours of the training images' field of view; null: they are no fundus photographs", or_null(OBJECT)
     )
+    foreground_range: tuple[float, float] | None = setting(
+        None,
+        "least and largest share of foreground in a training image's field of view; null: not known",
+        or_null(several(number(0, 1), 2, 2, "two shares")),
+    )
     dataset: str | None = setting(None, "what it was trained on", or_null(TEXT))
 
     def __post_init__(self):

@@ -6,7 +6,8 @@ __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     submod_attrs={
         "creation": ["AdapterSettings", "create_adapter", "preset_network_settings", "save_adapter", "unfreeze"],
-        "loading": ["AdaptedNetwork", "load_adapter", "merge_adapter"],
+        "adapted": ["AdaptedNetwork"],
+        "loading": ["load_adapter", "merge_adapter"],
         "parameters": ["format_parameter_table", "parameter_table"],
     },
 )

@@ -25,7 +25,7 @@ def create_adapter(
     lora_alpha: int | None = None,
     lora_layers: int | None = None,
 ) -> PeftModel:
-    """Wraps a base for training: everything frozen but what the preset trains.
+    """Wrap a base for training: everything is frozen but what the preset trains.
 
     Args:
         network: the base. It must have the form that the preset needs (see `preset_network_settings`). What PEFT's own
@@ -41,7 +41,7 @@ def create_adapter(
             base of another form.
     """
     chosen = get_preset(preset)
-    if chosen.whole:
+    if chosen.full:
         raise ValueError(f"preset {preset!r} trains the base itself: there is no adapter to create")
     if rank is not None and (rank < 1 or not chosen.rank):
         raise ValueError(
@@ -72,7 +72,7 @@ def create_adapter(
 
 
 def unfreeze(network: TopoSamForSegmentation) -> TopoSamForSegmentation:
-    """Prepares a whole base for training: every part that reaches the logits learns, the rest is frozen."""
+    """Prepare a whole base for training: every part that reaches the logits learns, the rest is frozen."""
     sam = network.sam
     network.requires_grad_(False)
     living = [network.get_submodule(f"sam.{name}") for name in LIVING_DECODER]
@@ -84,7 +84,7 @@ def unfreeze(network: TopoSamForSegmentation) -> TopoSamForSegmentation:
 
 
 def save_adapter(model: PeftModel, settings: AdapterSettings, directory: str | Path) -> None:
-    """Writes `adapter_model.safetensors`, `adapter_config.json` and `topolora_config.json`; no local path in any.
+    """Write `adapter_model.safetensors`, `adapter_config.json` and `topolora_config.json`; no local path in any.
 
     Raises:
         ValueError: the base has no name, as a network that an adapter was merged into.
@@ -102,14 +102,14 @@ def save_adapter(model: PeftModel, settings: AdapterSettings, directory: str | P
 
 
 def _lora_targets(depth: int, last: int | None) -> str:
-    """A pattern of the feed-forward layers of the encoder, of all `depth` or of the `last` ones."""
+    """Give the pattern of the encoder's feed-forward layers, of all `depth` or of the `last` ones."""
     if last is None:
         return LORA_TARGETS
     return LORA_TARGETS.replace(r"\d+", f"(?:{'|'.join(map(str, range(depth - last, depth)))})")
 
 
 def _detail_modules(network: TopoSamForSegmentation, preset: Preset) -> list[str]:
-    """Without SAM the layers that take in what it saw are not run: frozen, never saved."""
+    """Name the trained parts. Without SAM, the layers that take in what it saw are not run: frozen, never saved."""
     if preset.use_sam:
         return ["detail_branch"]
     parts = [name for name, _ in network.detail_branch.named_children()]
@@ -117,7 +117,7 @@ def _detail_modules(network: TopoSamForSegmentation, preset: Preset) -> list[str
 
 
 def _use_public_name(network: TopoSamForSegmentation) -> None:
-    """PEFT writes the base's name into what it saves: from here on the base goes by its public one."""
+    """Give the base its public name: PEFT writes it into what it saves."""
     network.name_or_path = network.config._name_or_path = public_base_name(network.name_or_path)
 
 

@@ -2,17 +2,18 @@
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
-from peft import PeftConfig
 from torch import nn
 
-from ..adapter_format.location import complete_directory
 from ..adapter_format.names import full_base_name
+from ..adapter_format.reading import AdapterFiles
 from ..adapter_format.settings import AdapterSettings
-from ..adapters.loading import AdaptedNetwork, load_adapter
-from ..inference.loading import is_whole_base, load_network
+from ..adapters.adapted import AdaptedNetwork
+from ..adapters.loading import load_adapter
 from ..inference.predictor import Prediction, Predictor
+from ..network.loading import find
 
 
 class AdapterShelf:
@@ -68,20 +69,19 @@ class AdapterShelf:
         return self._predictors[name]
 
     def _load(self, name: str) -> tuple[nn.Module, AdapterSettings]:
-        if is_whole_base(name):
-            network = load_network(name)
+        found = find(name)
+        if not isinstance(found, AdapterFiles):
+            network = load_adapter(found)
             return network, network.adapter_settings
-        settings = AdapterSettings.from_pretrained(name)
-        base = full_base_name(self._base or settings.base)
+        base = full_base_name(self._base or found.settings.base)
         # What `set_adapter` switches is left out: tile and image size travel in the adapter.
-        switched = ("image_size", "tile_size")
-        revision = None if self._base else PeftConfig.from_pretrained(complete_directory(name)).revision
-        form = (base, revision, *(value for key, value in settings.network_settings().items() if key not in switched))
-        if form in self._shared:
-            self._shared[form].load_adapter(name, adapter_name=self._adapter_name(name))
+        form = replace(found.settings.form, image_size=16, tile_size=16)
+        key = base, None if self._base else found.revision, form
+        if key in self._shared:
+            self._shared[key].load_adapter(found, adapter_name=self._adapter_name(name))
         else:
-            self._shared[form] = load_adapter(name, base=base, adapter_name=self._adapter_name(name))
-        return self._shared[form], settings
+            self._shared[key] = load_adapter(found, base=self._base, adapter_name=self._adapter_name(name))
+        return self._shared[key], found.settings
 
     def _adapter_name(self, name: str) -> str:
         """PEFT makes modules of adapters' names, so they may not hold dots."""

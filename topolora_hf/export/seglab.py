@@ -5,6 +5,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -57,7 +58,7 @@ def convert_seglab_checkpoint(path: str | Path, directory: str | Path, base: str
         spatial_adapter_form=preset_network_settings(PRESET)["spatial_adapter_form"],
         dataset=_setting(checkpoint, path, "dataset", "name"),
     )
-    network = TopoSamForSegmentation.from_pretrained(base, **settings.network_settings())
+    network = TopoSamForSegmentation.from_pretrained(base, **asdict(settings.form))
     _check_frozen(network.sam.state_dict(), sam, base, path)
     rank = next(tensor.shape[0] for name, tensor in lora.items() if ".lora_A." in name)
     model = create_adapter(network, PRESET, rank=rank, lora_alpha=alpha)

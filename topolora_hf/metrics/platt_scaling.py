@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import minimize
 from scipy.special import expit, logit
 
 from .masks import pixels_inside_field_of_view
@@ -137,6 +136,8 @@ def fit_platt_scaling(counts: Sequence[LogitCounts]) -> PlattScaling:
         >>> scaling([0.9, 0.8]).round(3).tolist()
         [1.0, 0.4]
     """
+    from scipy.optimize import minimize  # half a second, which whoever reads settings does not wait for
+
     pixels = sum(int(image.pixels.sum()) for image in counts)
     foreground = sum(image.foreground for image in counts)
     if not 0 < foreground < pixels:

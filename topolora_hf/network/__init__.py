@@ -5,7 +5,7 @@ import lazy_loader as lazy
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     submod_attrs={
-        "configuration": ["SPATIAL_ADAPTER_FORMS", "TopoSamConfig"],
+        "configuration": ["TopoSamConfig"],
         "detail_branch": ["DetailBranch"],
         "embedded": ["tiny_config"],
         "segmenter": ["TopoSamForSegmentation"],

@@ -1,11 +1,11 @@
 """The embedded bases: SAMs that need no download.
 
-`topolora_hf/tiny` was pretrained on synthetic images alone (`recipes/pretrain_tiny.py`; see `bases/tiny/README.md`): it
-is a whole network that segments thin structures as it comes. `topolora_hf/tiny-regions` is of the same shape, its SAM
-pretrained on drawn regions, for polyps and the like. `topolora_hf/tiny-random` is what that training started
-from: seeded random numbers, drawn from exact integers of torch's generator (scaled uniform numbers, no transcendental
-functions), so that every machine builds the same base and an adapter fits it anywhere. `topolora_hf/vit-s-random` and
-`topolora_hf/vit-b-random` are drawn likewise: stock SAM with a ViT-S and a ViT-B, for what depends on shapes alone.
+`topolora_hf/tiny` was pretrained on synthetic images alone (see `bases/tiny/README.md`): it is a whole network that
+segments thin structures as it comes. `topolora_hf/tiny-regions` has the same shape. Its SAM was pretrained on drawn
+regions, for polyps and the like. `topolora_hf/tiny-random` is what that training started from: seeded random numbers,
+drawn from exact integers of torch's generator (scaled uniform numbers, no transcendental functions), so that every
+machine builds the same base and an adapter fits it anywhere. `topolora_hf/vit-s-random` and `topolora_hf/vit-b-random`
+are drawn likewise: stock SAM with a ViT-S and a ViT-B, for what depends on shapes alone.
 """
 
 import hashlib
@@ -18,9 +18,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 from ..adapter_format.names import TINY, TINY_RANDOM, TINY_REGIONS, VIT_B_RANDOM, VIT_S_RANDOM
+from ..adapter_format.settings import AdapterSettings
 from .configuration import TopoSamConfig
-from .guards import check_detail_branch
-from .widening import widen
+from .guards import check_base_parts
 
 _SEED = 0
 _BASES = Path(__file__).parents[1] / "bases"
@@ -28,7 +28,7 @@ PRETRAINED = {TINY: _BASES / "tiny", TINY_REGIONS: _BASES / "tiny-regions"}  # t
 
 
 def tiny_config(**settings) -> TopoSamConfig:
-    """The configuration of `tiny`: a 6-layer, 256-wide ViT at 256 pixels, decoder width 128.
+    """Make the configuration of `tiny`: a 6-layer, 256-wide ViT at 256 pixels, decoder width 128.
 
     Args:
         **settings: `TopoSamConfig` fields that differ from the default.
@@ -49,7 +49,7 @@ def tiny_config(**settings) -> TopoSamConfig:
 
 
 def vit_s_config(**settings) -> TopoSamConfig:
-    """Stock SAM's, but for the encoder: 12 layers, 384 wide, with 6 heads."""
+    """Make stock SAM's configuration with another encoder: 12 layers, 384 wide, 6 heads."""
     vision = {"hidden_size": 384, "num_attention_heads": 6}
     return TopoSamConfig(vision_config=vision, **settings)
 
@@ -61,18 +61,20 @@ _CONFIGS = {
     VIT_S_RANDOM: vit_s_config,
     VIT_B_RANDOM: TopoSamConfig,
 }
+# What AutoPeftModel and transformers pass on to any base; there is no file here for them to act on.
+_LOADING_KEYWORDS = {"revision", "token", "cache_dir", "local_files_only", "force_download", "device_map"}
+_LOADING_KEYWORDS |= {"use_safetensors"}
 
 
-def build_embedded(network_class: type, name: str = TINY, **settings) -> nn.Module:
-    """The embedded base of that name.
+def build_embedded(network_class: type, name: str, **settings) -> nn.Module:
+    """Build the embedded base of that name.
 
-    Of the pretrained ones, a detail branch of a whole number of times its channels is its own, widened, and context
-    blocks are added where it has none; any other form of spatial adapter or detail branch than it has starts as on any
-    base, and in the random ones both do.
+    In the random ones the spatial adapter and the detail branch start as on any base. So does a spatial adapter of
+    another form than the stored one, and so do context blocks that the stored detail branch lacks.
 
     Raises:
         TypeError: for a keyword that is neither a `TopoSamConfig` field nor `dtype`, `attn_implementation`.
-        ValueError: `detail_context=False` for a base whose detail branch was trained with context.
+        ValueError: the stored detail branch does not have the form that is asked for.
     """
     dtype = settings.pop("dtype", None)
     attention = settings.pop("attn_implementation", None)
@@ -95,39 +97,28 @@ def build_embedded(network_class: type, name: str = TINY, **settings) -> nn.Modu
     return network.eval()
 
 
-# What AutoPeftModel and transformers pass on to any base; there is no file here for them to act on.
-_LOADING_KEYWORDS = {"revision", "token", "cache_dir", "local_files_only", "force_download", "device_map"}
-_LOADING_KEYWORDS |= {"use_safetensors"}
-
-
 def _load_weights(network: nn.Module, directory: Path) -> None:
     stored = load_file(directory / "model.safetensors")  # float16
     for alias, source in network.sam._tied_weights_keys.items():  # a tensor of two names is stored under one
         stored[f"sam.{alias}"] = stored[f"sam.{source}"]
-    for part, module in network.named_children():
-        weights = {key.removeprefix(f"{part}."): tensor for key, tensor in stored.items() if key.startswith(f"{part}.")}
-        wanted = module.state_dict()
-        given = set(weights)
-        if part == "detail_branch":
-            weights = widen(weights, wanted)
-        if part == "sam" or _shapes(weights) == _shapes(wanted):
-            check_detail_branch(network, (f"{part}.{key}" for key in given - set(wanted)))
-            module.load_state_dict(weights)
+    form = AdapterSettings.from_pretrained(directory).spatial_adapter_form
+    if form != network.config.spatial_adapter_form:
+        stored = {name: tensor for name, tensor in stored.items() if not name.startswith("spatial_adapter.")}
+    own = network.state_dict()
+    shapes = [(name, stored[name].shape, tensor.shape) for name, tensor in own.items() if name in stored]
+    check_base_parts(network, stored.keys() - own.keys(), (entry for entry in shapes if entry[1] != entry[2]))
+    network.load_state_dict({name: stored[name] for name, *_ in shapes}, strict=False)
 
 
 @cache
 def _revision(directory: Path) -> str:
-    """Tells one file of weights from another: `tiny` was replaced before, under the same name."""
+    """Tell one file of weights from another of the same name."""
     return hashlib.sha256((directory / "model.safetensors").read_bytes()).hexdigest()[:12]
-
-
-def _shapes(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Size]:
-    return {name: tensor.shape for name, tensor in tensors.items()}
 
 
 @torch.no_grad()
 def _draw_weights(sam: nn.Module) -> None:
-    """Weights of unit gain: every layer passes on features of the size it was given (variance 1 / fan-in)."""
+    """Draw weights of unit gain: every layer passes on features of the size it was given (variance 1 / fan-in)."""
     generator = torch.Generator().manual_seed(_SEED)
     for name, parameter in sam.named_parameters():
         if name.endswith("positional_embedding"):

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from peft.tuners import lora
 from torch import nn
 from torch.autograd.function import once_differentiable
 from transformers.activations import GELUActivation
@@ -76,6 +75,8 @@ def _read(linear: nn.Module) -> _Linear | None:
     if type(linear) is nn.Linear:
         trained = any(parameter.requires_grad for parameter in linear.parameters())
         return None if trained else _Linear(linear.weight, linear.bias)
+    from peft.tuners import lora  # a network without an adapter never comes here, and does not wait for it
+
     if not isinstance(linear, lora.Linear):
         return None
     base = _read(linear.base_layer)

@@ -5,7 +5,7 @@ still predicts, only badly; so both checks here raise, and name the tensors.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from torch import nn
 
@@ -16,7 +16,7 @@ _SETTINGS_KEY = re.compile(r"^tile_scaling\.modules_to_save\.[^.]+\.settings$")
 
 
 def check_adapter_keys(network: nn.Module, state_dict: dict, prefix: str, *_) -> None:
-    """`load_state_dict` pre-hook of the network: an adapter's tensors come complete, known and in shape, or not at all.
+    """Check an adapter's tensors, as a `load_state_dict` pre-hook: complete, known and in shape, or not loaded at all.
 
     Raises:
         AdapterMismatchError: naming every missing, unexpected or mis-shaped tensor.
@@ -30,19 +30,19 @@ def check_adapter_keys(network: nn.Module, state_dict: dict, prefix: str, *_) ->
         if _SETTINGS_KEY.match(key):
             _check_detail_channels(network, int(tensor[2]))
     loaded = {_adapter_of(key) for key in given}
-    problems = [f"missing {key}" for key, adapter in own_adapters.items() if adapter in loaded and key not in given]
-    problems += [f"unexpected {key}" for key in given if key not in own]
-    problems += [
-        f"{key} has shape {tuple(tensor.shape)}, the base expects {tuple(own[key].shape)}"
-        for key, tensor in given.items()
-        if key in own and tensor.shape != own[key].shape
-    ]
-    if problems:
-        raise AdapterMismatchError("the adapter does not fit this base: " + "; ".join(problems))
+    _refuse(
+        missing=[key for key, adapter in own_adapters.items() if adapter in loaded and key not in given],
+        unexpected=[key for key in given if key not in own],
+        mismatched=[
+            (key, tensor.shape, own[key].shape)
+            for key, tensor in given.items()
+            if key in own and tensor.shape != own[key].shape
+        ],
+    )
 
 
 def check_loaded_adapter(network: nn.Module, adapter_name: str, loading_info) -> None:
-    """The same after transformers' own loading, which reports instead of calling `load_state_dict`.
+    """Check the same after transformers' own loading, which reports instead of calling `load_state_dict`.
 
     Raises:
         AdapterMismatchError: naming every missing, unexpected or mis-shaped tensor.
@@ -50,33 +50,47 @@ def check_loaded_adapter(network: nn.Module, adapter_name: str, loading_info) ->
     scaling = network.tile_scaling
     if adapter_name in getattr(scaling, "modules_to_save", {}):
         _check_detail_channels(network, scaling.modules_to_save[adapter_name].detail_channels)
-    problems = [f"missing {key}" for key in sorted(loading_info.missing_keys) if _adapter_of(key) == adapter_name]
-    problems += [f"unexpected {key}" for key in sorted(loading_info.unexpected_keys)]
-    problems += [
-        f"{key} has shape {tuple(given)}, the base expects {tuple(expected)}"
-        for key, given, expected in sorted(loading_info.mismatched_keys)
-    ]
-    if problems:
-        raise AdapterMismatchError("the adapter does not fit this base: " + "; ".join(problems))
+    missing = [key for key in loading_info.missing_keys if _adapter_of(key) == adapter_name]
+    _refuse(sorted(missing), sorted(loading_info.unexpected_keys), sorted(loading_info.mismatched_keys))
 
 
-def check_detail_branch(network: nn.Module, unexpected_keys: Iterable[str]) -> None:
-    """A base's detail branch comes whole, or not at all (`detail_channels=0`).
+def check_base_parts(network: nn.Module, unexpected: Iterable[str], mismatched: Iterable[tuple]) -> None:
+    """Check that each stored part of a base is read whole, or left out whole (`detail_channels=0`).
+
+    Context blocks that a stored detail branch lacks are no fault: they start as the identity.
+
+    Args:
+        network: the base, in the form that was asked for.
+        unexpected: names of stored tensors that it has no place for.
+        mismatched: (name, stored shape, expected shape) of others that do not fit.
 
     Raises:
         ValueError: naming the tensors that would have been left out.
     """
-    dropped = sorted(key for key in unexpected_keys if key.startswith("detail_branch."))
-    if network.detail_branch is not None and dropped:
+    parts = ("spatial_adapter.",) if network.detail_branch is None else ("spatial_adapter.", "detail_branch.")
+    problems = [f"no place for {key}" for key in sorted(unexpected) if key.startswith(parts)]
+    problems += [_misfit(*entry) for entry in sorted(mismatched)]
+    if problems:
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise ValueError(
-            f"the detail branch of {network.name_or_path} was trained with context, and without it is another one: "
-            f"detail_context=True keeps it, detail_channels=0 leaves the whole branch out (no place for "
-            f"{', '.join(dropped)})"
+            f"the base {network.name_or_path} was stored in another form than {network.config.form}: "
+            f"{'; '.join(problems[:3])}{more}. Its parts are read whole; detail_channels=0 leaves the detail branch out"
         )
 
 
+def _refuse(missing: list[str], unexpected: list[str], mismatched: list[tuple]) -> None:
+    problems = [f"missing {key}" for key in missing] + [f"unexpected {key}" for key in unexpected]
+    problems += [_misfit(*entry) for entry in mismatched]
+    if problems:
+        raise AdapterMismatchError("the adapter does not fit this base: " + "; ".join(problems))
+
+
+def _misfit(key: str, given: Sequence[int], expected: Sequence[int]) -> str:
+    return f"{key} has shape {tuple(given)}, the base expects {tuple(expected)}"
+
+
 def _adapter_of(key: str) -> str | None:
-    """The name of the adapter that a tensor belongs to; None for the base's own."""
+    """Give the name of the adapter that a tensor belongs to; None for the base's own."""
     match = _ADAPTER_KEY.search(key)
     return match and match["adapter"]
 

@@ -1,49 +1,21 @@
 """`TopoSamForSegmentation`: SAM's encoder and decoder, a spatial adapter between them, a detail branch beside them."""
 
-import warnings
-from dataclasses import dataclass
-from pathlib import Path
-
 import torch
 import torch.nn.functional as F
-from huggingface_hub import HfApi
-from huggingface_hub.errors import RevisionResolutionError
-from peft import PeftConfig
-from peft.utils import CONFIG_NAME
 from torch import nn
-from transformers import SamConfig, SamModel, initialization
+from transformers import SamModel, initialization
 from transformers.modeling_outputs import SemanticSegmenterOutput
 from transformers.models.sam.modeling_sam import SamPreTrainedModel
 
 from ..adapter_format.checks import check_adapter_files
-from ..adapter_format.names import EMBEDDED, check_base_name
-from ..objective.losses import TopoLoss
+from ..adapter_format.reading import AdapterFiles, complete_directory
 from .configuration import TopoSamConfig
-from .detail_branch import (
-    ChannelNorm,
-    DetailBranch,
-    SamFeatures,
-    resize_bilinear,
-)
-from .embedded import build_embedded
+from .detail_branch import ChannelNorm, DetailBranch, SamFeatures, resize_bilinear
 from .encoder import count_frozen_layers, run_layers
-from .guards import check_adapter_keys, check_detail_branch, check_loaded_adapter
-from .meta_checkpoint import read_meta_checkpoint
+from .guards import check_adapter_keys, check_loaded_adapter
+from .loading import load
 from .spatial_adapter import SpatialAdapter, ZeroConv2d
 from .tile_scaling import TileScaling, count_writes
-
-
-@dataclass
-class TopoSamOutput(SemanticSegmenterOutput):
-    """What a forward pass gives.
-
-    Attributes:
-        loss: a scalar, when labels were given.
-        logits: (B, K, T, T).
-        coarse_logits: (B, 1, S/4, S/4), SAM's own mask, which the detail branch corrects; None where SAM is not run.
-    """
-
-    coarse_logits: torch.Tensor | None = None
 
 
 class TopoSamForSegmentation(SamPreTrainedModel):
@@ -56,9 +28,8 @@ class TopoSamForSegmentation(SamPreTrainedModel):
         sam: the stock `transformers.SamModel`.
         spatial_adapter: residual refinement of the image embedding.
         detail_branch: full-resolution correction of the logits, or None (`detail_channels=0`).
-        criterion: the loss that `forward` applies when labels are given; a `TopoLoss`, replaced at will.
-        sam_dropout: in training, the part of each batch's tiles that the detail branch segments without SAM, so that it
-            learns to do without (modality dropout, Neverova et al. 2016, arXiv 1501.00102); 0 (none) unless set.
+        criterion: the loss that `forward` applies when labels are given, such as a `TopoLoss`; None until it is set.
+            Training sets it to what is trained. It is no part of the network: its weights are its caller's to train.
         revision: which weights of that name they are: the commit on the Hub, or the first digits of the SHA-256 of an
             embedded base's; None where there is neither. PEFT notes it in each adapter, and `load_adapter` asks for it.
 
@@ -81,22 +52,15 @@ class TopoSamForSegmentation(SamPreTrainedModel):
 
     def __init__(self, config: TopoSamConfig):
         super().__init__(config)
-        config.check()
+        form = config.form
         self.sam = SamModel(config)
-        self.tile_scaling = TileScaling(
-            config.image_size, config.tile_size, config.detail_channels, use_sam=config.use_sam
-        )
-        self.spatial_adapter = SpatialAdapter(config.vision_config.output_channels, config.spatial_adapter_form)
+        self.tile_scaling = TileScaling(form)
+        width = config.vision_config.output_channels
+        self.spatial_adapter = SpatialAdapter(width, form.spatial_adapter_form)
         self.detail_branch = None
-        if config.detail_channels:
-            self.detail_branch = DetailBranch(
-                config.detail_channels,
-                config.vision_config.output_channels,
-                config.num_labels,
-                context=config.detail_context,
-            )
-        self.criterion = TopoLoss()
-        self.sam_dropout = 0.0
+        if form.detail_channels:
+            self.detail_branch = DetailBranch(form.detail_channels, width, form.num_labels, form.detail_context)
+        self.criterion: nn.Module | None = None
         self.revision: str | None = None
         self._position_cache = None
         self.register_load_state_dict_pre_hook(check_adapter_keys)
@@ -109,60 +73,48 @@ class TopoSamForSegmentation(SamPreTrainedModel):
         valid_mask: torch.Tensor | None = None,
         skeleton: torch.Tensor | None = None,
         frozen_features: torch.Tensor | None = None,
-    ) -> TopoSamOutput:
+    ) -> SemanticSegmenterOutput:
         """Segments a batch of tiles.
 
         Args:
             pixel_values: (B, 3, T, T), RGB, normalised with SAM's mean and standard deviation.
-            labels: (B, T, T) class indices (binary: 0 and 1), or (B, K, T, T) masks. With labels, the loss is given.
+            labels: (B, T, T) class indices (binary: 0 and 1), or (B, K, T, T) masks: what `criterion` is applied to.
             valid_mask: (B, T, T), True where labels count (the field of view; not padding).
             skeleton: (B, K, T, T), or (B, T, T) when K = 1: hard skeleton of the labels; made here when it is missing.
             frozen_features: what `encode_frozen` gave for these tiles, to go on from there.
 
         Returns:
-            `logits` (B, K, T, T); `coarse_logits`, where `sam_dropout` is at work only of the tiles that SAM saw;
-            `loss`, a scalar, when labels are given.
+            `logits` (B, K, T, T); `loss`, a scalar, when labels are given.
 
         Raises:
-            ValueError: when the tiles are not T x T or the labels are of another size.
+            ValueError: the tiles are not T x T, the labels are of another size, or are given without `criterion`.
         """
-        encoder_pixels = self.tile_scaling(pixel_values)
-        if not self.tile_scaling.use_sam:
-            logits, coarse_logits = self.detail_branch(pixel_values, None), None
-        elif self.training and self.sam_dropout:
-            logits, coarse_logits = self._segment_some_without_sam(pixel_values, encoder_pixels, frozen_features)
-        else:
-            logits, coarse_logits = self._segment(pixel_values, encoder_pixels, frozen_features)
+        if labels is not None and self.criterion is None:
+            raise ValueError(
+                "labels need an objective: set network.criterion = TopoLoss(iterations=...), with half the widest "
+                "structure's width in pixels as iterations"
+            )
+        logits = self._segment(pixel_values, frozen_features)
         loss = None
         if labels is not None:
             loss = self.criterion(logits, labels, valid_mask=valid_mask, skeleton=skeleton).total
-        return TopoSamOutput(loss=loss, logits=logits, coarse_logits=coarse_logits)
+        return SemanticSegmenterOutput(loss=loss, logits=logits)
 
-    def _segment(
-        self, pixel_values: torch.Tensor, encoder_pixels: torch.Tensor, frozen_features: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits and coarse logits of all parts together."""
+    def _segment(self, pixel_values: torch.Tensor, frozen_features: torch.Tensor | None) -> torch.Tensor:
+        """(B, 3, T, T) -> logits (B, K, T, T)."""
+        encoder_pixels = self.tile_scaling(pixel_values)
+        if not self.tile_scaling.use_sam:
+            return self.detail_branch(pixel_values, None)
         from_sam = self._run_sam(encoder_pixels, frozen_features)
         logits = resize_bilinear(from_sam.coarse_logits, pixel_values.shape[-2:])
-        if self.detail_branch is not None:
-            logits = logits + self.detail_branch(pixel_values, from_sam)
-        return logits, from_sam.coarse_logits
+        return logits if self.detail_branch is None else logits + self.detail_branch(pixel_values, from_sam)
 
-    def _segment_some_without_sam(
-        self, pixel_values: torch.Tensor, encoder_pixels: torch.Tensor, frozen_features: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """As `_segment`, but that the detail branch has `sam_dropout` of the tiles to itself.
-
-        Which they are goes by their places in the batch, evenly spread: batches are drawn at random already, and each
-        process's batches have some of both.
-        """
-        places = torch.arange(len(pixel_values) + 1, device=pixel_values.device)
-        seen = (places * (1 - self.sam_dropout) + 1e-6).floor().diff() > 0
-        features = None if frozen_features is None else frozen_features[seen]
-        logits, coarse_logits = self._segment(pixel_values[seen], encoder_pixels[seen], features)
-        logits = torch.cat([logits, self.detail_branch(pixel_values[~seen], None)])
-        order = torch.cat([seen.nonzero(), (~seen).nonzero()]).flatten().argsort()
-        return logits[order], coarse_logits
+    def __setattr__(self, name: str, value: object) -> None:
+        # The objective is no part of the network: its learned weights are not counted, frozen or saved with it.
+        if name == "criterion":
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
 
     @property
     def is_gradient_checkpointing(self) -> bool:
@@ -282,124 +234,59 @@ class TopoSamForSegmentation(SamPreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs) -> "TopoSamForSegmentation":
-        """Reads a base: a Hub id or directory of stock SAM, a directory this class saved, Meta's own file
-        (`"sam_vit_b_01ec64.pth"`), or an embedded base (`"topolora_hf/tiny"` and, for regions,
-        `"topolora_hf/tiny-regions"`, pretrained on synthetic images;
-        `"topolora_hf/tiny-random"`, `"topolora_hf/vit-s-random"`, `"topolora_hf/vit-b-random"`).
+        """Load a base by its name.
 
-        As with any transformers class, the name of an adapter, a directory or a Hub id, loads its base, at the commit
-        and in the form that the adapter needs, and then the adapter. `TopoSamConfig`'s fields are keyword arguments;
-        `image_size` and `tile_size` win over what a base's directory holds, never over an adapter's.
-        `attn_implementation` asks for transformers' own encoder. Weights become float32, however a base is stored,
-        unless `dtype` says otherwise ("auto": as stored). They are read from safetensors alone, but for Meta's files,
-        of which only tensors and plain values are read.
+        That is a Hub id or directory of a stock SAM, a directory that this class saved, Meta's own file
+        (`"sam_vit_b_01ec64.pth"`), or an embedded base: `"topolora_hf/tiny"`, for thin structures, and
+        `"topolora_hf/tiny-regions"`, both pretrained on synthetic images; `"topolora_hf/tiny-random"`,
+        `"topolora_hf/vit-s-random"`, `"topolora_hf/vit-b-random"`. As with any transformers class, the name of an
+        adapter, a directory or a Hub id, loads its base, at the commit and in the form that the adapter needs, and then
+        the adapter.
+
+        The fields of `TopoSamConfig` are keyword arguments. `image_size` and `tile_size` win over what a base's
+        directory holds, never over an adapter's. `attn_implementation` asks for transformers' own encoder. Weights
+        become float32, however a base is stored, unless `dtype` says otherwise ("auto": as stored). They are read from
+        safetensors alone, but for Meta's files, of which only tensors and plain values are read.
 
         Raises:
-            FileNotFoundError: a name without an owner, as the Hub's have, is neither here nor embedded.
+            FileNotFoundError: nothing is there, or neither a network nor an adapter.
+            OSError: the Hub cannot be reached.
+            ValueError: the base was stored in another form than is asked for; each part is read whole or, by
+                `detail_channels=0`, left out.
             AdapterMismatchError: an adapter does not fit its base whole.
-            ValueError: `detail_context=False` for a base whose detail branch was trained with context.
         """
         if "attn_implementation" in kwargs:
             kwargs.setdefault("fast_encoder", False)
         kwargs.setdefault("dtype", torch.float32)
         kwargs.setdefault("use_safetensors", True)
-        if pretrained_model_name_or_path in EMBEDDED:
-            return build_embedded(cls, pretrained_model_name_or_path, **kwargs)
-        if str(pretrained_model_name_or_path).endswith(".pth"):
-            return cls._from_meta_checkpoint(pretrained_model_name_or_path, **kwargs)
-        name, kwargs, adapters_base = _load_adapters_form(pretrained_model_name_or_path, kwargs)
-        if adapters_base in EMBEDDED:
-            network = build_embedded(cls, adapters_base, **kwargs)
-            trained_on = kwargs.get("revision")
-            if None not in (trained_on, network.revision) and trained_on != network.revision:
-                warnings.warn(
-                    f"{name} was trained on the base {adapters_base} of revision {trained_on}; this one is of revision "
-                    f"{network.revision}",
-                    stacklevel=2,
-                )
-            network.load_adapter(name)
-            return network
-        check_base_name(adapters_base or name)
-        wants_info = kwargs.pop("output_loading_info", False)
-        kwargs["output_loading_info"] = True
-        network, loading_info = super().from_pretrained(name, *args, **kwargs)
-        if not network._hf_peft_config_loaded:  # else the name was an adapter's
-            asked_for = {name: kwargs.get(name) for name in ("revision", "cache_dir")}
-            network.revision = _commit_of(name, **asked_for)
-        check_detail_branch(network, loading_info["unexpected_keys"])
-        return (network, loading_info) if wants_info else network
-
-    @classmethod
-    def _from_meta_checkpoint(cls, path: str | Path, **kwargs) -> "TopoSamForSegmentation":
-        sam_config, tensors = read_meta_checkpoint(path)
-        parts = {name: sam_config.to_dict()[name] for name in SamConfig.sub_configs}
-        config, kwargs = TopoSamConfig.from_dict(parts, return_unused_kwargs=True, **kwargs)
-        weights = {f"sam.{name}": tensor for name, tensor in tensors.items()}
-        network = super().from_pretrained(None, config=config, state_dict=weights, **kwargs)
-        network.name_or_path = network.config._name_or_path = str(path)
-        return network
+        return load(cls, super().from_pretrained, pretrained_model_name_or_path, *args, **kwargs)
 
     def save_pretrained(self, *args, **kwargs) -> None:
-        """Saves the whole network; with `adapter_settings`, when an adapter was merged into it."""
+        """Save the whole network; with `adapter_settings`, when an adapter was merged into it."""
         self.update_config()
         super().save_pretrained(*args, **kwargs)
         if hasattr(self, "adapter_settings"):
             self.adapter_settings.save(args[0] if args else kwargs["save_directory"])
 
     def update_config(self) -> None:
-        """The configuration takes the sizes that the network really runs with: those of an adapter merged into it."""
+        """Set the configuration's sizes to those that the network runs with: those of an adapter merged into it."""
         scaling = self.tile_scaling
         self.config.image_size, self.config.tile_size = scaling.image_size, scaling.tile_size
         self.config.use_sam = scaling.use_sam
 
+    def forget_name(self) -> None:
+        """Take away the name: its weights are no longer those of the base of that name."""
+        self.name_or_path = self.config._name_or_path = ""
+        self.revision = None
+
     def load_adapter(self, peft_model_id=None, adapter_name: str | None = None, *args, **kwargs):
-        """transformers' own adapter loading, made strict: what does not fit this base whole is an error."""
-        if peft_model_id is not None and Path(peft_model_id).is_dir():
+        """Load an adapter as transformers does, but strictly: what does not fit this base whole is an error."""
+        if isinstance(peft_model_id, AdapterFiles):
+            peft_model_id = peft_model_id.directory
+        elif peft_model_id is not None:
+            peft_model_id = complete_directory(peft_model_id, **(kwargs.get("adapter_kwargs") or {}))
             check_adapter_files(peft_model_id)
         kwargs["ignore_mismatched_sizes"] = True  # the check below raises, and names them
         loading_info = super().load_adapter(peft_model_id, adapter_name, *args, **kwargs)
         check_loaded_adapter(self, adapter_name or "default", loading_info)
         return loading_info
-
-
-def _commit_of(name_or_path: str | Path, revision: str | None, cache_dir: str | Path | None) -> str | None:
-    """The commit of a Hub repository that was just loaded, as the cache has it; None for a directory."""
-    if Path(name_or_path).exists():
-        return None
-    try:
-        found = HfApi().resolve_revision(
-            str(name_or_path), revision=revision, cache_dir=cache_dir, local_files_only=True
-        )
-    except RevisionResolutionError:  # a cache that notes no commits
-        return None
-    return found.resolved
-
-
-def _load_adapters_form(name_or_path: str | Path, kwargs: dict) -> tuple[str | Path, dict, str | None]:
-    """What stands behind a name that is an adapter's, on the Hub or in a directory, and is no whole model.
-
-    Returns:
-        The adapter's directory, keyword arguments that build its base, and that base's name; for any other name that
-        name, the arguments as they are, and None.
-    """
-    from ..adapter_format.location import complete_directory, find_file
-    from ..adapter_format.settings import SETTINGS_FILE, AdapterSettings
-
-    if (Path(name_or_path) / "config.json").exists():
-        return name_or_path, kwargs, None
-    on_the_hub = not Path(name_or_path).exists()
-    names = ("revision", "token", "cache_dir", "local_files_only", "force_download")
-    options = {name: kwargs[name] for name in names if name in kwargs} if on_the_hub else {}
-    try:
-        for name in (CONFIG_NAME, SETTINGS_FILE):
-            find_file(name_or_path, name, **options)
-    except OSError:
-        return name_or_path, kwargs, None
-    directory = complete_directory(name_or_path, **options)
-    settings = AdapterSettings.from_pretrained(directory)
-    of_base = settings.network_settings()
-    revision = PeftConfig.from_pretrained(directory).revision
-    if revision is not None:
-        of_base["revision"] = revision
-    own = {name: value for name, value in kwargs.items() if name != "revision" or not (on_the_hub or value is None)}
-    return directory, {**of_base, **own}, settings.base

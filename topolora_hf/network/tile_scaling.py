@@ -6,9 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..adapter_format.form import TRAVELLING, NetworkForm
+
 
 class TileScaling(nn.Module):
-    """Brings a tile from its own pixels (T) to the size that SAM's encoder sees (S).
+    """Bring a tile from its own pixels (T) to the size that SAM's encoder sees (S).
 
     What changes the forward pass must travel inside the adapter's file, so that every loader restores it and
     `set_adapter` switches it: it is a small integer buffer of a module that PEFT saves and switches. The buffer is
@@ -18,9 +20,9 @@ class TileScaling(nn.Module):
         settings: int64 (4,): image_size S, tile_size T, detail_channels, use_sam (0 or 1).
     """
 
-    def __init__(self, image_size: int, tile_size: int, detail_channels: int, use_sam: bool):
+    def __init__(self, form: NetworkForm):
         super().__init__()
-        self.initial_settings = (image_size, tile_size, detail_channels, int(use_sam))
+        self.initial_settings = tuple(int(getattr(form, name)) for name in TRAVELLING)
         self.register_buffer("settings", torch.tensor(self.initial_settings))
         self._last_read = None
 
@@ -51,7 +53,7 @@ class TileScaling(nn.Module):
         return bool(self._read()[3])
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """(B, 3, T, T) -> (B, 3, S, S), bilinear, antialiased when shrinking.
+        """Resize (B, 3, T, T) -> (B, 3, S, S), bilinear, antialiased when shrinking.
 
         Raises:
             ValueError: when the tiles are not T x T.
@@ -64,12 +66,12 @@ class TileScaling(nn.Module):
 
 
 def count_writes(tensor: torch.Tensor) -> int | None:
-    """How often its values were written in place; None where nobody counts: it was made in `torch.inference_mode`."""
+    """Count the writes to a tensor in place. None: nobody counts, as it was made in `torch.inference_mode`."""
     return None if tensor.is_inference() else tensor._version
 
 
 def resize_antialiased(maps: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
-    """(B, C, h, w) -> (B, C, *size), bilinear, antialiased when shrinking; untouched, to the bit, at its own size."""
+    """Resize (B, C, h, w) -> (B, C, *size), bilinear, antialiased when shrinking. At its own size it is untouched."""
     if maps.shape[-2:] == tuple(size):
         return maps
     shrinks = size[0] < maps.shape[-2]

@@ -1,0 +1,43 @@
+"""The form of a network: what its SAM leaves open."""
+
+from dataclasses import dataclass, fields
+
+from .values import SWITCH, check_values, one_of, setting, whole
+
+# Part of the forward pass, so they travel in the adapter's tensors: the entries of `tile_scaling.settings`.
+TRAVELLING = ("image_size", "tile_size", "detail_channels", "use_sam")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkForm:
+    """The form of a network, and the one list of what belongs to it.
+
+    Each field is a keyword argument of `TopoSamForSegmentation.from_pretrained`, a field of `TopoSamConfig`, and, but
+    for `num_labels`, a field of `AdapterSettings` and of `topolora_config.json`.
+
+    Raises:
+        ValueError: no network has this form; the message names the value and what is allowed.
+    """
+
+    image_size: int = setting(1024, "S: side in pixels that SAM's encoder sees", whole(16, 8192, multiple_of=16))
+    tile_size: int = setting(1024, "T: side of a tile in the image's own pixels", whole(16, 16384, multiple_of=4))
+    detail_channels: int = setting(16, "channels of the detail branch; 0: no detail branch", whole(0, 512))
+    detail_context: bool = setting(True, "dilated blocks, with which the detail branch sees further", SWITCH)
+    spatial_adapter_form: str = setting("paper", "paper or seglab (the authors' code)", one_of("paper", "seglab"))
+    use_sam: bool = setting(True, "false: the detail branch alone, without SAM", SWITCH)
+    num_labels: int = setting(1, "K: the number of logit maps", whole(1, 1000))
+
+    def __post_init__(self):
+        check_values(NetworkForm, vars(self))
+        if not self.detail_channels and (self.num_labels > 1 or not self.use_sam):
+            raise ValueError(
+                f"detail_channels=0 leaves SAM's single mask, but num_labels={self.num_labels}, use_sam={self.use_sam}"
+            )
+
+    @classmethod
+    def of(cls, holder) -> "NetworkForm":
+        """Read the form from an object that has these attributes, such as a `TopoSamConfig`."""
+        return cls(**{item.name: getattr(holder, item.name) for item in fields(cls)})
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name}={value}" for name, value in vars(self).items())

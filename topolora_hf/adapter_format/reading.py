@@ -1,0 +1,52 @@
+"""From the name of an adapter to its files, each found, checked and read once."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from .checks import check_adapter_files
+from .location import find_file
+from .names import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from .settings import AdapterSettings
+
+
+@dataclass(frozen=True)
+class AdapterFiles:
+    """An adapter whose files lie together in one directory and were checked. Wherever a path goes, it may go.
+
+    Attributes:
+        directory: where they lie; for an adapter on the Hub, in the local cache.
+        settings: what `topolora_config.json` says.
+        revision: of the base that it was trained on; None where that has none.
+    """
+
+    directory: str
+    settings: AdapterSettings
+    revision: str | None
+
+    def __fspath__(self) -> str:
+        return self.directory
+
+    def __str__(self) -> str:
+        return self.directory
+
+
+def read_adapter(name_or_path: "str | Path | AdapterFiles", **hub_options) -> AdapterFiles:
+    """Find and check the files of an adapter, in a directory or on the Hub; what is read already stays as it is.
+
+    Raises:
+        FileNotFoundError: no adapter of this package is there.
+        OSError: the Hub cannot be reached, or sent a file that is not whole.
+        ValueError: its settings are not JSON, or are none that an adapter of this package has.
+        AdapterMismatchError: its tensors cannot be read, or are not finite numbers; each is named.
+    """
+    if isinstance(name_or_path, AdapterFiles):
+        return name_or_path
+    settings = AdapterSettings.from_pretrained(name_or_path, **hub_options)
+    directory = complete_directory(name_or_path, **hub_options)
+    return AdapterFiles(directory, settings, check_adapter_files(directory).get("revision"))
+
+
+def complete_directory(name_or_path: str | Path, **hub_options) -> str:
+    """Give the directory that holds the files that PEFT reads, from the Hub too. Raises as `find_file`."""
+    find_file(name_or_path, ADAPTER_WEIGHTS, **hub_options)
+    return str(Path(find_file(name_or_path, ADAPTER_CONFIG, **hub_options)).parent)

@@ -1,0 +1,130 @@
+"""The one ladder from a name to a base: what stands behind the name, and how it becomes a network."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from huggingface_hub import HfApi
+from huggingface_hub.errors import RevisionResolutionError
+from torch import nn
+from transformers import SamConfig
+
+from ..adapter_format.location import find_file
+from ..adapter_format.names import EMBEDDED, full_base_name
+from ..adapter_format.reading import AdapterFiles, read_adapter
+from .configuration import TopoSamConfig
+from .embedded import build_embedded
+from .guards import check_base_parts
+from .meta_checkpoint import read_meta_checkpoint
+
+_HUB_OPTIONS = ("revision", "token", "cache_dir", "local_files_only")
+
+
+def find(name_or_path: str | Path | AdapterFiles, **hub_options) -> str | AdapterFiles:
+    """Say what stands behind a name.
+
+    1. an embedded base, by its full or its short name;
+    2. Meta's own file, `*.pth`;
+    3. the directory of a whole network, a stock SAM or one of ours, which has a `config.json`;
+    4. an adapter, in a directory or on the Hub;
+    5. a whole network on the Hub.
+
+    Returns:
+        The files of an adapter, checked; the (full) name of anything else.
+
+    Raises:
+        FileNotFoundError: nothing is there, or neither a network nor an adapter.
+        OSError, ValueError, AdapterMismatchError: an adapter is there and cannot be used; as `read_adapter`.
+    """
+    if isinstance(name_or_path, AdapterFiles):
+        return name_or_path
+    name = full_base_name(str(name_or_path))
+    if not name:
+        raise FileNotFoundError("a base without a name cannot be loaded: save it, and give its directory")
+    if name in EMBEDDED or name.endswith(".pth") or Path(name, "config.json").is_file():
+        return name
+    try:
+        return read_adapter(name, **hub_options)
+    except OSError:
+        if not Path(name).exists() and _is_there(name, "config.json", **hub_options):
+            return name
+        raise
+
+
+def load(
+    network_class: type, read: Callable, name_or_path: str | Path | AdapterFiles, *args, **kwargs
+) -> nn.Module | tuple[nn.Module, dict]:
+    """Load a base, or an adapter on its base, as `TopoSamForSegmentation.from_pretrained`.
+
+    Args:
+        network_class: what the network is to be.
+        read: transformers' own `from_pretrained` of that class.
+        name_or_path: what `find` takes.
+        *args: as of `read`.
+        **kwargs: as of `read`.
+    """
+    wants_info = kwargs.pop("output_loading_info", False)
+    found = find(name_or_path, **{name: kwargs[name] for name in _HUB_OPTIONS if name in kwargs})
+    if isinstance(found, AdapterFiles):
+        network, info = _load_with_adapter(network_class, read, found, *args, **kwargs)
+    else:
+        network, info = _load_base(network_class, read, found, *args, **kwargs)
+    return (network, info) if wants_info else network
+
+
+def _load_with_adapter(network_class: type, read: Callable, adapter: AdapterFiles, *args, **kwargs):
+    """Load the base at the commit and in the form that the adapter needs, and then the adapter."""
+    kwargs["revision"] = adapter.revision
+    base = find(adapter.settings.base, **{name: kwargs[name] for name in _HUB_OPTIONS if name in kwargs})
+    if isinstance(base, AdapterFiles):
+        raise ValueError(f"{adapter.directory} names an adapter as its base: {adapter.settings.base}")
+    network, _ = _load_base(network_class, read, base, *args, **{**asdict(adapter.settings.form), **kwargs})
+    if None not in (adapter.revision, network.revision) and adapter.revision != network.revision:
+        warnings.warn(
+            f"{adapter.directory} was trained on the base {base} of revision {adapter.revision}; this one is of "
+            f"revision {network.revision}",
+            stacklevel=4,
+        )
+    return network, network.load_adapter(adapter).to_dict()
+
+
+def _load_base(network_class: type, read: Callable, name: str, *args, **kwargs) -> tuple[nn.Module, dict]:
+    if name in EMBEDDED:
+        return build_embedded(network_class, name, **kwargs), {}
+    kwargs["output_loading_info"] = True
+    if name.endswith(".pth"):
+        return _load_meta_checkpoint(read, name, **kwargs)
+    network, info = read(name, *args, **kwargs, ignore_mismatched_sizes=True)  # the check raises, and names them
+    check_base_parts(network, info["unexpected_keys"], info["mismatched_keys"])
+    network.revision = _commit_of(name, kwargs.get("revision"), kwargs.get("cache_dir"))
+    return network, info
+
+
+def _load_meta_checkpoint(read: Callable, path: str, **kwargs) -> tuple[nn.Module, dict]:
+    sam_config, tensors = read_meta_checkpoint(path)
+    parts = {name: sam_config.to_dict()[name] for name in SamConfig.sub_configs}
+    config, kwargs = TopoSamConfig.from_dict(parts, return_unused_kwargs=True, **kwargs)
+    weights = {f"sam.{name}": tensor for name, tensor in tensors.items()}
+    network, info = read(None, config=config, state_dict=weights, **kwargs)
+    network.name_or_path = network.config._name_or_path = path
+    return network, info
+
+
+def _is_there(repository: str, name: str, **hub_options) -> bool:
+    try:
+        find_file(repository, name, **hub_options)
+    except OSError:
+        return False
+    return True
+
+
+def _commit_of(name_or_path: str, revision: str | None, cache_dir: str | Path | None) -> str | None:
+    """Give the commit of a Hub repository that was just loaded, as the cache has it; None for a directory."""
+    if Path(name_or_path).exists():
+        return None
+    try:
+        found = HfApi().resolve_revision(name_or_path, revision=revision, cache_dir=cache_dir, local_files_only=True)
+    except RevisionResolutionError:  # a cache that notes no commits
+        return None
+    return found.resolved
