@@ -1,8 +1,11 @@
 import json
+import os
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
-from topolora_hf.files import read_json_object, whole_file, write_history, write_json
+from topolora_hf.files import read_json_object, replacing_directory, whole_file, write_history, write_json
 
 
 def test_undefined_values_become_null(tmp_path):
@@ -35,3 +38,15 @@ def test_a_broken_file_is_named(tmp_path):
     (tmp_path / "a.json").write_text("{")
     with pytest.raises(ValueError, match="a.json is not a JSON file"):
         read_json_object(tmp_path / "a.json")
+
+
+def test_files_have_the_rights_that_the_umask_says_whatever_their_writer_gave_them(tmp_path):
+    before = os.umask(0o027)
+    try:
+        with whole_file(tmp_path / "a") as temporary:
+            save_file({"x": torch.zeros(1)}, temporary)
+        with replacing_directory(tmp_path / "b") as directory:
+            save_file({"x": torch.zeros(1)}, directory / "a")
+    finally:
+        os.umask(before)
+    assert [path.stat().st_mode & 0o777 for path in (tmp_path / "a", tmp_path / "b" / "a")] == [0o640, 0o640]

@@ -94,7 +94,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     >>> did_you_mean("--max_step", ["--max_steps", "--seed"])
     ', did you mean --max_steps?'
     """
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.7)
     return f", did you mean {near[0]}?" if near else ""
 
 

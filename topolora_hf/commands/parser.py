@@ -36,9 +36,11 @@ class SettingsParser(HfArgumentParser):
             if flag.startswith("--") and flag != "--" and flag not in self._option_string_actions:
                 known = [name for name in self._option_string_actions if name.startswith("--")]
                 self.error(f"unknown flag {flag}{did_you_mean(flag, known)}")
+        if args and not args[0].startswith("-"):
+            self.error(f"unexpected {args[0]!r}: every value follows its flag")
         namespace, rest = super().parse_known_args(args, namespace)
         if rest:
-            self.error(f"unexpected {rest[0]!r}: every value follows its flag")
+            self.error(f"unexpected {rest[0]!r}: it is one value too many")
         return namespace, rest
 
     def error(self, message: str):

@@ -50,9 +50,8 @@ def predict(args: PredictArguments) -> list[Path]:
             _begin(args, output, [mask for _, mask in work])
     mine = work[state.process_index :: state.num_processes]
     waiting = [(file, mask) for file, mask in mine if not mask.exists()]
-    there = f"{len(mine) - len(waiting)} of {len(mine)} images have a mask in {output} (--overwrite makes it again)"
-    if len(waiting) < len(mine):
-        print(there)
+    if there := len(mine) - len(waiting):
+        print(f"{there} of {len(mine)} images have a mask in {output} already (--overwrite makes it again)")
     unreadable = _predict_all(args, waiting) if waiting else []
     state.wait_for_everyone()  # the launcher ends the others once one has ended with an error
     if unreadable:

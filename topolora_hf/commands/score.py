@@ -51,20 +51,8 @@ def score(args: ScoreArguments, network: "nn.Module | None" = None) -> dict:
         raise DataError(f"{args.dataset} has no {args.part!r} images; --part may be {', '.join(splits)} or all")
     scores = score_rows(predictor, _rows_of_all(splits) if args.part == "all" else splits[args.part])
     output = output_folder(args.output_dir)
-    metrics = {
-        "dataset": Path(args.dataset).name,
-        "split": args.part,
-        "protocol": args.protocol,
-        "threshold": settings.threshold,
-        "temperature": settings.temperature,
-        "logit_bias": settings.logit_bias,
-        "test_time_flips": settings.test_time_flips,
-        "test_time_scales": list(settings.test_time_scales),
-        "scale": args.scale,
-        "match_colours": args.match_colours,
-        "dtype": args.dtype,
-        **scores.summary(),
-    }
+    more = {"scale": args.scale, "match_colours": args.match_colours, "dtype": args.dtype}
+    metrics = scores.metrics(settings, Path(args.dataset).name, args.part, args.protocol, **more)
     scores.save(output, settings.threshold)
     write_json(output / "metrics.json", metrics)  # last: it says that all is there
     print_metrics(metrics)

@@ -6,9 +6,11 @@ from .score import print_metrics
 
 
 def train(args: TrainArguments) -> None:
-    """Train, score and fill the run directory; print the scores once for all processes."""
+    """Train, score and fill the run directory. One process prints the scores and what can be done next."""
+    from ..training.results import next_steps
     from ..training.run import train as run
 
     metrics = run(args)
     if process_state().is_main_process:
         print_metrics(metrics)
+        print(next_steps(args, metrics))

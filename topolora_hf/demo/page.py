@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 from ..adapter_format.errors import AdapterMismatchError
 from ..data.errors import DataError
 from .session import VIEWS, Look
-from .shelf import AdapterShelf
 
 if TYPE_CHECKING:
     import gradio
+
+    from .shelf import AdapterShelf
 
 _TITLE = "TopoLoRA-SAM: thin structures, segmented"
 _INTRODUCTION = (
@@ -23,8 +24,8 @@ _NOTHING = (None, None, None)
 _FORESEEN = (AdapterMismatchError, DataError, OSError, ValueError)
 
 
-def build_page(shelf: AdapterShelf) -> "gradio.Blocks":
-    """The page for these adapters; `.launch(**launch_options())` serves it.
+def build_page(shelf: "AdapterShelf") -> "gradio.Blocks":
+    """Build the page for these adapters; `.launch(**launch_options())` serves it.
 
     Nothing is sent anywhere: gradio's analytics are off, and the page asks no other server for fonts or scripts.
 
@@ -50,7 +51,7 @@ def build_page(shelf: AdapterShelf) -> "gradio.Blocks":
         shown = [picture, numbers, files]
 
         def see(path: str | None, name: str, chosen: str) -> tuple:
-            """The network looks, and the threshold becomes the adapter's own; what was shown before goes."""
+            """Run the network. The threshold becomes the adapter's own; what was shown before goes."""
             if path is None:
                 return None, gr.skip(), *_NOTHING
             try:
@@ -98,4 +99,5 @@ def require_gradio():
 
 def _show(look: Look, view: str) -> tuple:
     rows = "\n".join(f"| {name} | {value} |" for name, value in look.numbers())
-    return look.picture(view), f"| measured | |\n|---|---:|\n{rows}", look.files()
+    doubts = "".join(f"**May be wrong:** {warning}.\n\n" for warning in look.prediction.warnings)
+    return look.picture(view), f"{doubts}| measured | |\n|---|---:|\n{rows}", look.files()

@@ -1,14 +1,17 @@
-"""What a visitor looks at: one image's probability, and what a threshold makes of it."""
+"""What a visitor looks at: the probability of one image, and its mask at a threshold."""
 
 import math
 import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from ..inference.predictor import Prediction
-from .shelf import AdapterShelf
+from ..inference.prediction import Prediction
+
+if TYPE_CHECKING:
+    from .shelf import AdapterShelf
 
 VIEWS = ("mask", "centreline", "probability")
 # Wide enough for any screen; the files keep the image's own size.
@@ -17,11 +20,11 @@ _LONGEST_SIDE = 1600
 
 @dataclass
 class Look:
-    """An image that the network has seen. Sliding the threshold only thresholds anew.
+    """An image that the network has seen. Moving the threshold does not run it again.
 
     Attributes:
-        prediction: of the image, at the threshold that was last asked for.
-        stem: of the names of its files.
+        prediction: Of the image, at the threshold that was last asked for.
+        stem: First part of the names of its files.
     """
 
     prediction: Prediction
@@ -31,19 +34,19 @@ class Look:
     )
 
     @classmethod
-    def at(cls, shelf: AdapterShelf, adapter: str, image: str | Path) -> "Look":
-        """Runs the network over an image file.
+    def at(cls, shelf: "AdapterShelf", adapter: str, image: str | Path) -> "Look":
+        """Run the network over an image file.
 
         Raises:
-            AdapterMismatchError, OSError, ValueError: as of `AdapterShelf.predict`.
+            AdapterMismatchError, OSError, ValueError: See `AdapterShelf.predict`.
         """
         return cls(shelf.predict(adapter, image), Path(image).stem or "image")
 
     def with_threshold(self, threshold: float) -> "Look":
-        """The same image at another threshold; its folder is shared.
+        """The same image at another threshold, with the same folder.
 
         Raises:
-            ValueError: the threshold is not in [0, 1].
+            ValueError: The threshold is not in [0, 1].
         """
         if not 0 <= threshold <= 1:
             raise ValueError(f"threshold must be in [0, 1], got {threshold}")
@@ -52,10 +55,10 @@ class Look:
         return replace(self, prediction=replace(self.prediction, threshold=threshold))
 
     def picture(self, view: str) -> Image.Image:
-        """RGB or grey, at most 1600 pixels a side: the mask or the centreline over the image, or the map alone.
+        """Draw the mask or the centreline over the image, or the probability, at most 1600 pixels a side.
 
         Raises:
-            ValueError: for a view that is not one of `VIEWS`.
+            ValueError: The view is not one of `VIEWS`.
         """
         if view not in VIEWS:
             raise ValueError(f"view must be one of {', '.join(VIEWS)}; got {view!r}")
@@ -67,7 +70,7 @@ class Look:
         return picture
 
     def numbers(self) -> list[tuple[str, str]]:
-        """What was measured: names, and values with their units."""
+        """Names of what was measured, and values with their units."""
         mask, line = self.prediction.mask, self.prediction.centreline
         height, width = mask.shape
         across = "none" if math.isnan(line.mean_width) else f"{line.mean_width:.1f} px"
@@ -81,7 +84,7 @@ class Look:
         ]
 
     def files(self) -> list[str]:
-        """Writes mask, probability, overlay and centreline, as `topolora predict` names them; returns the paths."""
+        """Write mask, probability, overlay and centreline, named as by `topolora predict`; return the paths."""
         folder = Path(self._folder.name)
         mask, probability, overlay, numbers = (
             folder / f"{self.stem}_{name}" for name in ("mask.png", "probability.png", "overlay.png", "centreline.json")

@@ -24,32 +24,36 @@ def doubts(settings: "AdapterSettings", fov: "FieldOfView", mask: np.ndarray) ->
     Returns:
         A sentence for each doubt.
     """
-    return tuple(text for text in (_foreground(settings, mask), _scale(settings, fov), _colours(settings, fov)) if text)
+    return tuple(
+        text for text in (_foreground(settings, fov, mask), _scale(settings, fov), _colours(settings, fov)) if text
+    )
 
 
-def _foreground(settings: "AdapterSettings", mask: np.ndarray) -> str | None:
-    most = (getattr(settings, "foreground_range", None) or (None, None))[1]
-    share = float(mask.mean())
-    if most is None or share <= _FOREGROUND * most:
+def _foreground(settings: "AdapterSettings", fov: "FieldOfView", mask: np.ndarray) -> str | None:
+    if settings.foreground_range is None:
         return None
-    return f"{share:.0%} of the image is foreground; in the training images it is at most {most:.0%}"
+    is_fundus = settings.fov_diameter is not None or settings.fov_colours is not None
+    most, share = settings.foreground_range[1], float((mask[fov.mask()] if is_fundus else mask).mean())
+    if share <= _FOREGROUND * most:
+        return None
+    return f"{share:.1%} of the image is foreground; in the training images it is at most {most:.1%}"
 
 
 def _scale(settings: "AdapterSettings", fov: "FieldOfView") -> str | None:
-    if settings.disc_diameter is None or fov.diameter is None:
+    if settings.fov_diameter is None or fov.diameter is None:
         return None
-    ratio = fov.diameter / settings.disc_diameter
+    ratio = fov.diameter / settings.fov_diameter
     if max(ratio, 1 / ratio) <= _SCALE:
         return None
     return (
         f"the field of view is {fov.diameter:.0f} pixels wide; in the training images it is "
-        f"{settings.disc_diameter:.0f}: fine structures may be lost"
+        f"{settings.fov_diameter:.0f}: fine structures may be lost"
     )
 
 
 def _colours(settings: "AdapterSettings", fov: "FieldOfView") -> str | None:
-    if settings.disc_colours is None or fov.diameter is None:
+    if settings.fov_colours is None or fov.diameter is None:
         return None
-    if settings.disc_colours.distance(fov.statistics()) <= _COLOURS:
+    if settings.fov_colours.distance(fov.statistics()) <= _COLOURS:
         return None
     return "the colours of the photograph are far outside those of the training images"

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from glob import has_magic
 from pathlib import Path
 
-from ..data.images.names import IMAGE_SUFFIXES, is_image_file, without_suffix
 from ..data.errors import DataError
+from ..data.images.names import IMAGE_SUFFIXES, is_image_file, without_suffix
 
 # File systems take names of 255 bytes; the longest that is written for an image is `.NAME_probability.png.123abc.tmp`.
 _LONGEST_NAME_BYTES = 225

@@ -12,11 +12,11 @@ from PIL import Image
 from torch import nn
 
 from ..adapter_format.settings import AdapterSettings
-from ..data.decode import decode_image
 from ..data.errors import DataError
+from ..data.images.limits import max_image_pixels, too_large
+from ..data.images.pictures import decode_image
 from ..data.intensity import IntensityScaling
-from ..data.limits import max_image_pixels, too_large
-from ..data.tiles import normalise
+from ..data.windows import normalise
 from ..fundus.normaliser import FundusNormaliser
 from ..network.tile_scaling import resize_antialiased
 from ..processes import best_device
@@ -125,7 +125,7 @@ class Predictor:
         settings, scale = self.settings, self._fundus["scale"]
         if scale is not None and settings.view != "tiles":
             raise ValueError(f"scale={scale} is for images cut into tiles; here the full image is resized to one")
-        return FundusNormaliser(settings.disc_diameter, settings.disc_colours, **self._fundus)
+        return FundusNormaliser(settings.fov_diameter, settings.fov_colours, **self._fundus)
 
     def __call__(self, image: str | Path | Image.Image | np.ndarray) -> Prediction:
         """Segment a file, a PIL image (of any mode), or an RGB array, uint8 (H, W, 3).
@@ -186,8 +186,7 @@ class Predictor:
         if scale > 1 and math.prod(scaled) > max_image_pixels():
             raise too_large(
                 f"{scaled[1]:,} x {scaled[0]:,} pixels when it is enlarged {scale:.4g} times, as `scale`, "
-                "`test_time_scales` or the adapter's `fov_diameter` says",
-                max_image_pixels(),
+                "`test_time_scales` or the adapter's `fov_diameter` says"
             )
         if tuple(scaled) == size and min(size) >= tile:
             return self._blend(size, lambda y, x: self._pixel_values(image[y : y + tile, x : x + tile]))

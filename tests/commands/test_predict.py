@@ -1,0 +1,209 @@
+"""`topolora predict`: which masks are made, which are left, and what goes wrong while they are read and written."""
+
+import gzip
+import json
+import os
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from topolora_hf.commands import predict as predicting
+from topolora_hf.inference.predictor import Predictor
+
+from .conftest import NOISE, save
+
+
+@pytest.fixture
+def predict(topolora, adapter):
+    """`predict(*words, images="photos")`: with the shared adapter, into `predictions`."""
+    return lambda *words, images="photos": topolora("predict", "--adapter", adapter, "--images", images, *words)
+
+
+def masks(folder="predictions") -> list[str]:
+    return sorted(path.name for path in Path(folder).glob("*_mask.png"))
+
+
+def times(folder="predictions") -> dict:
+    return {path.name: path.stat().st_mtime_ns for path in Path(folder).glob("*_mask.png")}
+
+
+ALL = ["a_mask.png", "b_mask.png", "c_mask.png"]
+
+
+def test_every_file_that_is_written_is_said_and_is_what_the_predictor_gives(photos, predict, adapter):
+    done = predict("--probability", "--centreline")
+    assert done.status == 0, done.err
+    written = [f"a_{end}" for end in ("probability.png", "overlay.png", "centreline.json", "centreline.png")]
+    assert f"photos/a.png: wrote predictions/a_mask.png, {', '.join(written)}" in done.out
+    assert "s an image: about 0 s to go" in done.out and "3 masks in " in done.out
+    names = {path.name for path in Path("predictions").iterdir()}
+    assert names == {f"{n}_{end}" for n in "abc" for end in ("mask.png", *(w[2:] for w in written))} | {
+        "predict_args.json"
+    }
+    from topolora_hf.inference.loading import load_network
+
+    expected = Predictor(load_network(str(adapter)))(photos / "b.png")
+    assert 0 < expected.mask.mean() < 1
+    np.testing.assert_array_equal(np.asarray(Image.open("predictions/b_mask.png")) == 255, expected.mask)
+
+
+def test_the_same_command_makes_what_is_missing_and_overwrite_makes_all_again(photos, predict):
+    predict()
+    first = times()
+    Path("predictions/b_mask.png").unlink()
+    done = predict()
+    assert "2 of 3 images have a mask in predictions already (--overwrite makes it again)" in done.out
+    second = times()
+    assert {name for name in ALL if second[name] != first[name]} == {"b_mask.png"}
+    assert predict("--no_overlay", "--overwrite").status == 0
+    third = times()
+    assert all(third[name] != second[name] for name in ALL)
+    assert len(list(Path("predictions").iterdir())) == 4, "overlays of the masks before are gone"
+
+
+def test_without_anything_to_do_no_network_is_loaded(photos, predict, monkeypatch):
+    predict()
+    monkeypatch.setattr("topolora_hf.inference.loading.load_network", None)
+    assert predict().status == 0
+
+
+def test_masks_of_other_settings_or_of_another_hand_are_refused(photos, predict):
+    predict("--threshold", "0.4")
+    done = predict("--threshold", "0.2")
+    assert done.status == 1 and "made with other settings (threshold was 0.4, is 0.2)" in done.err
+    assert "--overwrite" in done.err and predict("--threshold", "0.4", "--tile_batch", "1").status == 0
+    drawn = save(Path("labels/a_mask.png"), np.eye(48, dtype=np.uint8) * 255).read_bytes()
+    done = predict("--output_dir", "labels")
+    assert done.status == 1 and "labels/a_mask.png was not made by this command" in done.err
+    done = predict("--output_dir", "photos", "--overwrite")
+    assert done.status == 1 and "photos is the folder of photos/a.png" in done.err
+    assert Path("labels/a_mask.png").read_bytes() == drawn
+
+
+def test_a_threshold_and_a_precision_are_those_asked_for(photos, predict):
+    for threshold, expected in ((0, 255), (1, 0)):
+        predict("--threshold", threshold, "--output_dir", f"at{threshold}", images="photos/a.png")
+        assert np.unique(np.asarray(Image.open(f"at{threshold}/a_mask.png"))).tolist() == [expected]
+    maps = {}
+    for dtype in ("float32", "bfloat16"):
+        predict("--dtype", dtype, "--probability", "--output_dir", dtype, images="photos/a.png")
+        maps[dtype] = np.asarray(Image.open(f"{dtype}/a_probability.png")) / 65535
+    assert 0 < np.abs(maps["float32"] - maps["bfloat16"]).max() < 0.1
+
+
+def test_files_folders_globs_and_packed_images_are_taken_each_once(photos, topolora, adapter):
+    packed = photos / "d.ppm"
+    Image.fromarray(NOISE).save(packed)
+    (photos / "d.ppm.gz").write_bytes(gzip.compress(packed.read_bytes()))
+    packed.unlink()
+    topolora("predict", "--adapter", adapter, "--images", "photos/*.png", "photos/d.ppm.gz", "photos/a.png")
+    assert masks() == [*ALL, "d_mask.png"]
+
+
+def test_images_of_equal_names_do_not_overwrite_each_other(topolora, adapter):
+    for name in ("x/a.png", "x/a.jpg", "y/a.png"):
+        save(Path(name), NOISE)
+    assert topolora("predict", "--adapter", adapter, "--images", "x").status == 0
+    assert masks() == ["a.jpg_mask.png", "a.png_mask.png"]
+    assert "overwrite each other's masks: a.png" in topolora("predict", "--adapter", adapter, "--images", "x", "y").err
+
+
+def test_names_of_any_kind_are_kept_and_too_long_ones_shortened_apart(photos, predict):
+    shutil.rmtree(photos)
+    names = ["-rf", "two words", "a\nb;$(touch gone)", "Gefäß'\"", os.fsdecode(b"\xff"), "[x]"]
+    long = ["n" * 250 + "1", "n" * 250 + "2", "ß" * 125]
+    for name in names + long:
+        save(photos / f"{name}.png", NOISE)
+    assert predict("--probability").status == 0
+    assert {f"{name}_mask.png" for name in names} <= set(masks())
+    assert len(masks()) == len(names + long) and not Path("gone").exists()
+
+
+def test_unreadable_images_are_named_and_the_others_have_their_masks(photos, predict, monkeypatch):
+    content = (photos / "a.png").read_bytes()
+    (photos / "cut.png").write_bytes(content[: len(content) // 2])
+    (photos / "empty.png").touch()
+    (photos / "disk.png").symlink_to("/proc/self/mem")  # reading it is an error of the device, whoever reads
+    listed = predicting.find_images
+
+    def and_then_one_goes(patterns):
+        found = listed(patterns)
+        (photos / "b.png").unlink()
+        return found
+
+    monkeypatch.setattr(predicting, "find_images", and_then_one_goes)
+    done = predict()
+    assert done.status == 1 and "error: 4 images have no mask:" in done.err
+    for name in ("cut.png", "empty.png", "b.png: no such file", "disk.png: cannot be read as an image ([Errno 5]"):
+        assert f"photos/{name}" in done.err
+    assert masks() == ["a_mask.png", "c_mask.png"]
+
+
+def test_limits_of_memory_are_named_with_what_raises_them(photos, predict, monkeypatch):
+    done = predict("--scale", "2000")
+    assert "photos/a.png: has 96,000 x 96,000 pixels when it is enlarged 2000 times" in done.err
+    monkeypatch.setenv("TOPOLORA_MAX_IMAGE_PIXELS", "2303")
+    done = predict("--output_dir", "limited")
+    assert "photos/a.png: has 48 x 48 pixels, more than the 2,303 pixels allowed" in done.err
+    assert "TOPOLORA_MAX_IMAGE_PIXELS" in done.err
+
+
+def test_nothing_is_loaded_for_images_adapters_or_folders_that_are_not_there(photos, topolora, predict, adapter):
+    assert "no images at absent/*.png" in predict(images="absent/*.png").err
+    Path("taken").write_text("")
+    assert predict("--output_dir", "taken").err == "error: output_dir taken is a file; a folder is needed\n"
+    assert "output_dir taken/deeper cannot be made" in predict("--output_dir", "taken/deeper").err
+    Path("nothing").mkdir()
+    done = topolora("predict", "--adapter", "nothing", "--images", "photos")
+    assert done.status == 1 and "nothing holds no topolora_config.json" in done.err
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write everywhere")
+def test_an_output_folder_that_may_not_be_written_is_named(photos, predict):
+    Path("locked").mkdir(mode=0o500)
+    assert predict("--output_dir", "locked").err == "error: output_dir locked may not be written to; choose another\n"
+
+
+@contextmanager
+def full_disk():
+    """No file may grow beyond 2,000 bytes, as on a disk that is full; nor may the tests' own log, meanwhile."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_is_named_leaves_nothing_half_and_the_command_goes_on_after(photos, predict):
+    with full_disk():
+        done = predict()
+    assert done.status == 1 and "cannot write the file (File too large)" in done.err
+    assert "predictions/a_overlay.png" in done.err
+    assert [path.name for path in Path("predictions").iterdir()] == ["predict_args.json"]
+    assert predict().status == 0 and masks() == ALL
+
+
+def test_what_is_doubtful_is_said_by_the_image_s_name(photos, predict, adapter, tmp_path, topolora):
+    other = shutil.copytree(adapter, tmp_path / "strict")
+    settings = json.loads((other / "topolora_config.json").read_text())
+    (other / "topolora_config.json").write_text(json.dumps(settings | {"foreground_range": [0.01, 0.1]}))
+    words = ("predict", "--adapter", other, "--images", "photos/a.png")
+    done = topolora(*words, "--threshold", "0")
+    assert done.status == 0
+    assert "warning: photos/a.png: 100.0% of the image is foreground; in the training images it is at most 10.0%" in (
+        done.err
+    )
+    assert "warning: 1 of them may be wrong" in done.err
+    assert not topolora(*words, "--threshold", "1", "--overwrite").err
+
+
+def test_a_base_predicts_and_a_base_of_it_is_refused(photos, topolora):
+    assert topolora("predict", "--adapter", "tiny-random", "--images", "photos/a.png").status == 0
+    done = topolora("predict", "--adapter", "tiny", "--base", "tiny", "--images", "photos", "--output_dir", "x")
+    assert done.status == 1 and "has no base" in done.err
