@@ -15,6 +15,9 @@ class Protocol:
         has_field_of_view: False if every pixel is trained on and scored.
         squash: Side to which validation and test images are resized; None to score them at their own size.
         scored: The splits that can be scored.
+        epochs: Passes over the training images, where the number of steps is not given; None for a number of steps.
+        warmup_fraction: Part of the steps over which the learning rate rises.
+        skeleton_iterations: Rounds of soft erosion; None to derive them from the training masks.
     """
 
     name: str
@@ -24,6 +27,9 @@ class Protocol:
     has_field_of_view: bool = True
     squash: int | None = None
     scored: tuple[str, ...] = ("train", "validation", "test")
+    epochs: int | None = None
+    warmup_fraction: float = 0.05
+    skeleton_iterations: int | None = None
 
     def squash_of(self, split: str) -> int | None:
         """The side to which the images of a split are resized; None for their own size."""
@@ -42,6 +48,9 @@ PROTOCOLS = {
             has_field_of_view=False,
             squash=384,
             scored=("validation", "test"),
+            epochs=50,
+            warmup_fraction=0.0,
+            skeleton_iterations=9,  # the authors' ten rounds count the first opening
         ),
     )
 }

@@ -9,10 +9,9 @@ import torch.nn.functional as F
 from skimage.morphology import skeletonize
 from torch import nn
 
+from .names import CLDICE_SCHEDULES, TARGET_SKELETONS
 from .soft_skeleton import soft_skeleton_with_core, soft_skeletonize
 
-CLDICE_SCHEDULES = ("fixed", "ramp", "adaptive")
-TARGET_SKELETONS = ("hard", "soft")
 _EPS = 1e-6
 
 
@@ -27,23 +26,17 @@ class Losses(NamedTuple):
     cldice: torch.Tensor
 
 
-def dice_loss(
-    probabilities: torch.Tensor, target: torch.Tensor, smooth: float = 1.0, weight: torch.Tensor | None = None
-) -> torch.Tensor:
+def dice_loss(probabilities: torch.Tensor, target: torch.Tensor, smooth: float = 1.0) -> torch.Tensor:
     """`1 - (2 |P.T| + s) / (|P| + |T| + s)` of each map.
 
     Args:
         probabilities, target: (B, K, H, W) in [0, 1].
         smooth: in pixels; an empty target with an empty prediction costs nothing.
-        weight: (B, 1, H, W), how much a pixel counts in each of the sums; 1 by default.
 
     Returns:
         (B, K)
     """
-    overlap, total = probabilities * target, probabilities + target
-    if weight is not None:
-        overlap, total = overlap * weight, total * weight
-    overlap, total = overlap.sum((-2, -1)), total.sum((-2, -1))
+    overlap, total = (probabilities * target).sum((-2, -1)), (probabilities + target).sum((-2, -1))
     return 1 - (2 * overlap + smooth) / (total + smooth)
 
 
@@ -154,24 +147,6 @@ class TopoLoss(nn.Module):
         cldice, is_defined = self._cldice(probabilities, target, valid, skeleton)
         shown = torch.where(is_defined, cldice.detach(), torch.nan)
         return Losses(self._weigh(bce, dice, cldice), bce.detach(), dice.detach(), shown)
-
-    def of_coarse(
-        self, coarse_logits: torch.Tensor, labels: torch.Tensor, valid_mask: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """BCE + Dice of a map at a lower resolution (deep supervision: Lee et al. 2015, arXiv 1409.5185), a scalar.
-
-        The labels are brought to its resolution: a place's target is the share of its valid pixels that are foreground.
-
-        Shape:
-            coarse_logits (B, K, h, w); labels and valid_mask as in `forward`.
-        """
-        logits = coarse_logits.to(torch.promote_types(coarse_logits.dtype, torch.float32))
-        size = logits.shape[-2:]
-        target = masks_from_labels(labels, torch.Size([*logits.shape[:2], *labels.shape[-2:]])).to(logits)
-        valid = torch.ones_like(target[:, :1]) if valid_mask is None else valid_mask[:, None].to(target)
-        foreground, valid = (F.interpolate(part, size, mode="area") for part in (target * valid, valid))
-        share = foreground / torch.where(valid > 0, valid, 1)
-        return _mean_bce(logits, share, valid) + dice_loss(logits.sigmoid(), share, weight=valid).mean()
 
     def _cldice(
         self, probabilities: torch.Tensor, target: torch.Tensor, valid: torch.Tensor, skeleton: torch.Tensor | None

@@ -2,7 +2,7 @@
 
 Exact with respect to the definition by max-pooling, and several times faster and more frugal: nothing but the input is
 kept for the gradient, and both passes work through the maps in blocks that stay in the processor's cache
-(`erosion_rounds` has the arithmetic, `compilation` its compiled form).
+(`erosion_rounds` has the arithmetic, `compilation` compiles it, if asked to).
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
-from .compilation import compiled_when_worthwhile
+from .compilation import compiled_if_wanted
 from .erosion_rounds import (
     backward_erosion,
     backward_residue,
@@ -24,9 +24,9 @@ from .erosion_rounds import (
     opening_backward,
 )
 
-_forward_round = compiled_when_worthwhile(forward_round)
-_backward_residue = compiled_when_worthwhile(backward_residue)
-_backward_erosion = compiled_when_worthwhile(backward_erosion)
+_forward_round = compiled_if_wanted(forward_round)
+_backward_residue = compiled_if_wanted(backward_residue)
+_backward_erosion = compiled_if_wanted(backward_erosion)
 
 # Cells worked through at a time. On a CPU a block's buffers should stay in the cache; elsewhere few launches count.
 _BLOCK_CELLS_CPU = 1 << 18

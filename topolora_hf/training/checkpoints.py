@@ -1,4 +1,4 @@
-"""Checkpoints: what is trained, and all that is needed to go on as if nothing had happened."""
+"""Checkpoints: what is trained, and all that is needed to resume as if nothing had happened."""
 
 import hashlib
 import io
@@ -13,26 +13,17 @@ import torch
 from torch import nn
 
 from ..files import flush, read_json_object, write_file, write_json
-from .averaging import WeightAverage
 from .numerics import require_finite
 
 FOLDER = "checkpoints"
-_TENSORS, _AVERAGE, _STATE, _NOTE = "trained.safetensors", "averaged.safetensors", "state.pt", "checkpoint.json"
+_TENSORS, _STATE, _NOTE = "trained.safetensors", "state.pt", "checkpoint.json"
 _KEPT = 2
 
 
-def save_checkpoint(
-    directory: Path,
-    model: nn.Module,
-    criterion: nn.Module,
-    optimizer,
-    scheduler,
-    note: dict,
-    average: WeightAverage | None = None,
-) -> None:
-    """Writes a checkpoint under a temporary name, flushes it to the disk, and renames it; the last two are kept.
+def save_checkpoint(directory: Path, model: nn.Module, criterion: nn.Module, optimizer, scheduler, note: dict) -> None:
+    """Write a checkpoint under a temporary name, flush it to the disk, and rename it. Keep the last two.
 
-    Only what is trained is written (and the running statistics beside it), not the frozen base. At every moment, and
+    Only what is trained is written, and the running statistics beside it, not the frozen base. At every moment, and
     after any crash, the newest directory with a number for its name is whole.
 
     Args:
@@ -41,7 +32,6 @@ def save_checkpoint(
         criterion: the objective; its learned weights are kept.
         optimizer, scheduler: as Accelerate prepared them.
         note: JSON values: step, history, and the arguments of the run.
-        average: of the weights, where the run keeps one.
 
     Raises:
         FloatingPointError: what is trained is not finite.
@@ -55,12 +45,10 @@ def save_checkpoint(
         "criterion": criterion.state_dict(),
         "loss_scaler": None if optimizer.scaler is None else optimizer.scaler.state_dict(),
         "torch_random": torch.get_rng_state(),
-        # Specialists' dropout draws on the device. All processes began with one seed and drew as often.
-        "device_random": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+        # A baseline's dropout draws on the device. All processes began with one seed and drew as often.
+        "device_random": _device().get_rng_state() if torch.accelerator.is_available() else None,
     }
     files = {_TENSORS: safetensors.torch.save({key: tensor.contiguous() for key, tensor in trained.items()})}
-    if average is not None:
-        files[_AVERAGE] = safetensors.torch.save(average.tensors)
     in_memory = io.BytesIO()
     torch.save(state, in_memory)
     files[_STATE] = in_memory.getvalue()
@@ -91,6 +79,11 @@ def _write(directory: Path, step: int, files: dict[str, bytes], note: dict) -> N
         shutil.rmtree(hidden, ignore_errors=True)
 
 
+def _device():
+    """PyTorch's module of the machine's accelerator, such as `torch.cuda`."""
+    return torch.get_device_module(torch.accelerator.current_accelerator())
+
+
 class Checkpoint:
     """A checkpoint that was read and found whole.
 
@@ -110,17 +103,13 @@ class Checkpoint:
             if hashlib.sha256(content).hexdigest() != digests[name]:
                 raise ValueError(f"{path / name} is not what was written: truncated, or changed since")
 
-    def restore(
-        self, model: nn.Module, criterion: nn.Module, optimizer, scheduler, average: WeightAverage | None = None
-    ) -> None:
-        """Brings a run to where the checkpoint was written.
+    def restore(self, model: nn.Module, criterion: nn.Module, optimizer, scheduler) -> None:
+        """Bring a run to where the checkpoint was written.
 
         Raises:
             ValueError: its tensors are not those that this run trains; nothing was changed.
         """
-        self._copy(_TENSORS, trained_tensors(model))
-        if average is not None:
-            self._copy(_AVERAGE, average.tensors)
+        self._copy_tensors(trained_tensors(model))
         state = torch.load(io.BytesIO(self.files[_STATE]), map_location="cpu", weights_only=True)
         optimizer.load_state_dict(state["optimizer"])
         scheduler.load_state_dict(state["scheduler"])
@@ -128,11 +117,11 @@ class Checkpoint:
         if optimizer.scaler is not None:
             optimizer.scaler.load_state_dict(state["loss_scaler"])
         torch.set_rng_state(state["torch_random"])
-        if torch.cuda.is_available() and state.get("device_random") is not None:
-            torch.cuda.set_rng_state(state["device_random"])
+        if torch.accelerator.is_available() and state["device_random"] is not None:
+            _device().set_rng_state(state["device_random"])
 
-    def _copy(self, name: str, tensors: dict[str, torch.Tensor]) -> None:
-        stored = safetensors.torch.load(self.files.get(name, safetensors.torch.save({})))
+    def _copy_tensors(self, tensors: dict[str, torch.Tensor]) -> None:
+        stored = safetensors.torch.load(self.files[_TENSORS])
         found, expected = ({name: tensor.shape for name, tensor in group.items()} for group in (stored, tensors))
         if found != expected:
             difference = sorted({name for name, _ in found.items() ^ expected.items()})
@@ -145,8 +134,7 @@ class Checkpoint:
 
 
 def read_checkpoint(directory: Path) -> Checkpoint | None:
-    """The newest checkpoint that is whole; None where there never was one. One that is not is passed over, with a
-    warning.
+    """Read the newest checkpoint that is whole; None if there never was one. Pass over others, with a warning.
 
     Raises:
         ValueError: there are checkpoints, and none is whole.
@@ -166,11 +154,6 @@ def read_checkpoint(directory: Path) -> Checkpoint | None:
     return None
 
 
-def remove_checkpoints(directory: Path) -> None:
-    """Removes all of them."""
-    shutil.rmtree(directory, ignore_errors=True)
-
-
 def _newest_first(directory: Path) -> list[Path]:
     if not directory.is_dir():
         return []
@@ -178,7 +161,7 @@ def _newest_first(directory: Path) -> list[Path]:
 
 
 def trained_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Trainable parameters, and the buffers beside them or of modules that PEFT saves, by name."""
+    """Collect trainable parameters, and buffers beside them or of modules that PEFT saves, by name."""
     tensors = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     owners = {name.rpartition(".")[0] for name in tensors}
     tensors |= {

@@ -1,21 +1,21 @@
 """The training loop: one `accelerate.Accelerator`, steps that survive what happens to them."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator, skip_first_batches
 from accelerate.utils import broadcast, gather_object
-from peft import PeftModel
 from torch import nn
 from torch.utils.data import DataLoader, RandomSampler
 from tqdm import tqdm
 from transformers import get_cosine_schedule_with_warmup
 
 from ..adapter_format.settings import AdapterSettings
+from ..data.protocols import PROTOCOLS
 from ..data.tiles import TileDataset
 from ..files import write_history
 from ..inference.predictor import Predictor
@@ -23,23 +23,17 @@ from ..metrics.platt_scaling import PlattScaling, fit_platt_scaling, logit_count
 from ..metrics.report import score_set
 from ..objective.losses import TopoLoss
 from .arguments import TrainArguments
-from .averaging import WeightAverage
-from .checkpoints import (
-    FOLDER,
-    Checkpoint,
-    save_checkpoint,
-    trained_tensors,
-)
-from .interruption import (
-    RunStopped,
-    StopRequest,
-    naming_dead_workers,
-    obey_only_the_run,
-)
-from .numerics import NumericsGuard, Statistics
+from .checkpoints import FOLDER, Checkpoint, save_checkpoint
+from .features import FeatureCache
+from .interruption import RunStopped, StopRequest, obey_only_the_run
+from .numerics import require_finite_step
 from .progress import tiles_a_step
 from .scoring import SplitScores, score_rows
-from .setup import build_feature_cache, count_steps, parameter_groups
+from .setup import count_steps, parameter_groups
+
+_MAX_GRADIENT_NORM = 1.0
+_FIRST_CHECKPOINT_SECONDS, _CHECKPOINT_SECONDS = 30, 300
+_TIMED_STEPS = 5
 
 
 class Trainer:
@@ -47,6 +41,12 @@ class Trainer:
 
     Which tiles a step sees depends on its number, the seed and how many tiles a step has, not on how these are shared
     out over batches and processes.
+
+    Attributes:
+        step: steps done.
+        losses: total, BCE, Dice and clDice of the last step, a mean over its batches.
+        network: the model without what averages its gradients. With its `criterion`, `network(pixel_values, labels=...)`
+            gives the loss that is trained.
     """
 
     def __init__(
@@ -60,49 +60,46 @@ class Trainer:
         splits: dict[str, Sequence[dict]],
         settings: AdapterSettings,
         started: float,
+        features: FeatureCache | None = None,
+        on_step: Callable[["Trainer"], None] | None = None,
     ):
         self.args, self.accelerator, self.run, self.settings = args, accelerator, run, settings
-        self.tiles, self.splits = tiles, splits
+        self.tiles, self.splits, self.features, self.on_step = tiles, splits, features, on_step
         self.step, self.history = 0, []
-        self.started = started  # by `time.monotonic`; of a run that goes on, as if it had never been stopped
+        self.started = started  # by `time.monotonic`; of a resumed run, as if it had never been stopped
         self.max_steps = count_steps(args, len(tiles.rows), accelerator.num_processes)
         self.steps_an_epoch = len(tiles) // tiles_a_step(asdict(args), accelerator.num_processes)
         self._written = None  # the step of the last checkpoint
         self._losses, self._ids = [], []  # of the batches since the last optimizer step
-        self.losses = None  # of the last step, a mean over its batches; None where it was skipped
-        features = run / f"features-{accelerator.process_index}.bin"
-        base = model.get_base_model() if isinstance(model, PeftModel) else model
-        self.features = build_feature_cache(args, base, tiles, features)
-        # An epoch is whole steps: what is left of its last tiles would make a smaller one.
-        whole = self.steps_an_epoch * tiles_a_step(asdict(args), accelerator.num_processes)
-        generator = torch.Generator().manual_seed(args.seed)
-        loader = DataLoader(
-            tiles,
-            batch_size=args.batch_size,
-            sampler=RandomSampler(tiles, num_samples=whole, generator=generator),
-            drop_last=True,
-            num_workers=args.num_workers,
-            persistent_workers=args.num_workers > 0,
-            worker_init_fn=obey_only_the_run,
-            generator=generator,
-        )
+        self.losses = None
         optimizer = torch.optim.AdamW(parameter_groups(args, model, criterion), fused=True)
-        warmup = round(args.warmup_fraction * self.max_steps)
+        warmup = round(PROTOCOLS[args.protocol].warmup_fraction * self.max_steps)
         scheduler = get_cosine_schedule_with_warmup(optimizer, warmup, self.max_steps)
         self.model, self.optimizer, self.loader, self.scheduler = accelerator.prepare(
-            model, optimizer, loader, scheduler
+            model, optimizer, self._build_loader(), scheduler
         )
         self.criterion = criterion.to(accelerator.device)
         if accelerator.num_processes > 1:
             self.criterion.mean_over_processes = lambda value: accelerator.reduce(value, reduction="mean")
-        self.average = WeightAverage(trained_tensors(self.network), args.ema_decay) if args.ema_decay else None
-        self.guard = NumericsGuard(accelerator, args.on_non_finite)
-        self.statistics = Statistics(self.network if args.on_non_finite == "skip" else nn.Module())
-        self.dtype = next(model.parameters()).dtype
+
+    def _build_loader(self) -> DataLoader:
+        # An epoch is whole steps: what is left of its last tiles would make a smaller one.
+        whole = self.steps_an_epoch * tiles_a_step(asdict(self.args), self.accelerator.num_processes)
+        generator = torch.Generator().manual_seed(self.args.seed)
+        return DataLoader(
+            self.tiles,
+            batch_size=self.args.batch_size,
+            sampler=RandomSampler(self.tiles, num_samples=whole, generator=generator),
+            drop_last=True,
+            num_workers=self.args.num_workers,
+            persistent_workers=self.args.num_workers > 0,
+            worker_init_fn=obey_only_the_run,
+            generator=generator,
+        )
 
     @property
     def network(self) -> nn.Module:
-        """The model without what averages its gradients; in mixed precision, as Accelerate made it run."""
+        """See above; in mixed precision, as Accelerate made it run."""
         return self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=True)
 
     @property
@@ -111,40 +108,65 @@ class Trainer:
         return max(0, self.step - 1) // self.steps_an_epoch
 
     def resume(self, checkpoint: Checkpoint) -> None:
-        """Goes to where the checkpoint was written."""
-        checkpoint.restore(self.network, self.criterion, self.optimizer, self.scheduler, self.average)
+        """Go to where the checkpoint was written."""
+        checkpoint.restore(self.network, self.criterion, self.optimizer, self.scheduler)
         self.step, self.history = checkpoint.note["step"], checkpoint.note["history"]
-        self.started -= checkpoint.note.get("seconds", 0.0)  # those of before this was noted say nothing
+        self.started -= checkpoint.note["seconds"]
         self._written = self.step
 
     def run_steps(self) -> None:
-        """Steps until `max_steps`, with a validation every `evaluate_every` and a checkpoint every `checkpoint_every`.
+        """Train until `max_steps`, with validations, and checkpoints by time.
 
         Raises:
             RunStopped: a signal asked for it; a checkpoint was written.
+            ChildProcessError: a process that loads data was killed.
         """
         bar = tqdm(
             initial=self.step, total=self.max_steps, desc="training", disable=not self.accelerator.is_main_process
         )
-        with bar, naming_dead_workers(), StopRequest(self.accelerator) as request:
-            while self.step < self.max_steps:
-                for batch in self._rest_of_epoch():
-                    if not self._step_batch(batch):
-                        continue
-                    bar.update()
-                    self._after_step(bar)
-                    stopping, last = request.was_made(), self.step == self.max_steps
-                    if stopping or last or self.step % self.args.checkpoint_every == 0:
-                        self._write_checkpoint()
-                    if stopping:
-                        self.accelerator.wait_for_everyone()  # who ends first has the others ended by their launcher
-                        raise RunStopped(
-                            f"stopped after step {self.step} of {self.max_steps}, with a checkpoint: the same command "
-                            "goes on from there",
-                            request.number,
-                        )
-                    if last:
-                        break
+        try:
+            with bar, StopRequest(self.accelerator) as request:
+                self._run_steps(bar, request)
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise ChildProcessError(
+                f"a process that loads data was killed, perhaps for its memory ({error}). The same command resumes from "
+                "the last checkpoint; fewer num_workers need less memory"
+            ) from error
+        finally:
+            if self.features is not None:
+                self.features.close()
+
+    def _run_steps(self, bar: tqdm, request: StopRequest) -> None:
+        first, timed = self.step, None
+        due = time.monotonic() + _FIRST_CHECKPOINT_SECONDS
+        while self.step < self.max_steps:
+            for batch in self._rest_of_epoch():
+                if not self._step_batch(batch):
+                    continue
+                bar.update()
+                self._after_step(bar)
+                if self.on_step is not None:
+                    self.on_step(self)
+                now = time.monotonic()
+                if self.step == first + 1:  # the first is slower than the others
+                    timed = now
+                if self.step == first + 1 + _TIMED_STEPS and self.accelerator.is_main_process:
+                    bar.write(_estimate(self.max_steps - self.step, (now - timed) / _TIMED_STEPS))
+                stopping, last = request.was_made(), self.step == self.max_steps
+                if stopping or last or now > due:
+                    self.write_checkpoint()
+                    due = time.monotonic() + _CHECKPOINT_SECONDS
+                if stopping:
+                    self.accelerator.wait_for_everyone()  # who ends first has the others ended by their launcher
+                    raise RunStopped(
+                        f"stopped after step {self.step} of {self.max_steps}, with a checkpoint: the same command "
+                        "resumes from there",
+                        request.number,
+                    )
+                if last:
+                    return
 
     def _rest_of_epoch(self) -> Iterable[dict]:
         """The batches of the next step's epoch that no step has seen yet."""
@@ -156,105 +178,76 @@ class Trainer:
             return self.loader
         return skip_first_batches(self.loader, done * self.args.gradient_accumulation_steps)
 
-    def close(self) -> None:
-        """Removes what is only of use while steps are run."""
-        if self.features is not None:
-            self.features.close()
-
     def _step_batch(self, batch: dict) -> bool:
         """One batch forward and backward; True when it completed an optimizer step."""
         self.criterion.progress = self.step / self.max_steps
         with self.accelerator.accumulate(self.model):
-            pixel_values = batch["pixel_values"].to(self.dtype).contiguous(memory_format=torch.channels_last)
-            output = self.model(pixel_values=pixel_values, **self._frozen_features(batch))
-            truth = batch["labels"], batch["valid_mask"]
-            losses = self.criterion(output.logits, *truth, batch.get("skeleton"))
-            if self.args.coarse_weight:
-                coarse = self.criterion.of_coarse(output.coarse_logits, *truth)
-                losses = losses._replace(total=losses.total + self.args.coarse_weight * coarse)
+            pixel_values = batch["pixel_values"].contiguous(memory_format=torch.channels_last)
+            logits = self.model(pixel_values=pixel_values, **self._frozen_features(batch)).logits
+            losses = self.criterion(logits, batch["labels"], batch["valid_mask"], batch.get("skeleton"))
             self._losses.append(torch.stack(losses).detach())
             self._ids.append(batch["id"])
             self.accelerator.backward(losses.total)
             if not self.accelerator.sync_gradients:
                 return False
-            self._share_criterion_gradients()
+            # The objective's own weights lie outside the wrapper that averages the network's over the processes.
+            for parameter in self.criterion.parameters():
+                parameter.grad = self.accelerator.reduce(parameter.grad, reduction="mean")
             self._take_step()
         self.step += 1
         return True
 
     def _take_step(self) -> None:
-        """The optimizer's step, or none where a loss or a gradient is not finite."""
-        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.args.max_grad_norm)
+        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), _MAX_GRADIENT_NORM)
         norm = torch.stack([norm, *(parameter.grad.norm() for parameter in self.criterion.parameters())]).norm()
-        scaler = self.optimizer.scaler
         losses, ids = torch.stack(self._losses), self._ids
         self._losses, self._ids = [], []
-        # With a loss scaler, gradients that overflow are its own affair: it leaves the step out and scales less.
-        watched = norm if scaler is None else norm.new_zeros(())
-        if self.guard.allows(self.step, losses[:, 0], watched, ids):
-            self.optimizer.step()
-            self.losses = losses.nanmean(0)  # a batch without any target has no clDice
-            if self.average is not None:
-                self.average.update(self.step)
-            self.statistics.keep()
-        else:
-            if scaler is not None:
-                scaler.update()
-            self.losses = None
-            self.statistics.bring_back()
+        if self.optimizer.scaler is not None:  # it leaves out a step whose gradients overflow, and scales less
+            norm = norm.new_zeros(())
+        require_finite_step(self.accelerator, self.step, losses[:, 0], norm, ids)
+        self.optimizer.step()
+        self.losses = losses.nanmean(0)  # a batch without any target has no clDice
         self.scheduler.step()
         self.optimizer.zero_grad()
 
     def _frozen_features(self, batch: dict) -> dict[str, torch.Tensor]:
-        """The keyword argument by which our network goes on from cached features, where they are cached."""
+        """The keyword argument by which our network goes on from cached features."""
         if self.features is None:
             return {}
         with self.accelerator.autocast():
             return {"frozen_features": self.features(batch["id"], batch["pixel_values"])}
 
-    def _share_criterion_gradients(self) -> None:
-        """The objective's own weights lie outside the wrapper that averages the network's over the processes."""
-        for parameter in self.criterion.parameters():
-            parameter.grad = self.accelerator.reduce(parameter.grad, reduction="mean")
-
     def _after_step(self, bar: tqdm) -> None:
         args = self.args
         last = self.step == self.max_steps
         if self.step % args.log_every == 0 or last:
-            row = {"step": self.step, "epoch": self.epoch}
-            if self.losses is not None:
-                values = self.accelerator.gather(self.losses[None]).mean(0).tolist()
-                row |= dict(zip(("loss", "bce", "dice_loss", "cldice_loss"), values, strict=True))
-                bar.set_postfix(loss=f"{row['loss']:.3f}")
-            row["learning_rate"] = self.scheduler.get_last_lr()[0]
-            self._log(row)
+            values = self.accelerator.gather(self.losses[None]).mean(0).tolist()
+            row = dict(zip(("loss", "bce", "dice_loss", "cldice_loss"), values, strict=True))
+            bar.set_postfix(loss=f"{row['loss']:.3f}")
+            self._log({**row, "learning_rate": self.scheduler.get_last_lr()[0]})
         if "validation" in self.splits and (self.step % args.evaluate_every == 0 or last):
-            with self.averaged():
-                scores = score_set(self.score("validation", test_time_flips=False, test_time_scales=(1.0,)).rows)
-            self._log({"step": self.step, "epoch": self.epoch, **{f"val_{key}": scores[key] for key in scores}})
+            scores = score_set(self.score("validation", test_time_flips=False, test_time_scales=(1.0,)).rows)
+            self._log({f"val_{key}": value for key, value in scores.items()})
             if self.accelerator.is_main_process:
                 bar.write(f"step {self.step}: validation dice {scores['dice']:.4f}, clDice {scores['cldice']:.4f}")
             self.model.train()
 
     def _log(self, row: dict) -> None:
-        self.history.append(row)
-        if self.args.log_with:
-            self.accelerator.log({key: value for key, value in row.items() if key != "step"}, step=row["step"])
+        self.history.append({"step": self.step, "epoch": self.epoch, **row})
         if self.accelerator.is_main_process:
             with self._writing("history.csv"):
                 write_history(self.run / "history.csv", self.history)
 
-    def averaged(self) -> AbstractContextManager:
-        """Within it the network has the average of its weights, where the run keeps one."""
-        return nullcontext() if self.average is None else self.average.applied()
+    def score(self, split: str, most: int | None = None, **changes) -> SplitScores:
+        """Score a split, or its first `most` images; `changes` are of the settings, for this once."""
+        rows = self.splits[split]
+        if most is not None and most < len(rows):
+            rows = [rows[number] for number in range(most)]
+        return score_rows(self._predictor(**changes), rows, self.accelerator, f"scoring {split}")
 
-    def score(self, split: str, **changes) -> SplitScores:
-        """Scores of a split; `changes` are of the settings, for this once."""
-        return score_rows(self._predictor(**changes), self.splits[split], self.accelerator, f"scoring {split}")
-
-    def fit_calibration(self) -> PlattScaling:
-        """The scaling that suits the images of `calibrate_on` best, the same on every process."""
-        predictor, rows = self._predictor(temperature=1.0, logit_bias=0.0), self.splits[self.args.calibrate_on]
+    def fit_calibration(self, split: str) -> PlattScaling:
+        """Fit the scaling that suits the images of a split best, the same on every process."""
+        predictor, rows = self._predictor(temperature=1.0, logit_bias=0.0), self.splits[split]
         counts = []
         for number in range(self.accelerator.process_index, len(rows), self.accelerator.num_processes):
             row = rows[number]
@@ -262,15 +255,14 @@ class Trainer:
         return fit_platt_scaling(gather_object(counts))
 
     def _predictor(self, **changes) -> Predictor:
-        network = self.network
         # The statistics of a normalisation are those of each process's own batches: all predict with the first one's.
-        broadcast(list(network.buffers()))
-        # Where the network is already: Accelerate may call it `cpu:0`, for which `.to` would copy all that is trained
-        # away from under the average of the weights.
-        device = next(network.parameters()).device
-        return Predictor(network, replace(self.settings, **changes), device=device)
+        broadcast(list(self.network.buffers()))
+        # Where the network is already: Accelerate may call it `cpu:0`, for which `.to` would copy what is trained.
+        device = next(self.network.parameters()).device
+        return Predictor(self.network, replace(self.settings, **changes), device=device)
 
-    def _write_checkpoint(self) -> None:
+    def write_checkpoint(self) -> None:
+        """Write a checkpoint of the last step, unless there is one; on the main process."""
         if not self.accelerator.is_main_process or self.step == self._written:
             return
         note = {
@@ -280,9 +272,8 @@ class Trainer:
             "arguments": asdict(self.args),
             "processes": self.accelerator.num_processes,
         }
-        state = (self.network, self.criterion, self.optimizer, self.scheduler)
         with self._writing("a checkpoint"):
-            save_checkpoint(self.run / FOLDER, *state, note, self.average)
+            save_checkpoint(self.run / FOLDER, self.network, self.criterion, self.optimizer, self.scheduler, note)
         self._written = self.step
 
     @contextmanager
@@ -293,5 +284,16 @@ class Trainer:
             last = "there is no checkpoint yet" if self._written is None else f"the last one is of step {self._written}"
             raise OSError(
                 f"cannot write {what} to {self.run} after step {self.step}: {error}. When that is put right, the same "
-                f"command goes on from the last checkpoint ({last})"
+                f"command resumes from the last checkpoint ({last})"
             ) from error
+
+
+def _estimate(steps: int, seconds: float) -> str:
+    """How long so many steps take, in words.
+
+    >>> _estimate(1000, 0.5), _estimate(10, 0.5)
+    ('0.50 s a step: about 8 minutes to go, then scoring', '0.50 s a step: less than a minute to go, then scoring')
+    """
+    minutes = round(steps * seconds / 60)
+    left = f"about {minutes} minute{'' if minutes == 1 else 's'}" if minutes else "less than a minute"
+    return f"{seconds:.2f} s a step: {left} to go, then scoring"

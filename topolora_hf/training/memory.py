@@ -16,7 +16,7 @@ from .checkpoints import trained_tensors
 
 @contextmanager
 def advice_on_memory(args: TrainArguments) -> Iterator[None]:
-    """Says which settings help where memory does not suffice.
+    """Say which settings help if memory does not suffice.
 
     Raises:
         MemoryError: in place of what PyTorch or NumPy raised.
@@ -36,17 +36,17 @@ def _advice(args: TrainArguments, error: Exception) -> str:
     if smaller:
         ways.append(
             f"--batch_size {smaller} --gradient_accumulation_steps {args.gradient_accumulation_steps * times} (the "
-            "same tiles a step in smaller batches; --auto_batch_size True finds them)"
+            "same tiles a step in smaller batches; --auto_batch_size finds them)"
         )
     if not args.gradient_checkpointing:
-        ways.append("--gradient_checkpointing True (the same steps in more time)")
+        ways.append("--gradient_checkpointing (the same steps in more time)")
     ways.append("a smaller --image_size or --tile_size")
     first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
     return f"not enough memory ({first_line}). What helps: {'; '.join(ways)}"
 
 
 def largest_divisor_below(batch_size: int) -> int:
-    """The next smaller batch size that makes a step of the same tiles; 0 below 1.
+    """Find the next smaller batch size that makes a step of the same tiles; 0 below 1.
 
     >>> [largest_divisor_below(size) for size in (1, 2, 6, 9)]
     [0, 1, 3, 3]
@@ -57,9 +57,9 @@ def largest_divisor_below(batch_size: int) -> int:
 def fit_batch_size(
     args: TrainArguments, accelerator: Accelerator, model: nn.Module, criterion: nn.Module, tile_size: int
 ) -> TrainArguments:
-    """Arguments with the largest batches that fit, accumulated to the same tiles a step; the same on all processes.
+    """Find the largest batches that fit, accumulated to the same tiles a step; the same on all processes.
 
-    A batch of empty tiles goes forward and backward, before anything else; nothing of it remains. All batches of a run
+    A batch of empty tiles goes forward and backward before anything else; nothing of it remains. All batches of a run
     have one size in pixels, so what fits once fits.
 
     Args:
@@ -107,8 +107,7 @@ def fit_batch_size(
 
 
 def _try_batch(accelerator: Accelerator, model: nn.Module, criterion: nn.Module, batch: int, tile: int) -> None:
-    dtype = next(model.parameters()).dtype
-    pixel_values = torch.zeros(batch, 3, tile, tile, device=accelerator.device, dtype=dtype)
+    pixel_values = torch.zeros(batch, 3, tile, tile, device=accelerator.device)
     pixel_values = pixel_values.contiguous(memory_format=torch.channels_last)
     labels = torch.zeros(batch, tile, tile, dtype=torch.uint8, device=accelerator.device)
     with accelerator.autocast():

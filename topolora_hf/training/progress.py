@@ -1,7 +1,7 @@
-"""How far a run directory has come: the same command starts a run, goes on with it, or finds it done."""
+"""How far a run directory has come: the same command starts a run, resumes it, or finds it done."""
 
-import fcntl
 import os
+import shutil
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,62 +11,56 @@ from typing import Any
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
+from filelock import FileLock, Timeout
 
 from ..data.catalog import CATALOG
 from ..files import read_json_object
-from .arguments import TrainArguments, changed_settings
-from .checkpoints import (
-    FOLDER,
-    Checkpoint,
-    read_checkpoint,
-    remove_checkpoints,
-)
+from ..settings import changed_settings
+from .arguments import TrainArguments
+from .checkpoints import FOLDER, Checkpoint, read_checkpoint
 
 METRICS, SETTINGS = "metrics.json", "train_args.json"
-_LOCK = ".lock"
+_LOCK, _HOLDER = ".lock", ".holder"
+# Processes that load data notice only after some seconds that their run was killed; until then they hold its lock, too.
+_PATIENCE_SECONDS = 10
 # What a run gives does not depend on them, but for rounding.
-_FREE = {"resume", "overwrite", "output_dir", "num_workers", "num_threads", "log_with"}
-_FREE |= {"push_to_hub", "hub_model_id", "private", "checkpoint_every", "on_non_finite", "auto_batch_size"}
+_FREE = {"overwrite", "output_dir", "num_workers", "num_threads", "push_to_hub", "hub_model_id", "auto_batch_size"}
 # Only their product with the number of processes counts: the tiles of a step.
 _BATCH = {"batch_size", "gradient_accumulation_steps"}
 
 
 @dataclass
 class Progress:
-    """What a run directory holds: `metrics` of a finished run, or the `checkpoint` of one to go on with, or nothing."""
+    """What a run directory holds: `metrics` of a finished run, or the `checkpoint` of one to resume, or nothing."""
 
     metrics: dict | None = None
     checkpoint: Checkpoint | None = None
 
 
 def find_progress(run: Path, args: TrainArguments, processes: int) -> Progress:
-    """Before anything is written or loaded, on one process.
+    """Look at a run directory before anything is written or loaded, on one process.
 
     Raises:
         ValueError: the directory holds a run of other settings, each of which is named; or no checkpoint that can be
             read.
-        FileNotFoundError: `resume` was given, and there is no checkpoint.
     """
-    checkpoints = run / FOLDER
     if args.overwrite:
         (run / METRICS).unlink(missing_ok=True)
-        remove_checkpoints(checkpoints)
+        shutil.rmtree(run / FOLDER, ignore_errors=True)
         return Progress()
     if (run / METRICS).is_file() and (run / SETTINGS).is_file():
         _require_same(f"{run} holds a finished run of", read_json_object(run / SETTINGS), args)
-        print(f"{run} holds this run, finished; --overwrite True starts it anew")
+        print(f"{run} holds this run, finished; --overwrite starts it anew")
         return Progress(metrics=read_json_object(run / METRICS))
-    checkpoint = read_checkpoint(checkpoints)
+    checkpoint = read_checkpoint(run / FOLDER)
     if checkpoint is None:
-        if args.resume:
-            raise FileNotFoundError(f"no checkpoint to resume from at {checkpoints}")
         return Progress()
     note = checkpoint.note
     now = tiles_a_step(asdict(args), processes)
     before = tiles_a_step(note["arguments"], note["processes"])
     changed = [] if now == before else [f"the tiles of a step were {before}, are {now} ({_product(args, processes)})"]
     _require_same(f"cannot resume {run} with", note["arguments"], args, changed)
-    print(f"going on with {run} after step {note['step']}")
+    print(f"resuming  {run} after step {note['step']}")
     return Progress(checkpoint=checkpoint)
 
 
@@ -75,12 +69,12 @@ def _require_same(what: str, before: dict, args: TrainArguments, changed: list[s
     changed = changed_settings(before, args, free) + (changed or [])
     if changed:
         raise ValueError(
-            f"{what} other settings: {'; '.join(changed)}. Choose another output_dir; --overwrite True starts anew"
+            f"{what} other settings: {'; '.join(changed)}. Choose another output_dir; --overwrite starts anew"
         )
 
 
 def free_settings(dataset: str) -> set[str]:
-    """The settings that may differ between runs which give the same.
+    """Name the settings that may differ between runs which give the same.
 
     A named data set is the same wherever its files lie; of any other, `data_dir` says which it is.
     """
@@ -89,7 +83,7 @@ def free_settings(dataset: str) -> set[str]:
 
 
 def tiles_a_step(settings: dict, processes: int) -> int:
-    """How many tiles an optimizer step sees."""
+    """Count the tiles that an optimizer step sees."""
     return settings["batch_size"] * settings["gradient_accumulation_steps"] * processes
 
 
@@ -101,7 +95,7 @@ def _product(args: TrainArguments, processes: int) -> str:
 
 
 def on_main_process(accelerator: Accelerator, work: Callable[[], Any]) -> Any:
-    """What the main process gets from `work`, on all of them: the others may see another disk. So for its errors."""
+    """Do work on the main process, and give its result, or raise its error, on all: the others may see another disk."""
     outcome: list = [None, None]
     if accelerator.is_main_process:
         try:
@@ -116,41 +110,37 @@ def on_main_process(accelerator: Accelerator, work: Callable[[], Any]) -> Any:
 
 @contextmanager
 def alone_in(run: Path, accelerator: Accelerator) -> Iterator[None]:
-    """Makes the run directory, and keeps others out of it until the block, or this process, ends.
+    """Make the run directory, and keep others out of it until the block, or this process, ends.
 
-    The system holds the lock, so that not even `kill -9` leaves one behind. A directory in which nothing was written is
+    The system holds the lock: not even `kill -9` leaves one behind. A directory in which nothing was written is
     removed again: data that cannot be used leave no run.
 
     Raises:
         BlockingIOError: another process trains in it.
         OSError: it cannot be made or written to.
     """
-    lock, taken = None, False
+    lock = FileLock(run / _LOCK, timeout=_PATIENCE_SECONDS)
+    holder = run / _HOLDER
 
     def take() -> None:
-        nonlocal lock, taken
         run.mkdir(parents=True, exist_ok=True)
-        lock = (run / _LOCK).open("a+", encoding="utf-8")
         try:
-            # Of the process, not of the file: those that load data do not inherit it, and keep nobody waiting.
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            lock.seek(0)
+            lock.acquire()
+        except Timeout as error:
+            name = holder.read_text(encoding="utf-8") if holder.is_file() else "another process"
             raise BlockingIOError(
-                f"{run} is in use: {lock.read().strip() or 'another process'} trains in it. Wait for it, end it, or "
-                "choose another output_dir"
+                f"{run} is in use: {name} trains in it. Wait for it, end it, or choose another output_dir"
             ) from error
-        lock.truncate(0)
-        lock.write(f"process {os.getpid()} on {socket.gethostname()}")
-        lock.flush()
-        taken = True
+        holder.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
 
     try:
         on_main_process(accelerator, take)
         yield
     finally:
-        if lock is not None:
-            if taken and run.is_dir() and [path.name for path in run.iterdir()] == [_LOCK]:
-                (run / _LOCK).unlink()
+        if lock.is_locked:
+            holder.unlink(missing_ok=True)
+            is_empty = run.is_dir() and [path.name for path in run.iterdir()] == [_LOCK]
+            lock.release()
+            if is_empty:
+                (run / _LOCK).unlink(missing_ok=True)
                 run.rmdir()
-            lock.close()

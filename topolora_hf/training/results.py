@@ -1,4 +1,4 @@
-"""What a run ends with: choices made on the validation images, scores, and the files that hold them."""
+"""How a run ends: calibration, the saved network, scores, and the files that hold them."""
 
 import shutil
 import time
@@ -15,85 +15,101 @@ from ..adapters.parameters import parameter_table
 from ..files import replacing_directory, write_json
 from ..hub.model_card import render_model_card
 from ..metrics.report import score_set
-from ..metrics.thresholds import best_threshold
 from ..pictures.curves import save_curves
 from .arguments import TrainArguments
 from .checkpoints import trained_tensors
 from .numerics import require_finite
+from .progress import METRICS
 
 if TYPE_CHECKING:
     from .loop import Trainer
 
+_MOST_UNTRAINED = 8  # images that the base is scored on
+_UNCALIBRATED = {"temperature": 1.0, "logit_bias": 0.0}
 
-def score_and_save(trainer: "Trainer", split: str, before: dict | None) -> dict:
-    """Chooses what validation images choose, scores, and writes results and network; returns the metrics."""
+
+def score_and_save(trainer: "Trainer", split: str) -> dict:
+    """Calibrate, save the network, then score it and write the results; return the metrics.
+
+    The network is saved before anything is scored: a crash while scoring loses nothing.
+    """
     args, settings, run = trainer.args, trainer.settings, trainer.run
-    if args.calibrate:
-        scaling = trainer.fit_calibration()
+    is_main = trainer.accelerator.is_main_process
+    if args.calibrate != "none":
+        scaling = trainer.fit_calibration(args.calibrate)
         settings.temperature, settings.logit_bias = scaling.temperature, scaling.bias
         settings.threshold = float(scaling(settings.threshold))  # the masks stay as they were
-    if args.choose_threshold:
-        settings.threshold = best_threshold(trainer.score("validation").counts)
-    scores = trainer.score(split)
-    summary = scores.summary()
-    if args.calibrate:
-        summary |= {"temperature": settings.temperature, "logit_bias": settings.logit_bias}
-        summary |= _calibration_before(trainer, split)
-    metrics = _metrics(trainer, split, summary, before, time.monotonic() - trainer.started)
-    if trainer.accelerator.is_main_process:
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    if is_main:
         require_finite(trained_tensors(trainer.network))
-        _save_trained(trainer.accelerator.unwrap_model(trainer.model), args, settings, metrics, run)
+        _save_network(model, args, settings, run)
+    scores = trainer.score(split)
+    metrics = scores.metrics(
+        settings, settings.dataset, split, args.protocol, seed=args.seed, **_before(trainer, split), **_cost(trainer)
+    )
+    if is_main:
         scores.save(run, settings.threshold)
         save_curves(run / "curves.png", trainer.history)
-        write_json(run / "metrics.json", metrics)  # last: it says that the run is done
+        if isinstance(model, PeftModel):
+            shown = {**asdict(args), **asdict(settings)}
+            card = render_model_card(shown, metrics, parameters=parameter_table(model))
+            card.save(run / "adapter" / "README.md")
+        write_json(run / METRICS, metrics)  # last: it says that the run is done
     return metrics
 
 
-def _calibration_before(trainer: "Trainer", split: str) -> dict[str, float]:
-    """Calibration errors of the network's own probabilities, by the threshold that gives the same masks there."""
-    same_masks = float(trainer.settings.calibration.inverse()(trainer.settings.threshold))
-    scores = score_set(trainer.score(split, temperature=1.0, logit_bias=0.0, threshold=same_masks).rows)
-    return {f"{name}_before": scores[name] for name in ("ece", "ece_foreground")}
+def _before(trainer: "Trainer", split: str) -> dict:
+    """Scores without the calibration, and of the base without the adapter, where the run wants them."""
+    before = {}
+    if trainer.args.calibrate != "none":
+        same_masks = float(trainer.settings.calibration.inverse()(trainer.settings.threshold))
+        scores = score_set(trainer.score(split, threshold=same_masks, **_UNCALIBRATED).rows)
+        before |= {f"{name}_before": scores[name] for name in ("ece", "ece_foreground")}
+    if trainer.args.score_untrained:
+        with trainer.network.disable_adapter():
+            scores = trainer.score(split, _MOST_UNTRAINED, threshold=AdapterSettings.threshold, **_UNCALIBRATED)
+        means = score_set(scores.rows)
+        before |= {"dice_before": means["dice"], "cldice_before": means["cldice"], "n_before": means["n"]}
+    return before
 
 
-def _metrics(trainer: "Trainer", split: str, scores: dict, before: dict | None, seconds: float) -> dict:
-    args, settings = trainer.args, trainer.settings
-    everything = parameter_table(trainer.network)[-1]
-    metrics = {
-        "dataset": settings.dataset,
-        "split": split,
-        "protocol": args.protocol,
-        "preset": args.preset,
-        "base": settings.base or None,
-        "threshold": settings.threshold,
-        "seed": args.seed,
-        **scores,
-    }
-    if before is not None:
-        metrics |= {"dice_before": before["dice"], "cldice_before": before["cldice"]}
-    return metrics | {
-        "test_time_flips": settings.test_time_flips,
-        "test_time_scales": list(settings.test_time_scales),
+def _cost(trainer: "Trainer") -> dict:
+    total = parameter_table(trainer.network)[-1]
+    return {
         "steps": trainer.max_steps,
-        "seconds": round(seconds, 1),
-        "trainable_parameters": everything["trainable"],
-        "total_parameters": everything["total"],
+        "seconds": round(time.monotonic() - trainer.started, 1),
+        "trainable_parameters": total["trainable"],
+        "total_parameters": total["total"],
     }
 
 
-def _save_trained(model: nn.Module, args: TrainArguments, settings: AdapterSettings, metrics: dict, run: Path) -> None:
-    """`adapter/`, with its model card in place of PEFT's own README.md; `network/` where the whole base was trained.
+def _save_network(model: nn.Module, args: TrainArguments, settings: AdapterSettings, run: Path) -> None:
+    """Write `adapter/`, or `network/` if the base itself or a baseline was trained.
 
     What an overwritten run left of the other kind goes, unless it is the base of this one.
     """
     name, other = ("adapter", "network") if isinstance(model, PeftModel) else ("network", "adapter")
     with replacing_directory(run / name) as directory:
-        if not isinstance(model, PeftModel):
+        if isinstance(model, PeftModel):
+            save_adapter(model, settings, directory)
+        else:
             model.adapter_settings = settings  # which `save_pretrained` writes beside the weights
             model.save_pretrained(directory)
-        else:
-            save_adapter(model, settings, directory)
-            card = render_model_card({**asdict(args), **asdict(settings)}, metrics, parameters=parameter_table(model))
-            card.save(directory / "README.md")
     if Path(args.base).resolve() != (run / other).resolve():
         shutil.rmtree(run / other, ignore_errors=True)
+
+
+def next_steps(args: TrainArguments, metrics: dict) -> str:
+    """Say which files a run wrote, and which command comes next."""
+    run = Path(args.output_dir)
+    lines = [f"note      the scores are of {metrics['n']} image: they say little"] if metrics["n"] == 1 else []
+    lines.append(f"scores    {run / METRICS}, {run / 'per_image.csv'}")
+    lines.append(f"pictures  {run / 'samples.png'}, best_and_worst.png, curves.png, ...")
+    if not (run / "adapter").is_dir():
+        lines.append(f"network   {run / 'network'}")
+        return "\n".join(lines)
+    lines.append(f"card      {run / 'adapter' / 'README.md'}")
+    lines.append(f"adapter   {run / 'adapter'}")
+    base = f" --base {args.base}" if Path(args.base).exists() else ""
+    lines.append(f"next      topolora predict --adapter {run / 'adapter'}{base} --images YOUR_IMAGES")
+    return "\n".join(lines)

@@ -1,54 +1,62 @@
 """A run from its settings to its scores."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from accelerate import Accelerator
 from accelerate.utils import set_seed
+from peft import PeftModel
 from torch import nn
 
-from ..adapter_format.presets import get_preset
+from ..adapter_format.presets import PRESETS
 from ..adapter_format.settings import AdapterSettings
-from ..adapters.creation import create_adapter, unfreeze
 from ..adapters.parameters import format_parameter_table, parameter_table
 from ..data.catalog import DatasetSpec
 from ..files import write_json
 from ..hub.push import open_repository, push_adapter
-from ..metrics.report import score_set
 from ..objective.losses import TopoLoss
 from .arguments import TrainArguments
 from .checkpoints import Checkpoint
 from .loop import Trainer
 from .memory import advice_on_memory, fit_batch_size
-from .progress import (
-    SETTINGS,
-    alone_in,
-    find_progress,
-    on_main_process,
-)
+from .progress import SETTINGS, alone_in, find_progress, on_main_process
 from .results import score_and_save
 from .setup import (
     build_accelerator,
     build_criterion,
+    build_feature_cache,
     build_network,
     build_tiles,
-    compile_regions,
+    compile_parts,
     load_splits,
     measure_fundus,
 )
 
+_FEW_IMAGES = 50
 
-def train(args: TrainArguments, data: dict[str, Sequence[dict]] | None = None) -> dict:
-    """Trains an adapter, a whole base or a specialist, scores it, and fills the run directory.
+BuildNetwork = Callable[[TrainArguments, DatasetSpec], tuple[nn.Module, AdapterSettings]]
 
-    A directory that holds an unfinished run of the same settings is gone on with, from its last checkpoint and to the
-    same bytes; one that holds it finished is left as it is.
+
+def train(
+    args: TrainArguments,
+    data: dict[str, Sequence[dict]] | None = None,
+    build_network: BuildNetwork = build_network,
+    on_step: Callable[[Trainer], None] | None = None,
+) -> dict:
+    """Train an adapter, a base or a baseline, score it, and fill the run directory.
+
+    A directory that holds an unfinished run of the same settings is resumed, from its last checkpoint and to the same
+    bytes; one that holds it finished is left as it is.
 
     Args:
         args: see `TrainArguments`.
         data: splits of decoded rows in place of `load_segmentation_data(args.dataset, ...)`.
+        build_network: makes what is trained, and the settings that are saved with it. A baseline is any module whose
+            `forward(pixel_values)` returns something with `logits` (B, K, T, T), and that has
+            `save_pretrained(directory)`: it ends in `network/`.
+        on_step: called with the trainer after each optimizer step. What it raises ends the run.
 
     Returns:
         What metrics.json holds.
@@ -57,8 +65,7 @@ def train(args: TrainArguments, data: dict[str, Sequence[dict]] | None = None) -
         DataError: the data cannot be used; the message lists every problem.
         ValueError: settings that cannot be met, or a run directory that holds a run of other settings.
         PushError: with push_to_hub, the Hub refused, or could not be reached; a trained adapter stays in its directory.
-        OSError: the base cannot be loaded, the run directory cannot be written to or is in use, or there is no
-            checkpoint to resume from.
+        OSError: the base cannot be loaded, or the run directory cannot be written to or is in use.
         FloatingPointError: the loss or a gradient is not finite; the message names the images of the batch.
         MemoryError: there is too little; the message names the settings that help.
         RunStopped: SIGTERM or SIGINT ended it, after a checkpoint.
@@ -67,74 +74,71 @@ def train(args: TrainArguments, data: dict[str, Sequence[dict]] | None = None) -
     accelerator = build_accelerator(args)
     run = Path(args.output_dir)
     if args.push_to_hub and accelerator.is_main_process:
-        open_repository(args.repository, args.private)  # before the work, not after it, is the time to be refused
+        open_repository(args.repository)  # be refused before the work, not after it
     with alone_in(run, accelerator), advice_on_memory(args):
         progress = on_main_process(accelerator, lambda: find_progress(run, args, accelerator.num_processes))
         metrics = progress.metrics
         if metrics is None:
-            metrics = _train_and_score(args, data, accelerator, progress.checkpoint, started)
+            set_seed(args.seed)
+            with accelerator.main_process_first():  # it unpacks or downloads, the others find it done
+                spec, splits = load_splits(args, data)
+            model, settings = _build_model(args, spec, splits, build_network)
+            trainer = _build_trainer(
+                args, accelerator, spec, splits, model, settings, progress.checkpoint, started, on_step
+            )
+            trainer.run_steps()
+            metrics = score_and_save(trainer, _scored(splits))
+            # The wrapper that averages gradients has to go before the process group that it uses: freed after it, it
+            # can wait for ever for a thread of the group (seen with torch 2.13 on CPUs).
+            del trainer, model
+            accelerator.free_memory()
+            accelerator.end_training()
         if args.push_to_hub and accelerator.is_main_process:
-            print(f"pushed to {push_adapter(run, args.repository, args.private)}")
+            print(f"pushed to {push_adapter(run, args.repository)}")
     return metrics
 
 
-def _train_and_score(
+def _build_model(
+    args: TrainArguments, spec: DatasetSpec, splits: dict[str, Sequence[dict]], build_network: BuildNetwork
+) -> tuple[nn.Module, AdapterSettings]:
+    model, settings = build_network(args, spec)
+    if args.score_untrained and not isinstance(model, PeftModel):
+        raise ValueError("score_untrained scores the base of an adapter, and this run trains none")
+    settings.intensity = getattr(splits, "intensity", None)
+    settings.fov_diameter, settings.fov_colours = measure_fundus(args, spec, splits["train"])
+    if args.gradient_checkpointing:
+        model.gradient_checkpointing_enable()
+    compile_parts(model, args.compile)
+    return model, settings
+
+
+def _build_trainer(
     args: TrainArguments,
-    data: dict[str, Sequence[dict]] | None,
     accelerator: Accelerator,
+    spec: DatasetSpec,
+    splits: dict[str, Sequence[dict]],
+    model: nn.Module,
+    settings: AdapterSettings,
     checkpoint: Checkpoint | None,
     started: float,
-) -> dict:
-    set_seed(args.seed)
+    on_step: Callable[[Trainer], None] | None,
+) -> Trainer:
     run = Path(args.output_dir)
-    with accelerator.main_process_first():  # it unpacks or downloads, the others find it done
-        spec, splits = load_splits(args, data)
-    model, settings = _build_model(args, spec, splits)
-    criterion = build_criterion(args, splits["train"], settings).to(next(model.parameters()).dtype)
+    criterion = build_criterion(args, splits["train"], settings)
+    network = model.get_base_model() if isinstance(model, PeftModel) else model
+    # Not as a submodule: what an adaptive objective learns is trained, and is no part of the network.
+    network.__dict__["criterion"] = criterion
     if accelerator.is_main_process:
         write_json(run / SETTINGS, asdict(args))
         _announce(accelerator, args, splits, settings, criterion, model)
     if args.auto_batch_size:
         args = _with_batches_that_fit(args, accelerator, checkpoint, model, criterion, settings.tile_size)
-    if args.log_with:
-        given = {name: value for name, value in asdict(args).items() if value is not None}
-        plain = {name: str(value) if isinstance(value, list) else value for name, value in given.items()}
-        accelerator.init_trackers("topolora_hf", config=plain)  # TensorBoard takes no lists
-
     tiles = build_tiles(args, splits["train"], settings, spec.augmentation, accelerator.num_processes)
-    trainer = Trainer(args, accelerator, run, model, criterion, tiles, splits, settings, started)
-    scored_split = "test" if "test" in splits else "validation"
-    before = score_set(trainer.score(scored_split).rows) if args.score_untrained else None
+    features = build_feature_cache(args, model, tiles, run / f"features-{accelerator.process_index}.bin")
+    trainer = Trainer(args, accelerator, run, model, criterion, tiles, splits, settings, started, features, on_step)
     if checkpoint is not None:
         trainer.resume(checkpoint)
-    try:
-        trainer.run_steps()
-    finally:
-        trainer.close()
-    with trainer.averaged():
-        metrics = score_and_save(trainer, scored_split, before)
-    # The wrapper that averages gradients has to go before the process group that it uses: freed after it, it can wait
-    # for ever for a thread of the group (seen with torch 2.13 on CPUs).
-    del trainer
-    accelerator.free_memory()
-    accelerator.end_training()
-    return metrics
-
-
-def _build_model(args: TrainArguments, spec: DatasetSpec, splits) -> tuple[nn.Module, AdapterSettings]:
-    """The network with what is trained of it, in the precision of its weights; and the settings saved with it."""
-    network, settings = build_network(args, spec)
-    settings.intensity = getattr(splits, "intensity", None)
-    settings.disc_diameter, settings.disc_colours = measure_fundus(args, spec, splits["train"])
-    if get_preset(args.preset).whole:
-        model = unfreeze(network)
-    else:
-        model = create_adapter(network, args.preset, rank=args.rank, lora_layers=args.lora_layers)
-    if args.gradient_checkpointing:
-        network.gradient_checkpointing_enable()
-    if args.compile:
-        compile_regions(network)
-    return model.double() if args.float64 else model, settings
+    return trainer
 
 
 def _with_batches_that_fit(
@@ -145,7 +149,7 @@ def _with_batches_that_fit(
     criterion: TopoLoss,
     tile_size: int,
 ) -> TrainArguments:
-    """A run that goes on keeps the batches that it found, where it still has as many processes: to the same bytes."""
+    """A resumed run keeps the batches that it found, if it still has as many processes: to the same bytes."""
     if checkpoint is not None and checkpoint.note["processes"] == accelerator.num_processes:
         found = checkpoint.note["arguments"]
         batches = {name: found[name] for name in ("batch_size", "gradient_accumulation_steps")}
@@ -156,13 +160,38 @@ def _with_batches_that_fit(
     return args
 
 
+def _scored(splits: dict[str, Sequence[dict]]) -> str:
+    return "test" if "test" in splits else "validation"
+
+
 def _announce(accelerator, args, splits, settings, criterion, model) -> None:
-    counts = ", ".join(f"{len(rows)} {split}" for split, rows in splits.items())
-    print(f"data      {args.dataset}: {counts} images, view {settings.view}, tiles of {settings.tile_size} pixels")
-    in_full = "float64" if args.float64 else "float32"
-    precision = in_full if accelerator.mixed_precision == "no" else accelerator.mixed_precision
-    print(f"base      {args.base}, encoder at {settings.image_size} pixels, {precision} precision")
+    precision = "float32" if accelerator.mixed_precision == "no" else accelerator.mixed_precision
+    print(f"run       {args.output_dir}")
+    print(f"data      {args.dataset}: {split_in_words(splits)}")
+    print(f"          view {settings.view}, tiles of {settings.tile_size} pixels")
+    if settings.base:
+        print(
+            f"base      {args.base}, encoder at {settings.image_size} pixels, {precision} on {accelerator.device.type}"
+        )
+        print(f"preset    {args.preset}: {PRESETS[args.preset].description}")
     print(
         f"objective BCE + Dice + {args.cldice_weight} clDice ({args.cldice_schedule}), {criterion.iterations} erosions"
     )
-    print(format_parameter_table(parameter_table(model)))
+    if args.compile:
+        print("compile   the first steps take up to some minutes longer")
+    print(format_parameter_table(parameter_table(model)), flush=True)
+
+
+def split_in_words(splits: dict[str, Sequence[dict]]) -> str:
+    """Say how many images go where; of few images, also which flag decides it; and if one image is all that is scored.
+
+    >>> split_in_words({"train": range(6), "validation": range(1), "test": range(1)})
+    '8 images: 6 to train, 1 validation, 1 test (--validation_fraction). The score will be of one image'
+    """
+    names = {"train": "to train"}
+    counts = ", ".join(f"{len(rows)} {names.get(split, split)}" for split, rows in splits.items())
+    total = sum(map(len, splits.values()))
+    words = f"{total} images: {counts}"
+    if total < _FEW_IMAGES:
+        words += " (--validation_fraction)"
+    return words + (". The score will be of one image" if len(splits[_scored(splits)]) == 1 else "")

@@ -1,4 +1,4 @@
-"""Scores of a split at full resolution, shared out over the processes and gathered by image."""
+"""Scores of a split at full resolution, shared out over the processes and gathered by image; and metrics.json."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from tqdm import tqdm
 
+from ..adapter_format.settings import AdapterSettings
 from ..inference.predictor import Predictor
 from ..metrics.calibration import Reliability, reliability
 from ..metrics.intervals import summarise
@@ -28,7 +29,7 @@ class SplitScores:
         counts: one precision-recall curve an image.
         reliabilities: one reliability diagram an image.
         samples: the first images with their `probability`.
-        best_and_worst: likewise the images with the highest and with the lowest Dice.
+        best_and_worst: the images with the highest and the lowest Dice, with their `probability`.
     """
 
     rows: list[dict]
@@ -37,12 +38,31 @@ class SplitScores:
     samples: list[dict]
     best_and_worst: list[dict]
 
-    def summary(self) -> dict:
-        """Means over the images, `n`, and the means' 95 % bootstrap `intervals` [low, high]."""
-        return summarise(self.rows)
+    def metrics(self, settings: AdapterSettings, dataset: str | None, split: str, protocol: str, **more) -> dict:
+        """Build what metrics.json holds: what was scored, how, and the scores with their intervals.
+
+        Args:
+            settings: what the predictor ran with.
+            dataset, split, protocol: what was scored.
+            more: what only this command knows.
+        """
+        return {
+            "dataset": dataset,
+            "split": split,
+            "protocol": protocol,
+            "preset": settings.preset,
+            "base": settings.base or None,
+            "threshold": settings.threshold,
+            "temperature": settings.temperature,
+            "logit_bias": settings.logit_bias,
+            "test_time_flips": settings.test_time_flips,
+            "test_time_scales": list(settings.test_time_scales),
+            **more,
+            **summarise(self.rows),
+        }
 
     def save(self, directory: Path, threshold: float) -> None:
-        """per_image.csv, and the pictures: samples, best and worst, precision and recall, reliability, distribution."""
+        """Write per_image.csv and the pictures: samples, best and worst, precision and recall, reliability."""
         write_per_image_csv(directory / "per_image.csv", self.rows)
         save_samples(directory / "samples.png", self.samples, threshold)
         save_score_distribution(directory / "score_distribution.png", self.rows)
@@ -59,7 +79,7 @@ def score_rows(
     accelerator: Accelerator | None = None,
     description: str = "scoring",
 ) -> SplitScores:
-    """Predicts and scores every image inside its field of view; images are scored while the next are predicted.
+    """Predict and score every image inside its field of view. Images are scored while the next are predicted.
 
     Args:
         predictor: with the threshold in its settings.

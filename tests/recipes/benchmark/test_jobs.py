@@ -39,7 +39,7 @@ def arguments(**settings) -> BenchmarkArguments:
 def test_every_row_runs(row, monkeypatch):
     # These take longer than the rows themselves.
     monkeypatch.setattr(workloads, "count_flops", lambda run: 1)
-    monkeypatch.setattr(workloads, "set_skeleton_compilation", lambda mode: None)
+    monkeypatch.setattr(workloads, "compile_skeleton", lambda wanted: None)
     work = row.build()
     for _ in range(2):
         work.run(*work.draw())
@@ -140,10 +140,10 @@ def test_rows_are_chosen_by_pattern_and_precision():
 @pytest.mark.parametrize(("form", "mode"), [("ours", "always"), ("ours-uncompiled", "never")])
 def test_our_skeletons_are_measured_compiled_and_not(form, mode, monkeypatch):
     modes = []
-    monkeypatch.setattr(workloads, "set_skeleton_compilation", modes.append)
+    monkeypatch.setattr(workloads, "compile_skeleton", modes.append)
     (row,) = benchmark_rows(arguments(rows=[f"skeleton/{form}/*"]))
     row.build()
-    assert modes == [mode]
+    assert modes == [mode == "always"]
 
 
 def test_theirs_and_ours_are_measured_by_turns():
