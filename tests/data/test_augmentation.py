@@ -2,14 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from topolora_hf.data.augmentation import (
-    Augmentation,
-    add_noise,
-    draw_zoom,
-    jitter_colours,
-    tile_generator,
-    turn,
-)
+from topolora_hf.data.augmentation import Augmentation
+from topolora_hf.data.variations import add_noise, draw_zoom, jitter_colours, tile_generator, turn
 
 
 def test_tiles_differ_in_every_part_of_their_key():

@@ -6,7 +6,6 @@ from PIL import Image
 
 from topolora_hf.commands.describe import DescribeArguments, describe, describe_rows
 from topolora_hf.commands.parser import SettingsParser
-from topolora_hf.data.errors import DataError
 from topolora_hf.pictures.contact_sheet import contact_sheet
 
 
@@ -63,7 +62,7 @@ def test_the_sheet_shows_foreground_in_colour_and_dims_what_is_outside():
 
 
 def test_impossible_numbers_are_refused():
-    with pytest.raises(DataError, match="images must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="images must be at least 1, got 0"):
         DescribeArguments(dataset="synthetic", images=0)
     with pytest.raises(ValueError, match="needs rows"):
         contact_sheet([])

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from topolora_hf.data.decode import decode_image
+from topolora_hf.data import decode_image
 from topolora_hf.data.errors import DataError
 from topolora_hf.data.intensity import IntensityScaling, fit_intensity_scaling
 from topolora_hf.data.loading import load_segmentation_data

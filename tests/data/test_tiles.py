@@ -7,20 +7,8 @@ from torch.utils.data import DataLoader
 
 from topolora_hf.data.augmentation import Augmentation
 from topolora_hf.data.loading import load_segmentation_data
-from topolora_hf.data.tiles import (
-    IMAGE_MEAN,
-    IMAGE_STD,
-    RowCache,
-    TileDataset,
-    largest_half_width,
-    normalise,
-)
-from topolora_hf.data.windows import (
-    Window,
-    crop_inside,
-    pad_outside,
-    resize_mask,
-)
+from topolora_hf.data.tiles import RowCache, TileDataset, largest_half_width
+from topolora_hf.data.windows import IMAGE_MEAN, IMAGE_STD, Window, crop_inside, normalise, pad_outside, resize_mask
 
 
 def make_row(row_id="a", height=90, width=70, seed=0):
@@ -45,7 +33,7 @@ def same_items(first, second):
     )
 
 
-@pytest.mark.parametrize("view", ["tiles", "whole"])
+@pytest.mark.parametrize("view", ["tiles", "full"])
 @pytest.mark.parametrize("augmentation", [None, Augmentation()])
 def test_items_have_the_shapes_and_types_of_the_contract(view, augmentation):
     item = TileDataset(ROWS, 48, view=view, augmentation=augmentation)[0]
@@ -56,7 +44,7 @@ def test_items_have_the_shapes_and_types_of_the_contract(view, augmentation):
     assert item["id"] == "a"
 
 
-@pytest.mark.parametrize("view", ["tiles", "whole"])
+@pytest.mark.parametrize("view", ["tiles", "full"])
 def test_image_and_labels_stay_together_through_augmentation(view):
     dataset = TileDataset(ROWS, 64, view=view, tiles_per_image=15)
     agreement = []
@@ -87,8 +75,8 @@ def test_crops_without_augmentation_are_pieces_of_the_image():
     assert len(corners) > 5
 
 
-def test_whole_view_without_augmentation_is_the_whole_image():
-    item = TileDataset(ROWS[2:], 64, view="whole", augmentation=None)[0]
+def test_view_full_without_augmentation_is_the_image():
+    item = TileDataset(ROWS[2:], 64, view="full", augmentation=None)[0]
     assert torch.allclose(item["pixel_values"], normalise(ROWS[2]["image"]))
     assert (item["labels"].numpy() == ROWS[2]["mask"]).all()
     assert (item["valid_mask"].numpy() == ROWS[2]["valid_mask"]).all()
@@ -140,7 +128,7 @@ def test_persistent_workers_see_the_new_epoch():
 
 
 def test_skeleton_is_that_of_the_labels_inside_the_field_of_view():
-    item = TileDataset(ROWS, 64, view="whole")[0]
+    item = TileDataset(ROWS, 64, view="full")[0]
     skeleton = skeletonize(item["labels"].numpy() == 1)
     expected = skeleton & item["valid_mask"].numpy()
     assert expected.any() and (expected != skeleton).any() and (item["skeleton"].numpy() == expected).all()
@@ -202,7 +190,7 @@ def test_largest_half_width_is_the_widest_structures():
     assert largest_half_width([{"mask": thin}, {"mask": thick}]) == 6
     assert largest_half_width([{"mask": np.zeros((50, 50), np.uint8)}]) == 0
     assert largest_half_width([{"mask": np.ones((50, 50), np.uint8)}]) == 25
-    assert largest_half_width([{"mask": np.ones((200, 100), np.uint8)}], whole_tile_size=40) == 20
+    assert largest_half_width([{"mask": np.ones((200, 100), np.uint8)}], full_tile_size=40) == 20
 
 
 def test_half_width_needs_no_image(make_pairs, tmp_path):

@@ -14,7 +14,7 @@ import tifffile
 from hypothesis import strategies as st
 from PIL import Image, features
 
-from topolora_hf.data.decode import decode_image, decode_mask
+from topolora_hf.data import decode_image, decode_mask
 from topolora_hf.data.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -99,7 +99,7 @@ def seeds() -> dict[str, bytes]:
     }
     files |= {f"{kind}.npy": array(values) for kind, values in kinds.items()} | {"fortran.npy": array(pixels, "F")}
     files["strange.npy"] = array(np.array([[np.nan, np.inf], [-np.inf, 1e30]]))
-    for name in ("RGB.ppm", "u1.npy", "RGB.png", "wide.tif"):
+    for name in ("RGB.ppm", "RGB.png", "wide.tif"):
         files[f"{name}.gz"] = gzip.compress(files[name])
     return files
 

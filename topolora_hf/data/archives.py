@@ -18,7 +18,7 @@ from typing import BinaryIO
 from huggingface_hub.constants import HF_HOME
 
 from .errors import DataError
-from .limits import UNPACKED_VARIABLE, max_unpacked_bytes
+from .images.limits import UNPACKED_VARIABLE, max_unpacked_bytes
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 

@@ -5,19 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..synthetic import KINDS
+from ..synthetic.kinds import KINDS
 from .archives import UNREADABLE_ARCHIVE_SUFFIXES, archive_stem
 from .augmentation import Augmentation
 from .errors import DataError
-from .readers import (
-    chase_db1,
-    drive,
-    folder,
-    kvasir,
-    sl_ssdd,
-    stare,
-    table,
-)
+from .readers import chase_db1, drive, folder, kvasir, sl_ssdd, stare, table
 from .records import ReadOptions, Splits
 
 Reader = Callable[[Path, ReadOptions], tuple[Splits, list[str]]]
@@ -41,7 +33,7 @@ class DatasetSpec:
     layout: str = _help("The folder that --data_dir should be, in words, for errors and help.", default="")
     layout_is_free: bool = _help("Whether names of folders and files may be said.", default=False)
     hub_id: str | None = _help("Its public copy on the Hub.", default=None)
-    view: str = _help("'tiles': crops at native resolution; 'whole': the image resized to a tile.", default="tiles")
+    view: str = _help("'tiles': crops at native resolution; 'full': the full image resized to a tile.", default="tiles")
     tile_size: int = _help("Side of a tile in pixels.", default=256)
     augmentation: Augmentation = _help("What training varies, and how far.", default=Augmentation())
     fov: str = _help("Field of view where no file gives it: auto (the retinal disc), or given (all).", default="given")
@@ -87,7 +79,7 @@ CATALOG: dict[str, DatasetSpec] = {
             layout=kvasir.LAYOUT,
             layout_is_free=True,
             hub_id="Angelou0516/kvasir-seg",
-            view="whole",
+            view="full",
             counts={"all": 1000},
             test_fraction=0.12,
             licence="research and education only, see the site",

@@ -11,15 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from .decode import (
-    binarise,
-    decode_mask,
-    read_mask_levels,
-    read_pixels,
-)
 from .errors import DataError
+from .images.masks import binarise, decode_mask, read_mask_levels
+from .images.pictures import read_pixels
 from .records import ESTIMATED, UNSPLIT, Record, Splits
-from .row_names import name_with_row
 
 logger = logging.getLogger(__name__)
 
@@ -158,7 +153,7 @@ def check_record(record: Record, data_dir: Path) -> RowCheck:
         if path is None or path == ESTIMATED:
             return None
         try:
-            return decode(path, name_with_row(path, data_dir))
+            return decode(path, _name(path, data_dir))
         except DataError as error:
             problems.append((kind, str(error)))
             return None
@@ -167,15 +162,15 @@ def check_record(record: Record, data_dir: Path) -> RowCheck:
     mask_levels = read(UNREADABLE_MASK, record.mask, _read_mask)
     view = read(UNREADABLE_VIEW, record.valid_mask, decode_mask)
     if record.mask is None:
-        problems.append((NO_MASK, name_with_row(record.image, data_dir)))
+        problems.append((NO_MASK, _name(record.image, data_dir)))
     mask, levels = mask_levels if mask_levels else (None, "")
     for array, path in ((mask, record.mask), (view, record.valid_mask)):
         if image is not None and array is not None and array.shape != image.shape[:2]:
             sizes = [f"{shown.shape[1]}x{shown.shape[0]}" for shown in (image, array)]
-            names = [name_with_row(file, data_dir) for file in (record.image, path)]
+            names = [_name(file, data_dir) for file in (record.image, path)]
             problems.append((OTHER_SIZE, f"{names[0]} is {sizes[0]}, {names[1]} is {sizes[1]}"))
     if view is not None and not view.any():
-        problems.append((EMPTY_VIEW, name_with_row(record.valid_mask, data_dir)))
+        problems.append((EMPTY_VIEW, _name(record.valid_mask, data_dir)))
     return RowCheck(
         tuple(problems),
         size=None if image is None else (image.shape[1], image.shape[0]),
@@ -184,6 +179,11 @@ def check_record(record: Record, data_dir: Path) -> RowCheck:
         fingerprint=b"" if image is None else _fingerprint(image),
         is_wide=image is not None and image.dtype != np.uint8,
     )
+
+
+def _name(path: Path, folder: Path) -> str:
+    """The path in `folder`, if it lies there."""
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
 
 
 def _read_mask(path: Path, name: str) -> tuple[np.ndarray, str]:
@@ -218,7 +218,7 @@ def _mark_copies(
     harmless = []
     for split in sorted(splits, key=_KEEP_FIRST.index):
         for number, (record, check) in enumerate(zip(splits[split], checks[split], strict=True)):
-            name = name_with_row(record.image, data_dir)
+            name = _name(record.image, data_dir)
             if not check.fingerprint or check.problems:
                 continue
             if check.fingerprint not in first:
@@ -239,11 +239,9 @@ def _remark(report: CheckReport, splits: Splits, data_dir: Path, repeats: Sequen
         for split, records in splits.items()
         for record, check in zip(records, report.checks[split], strict=True)
     ]
-    grey = [
-        f"{name_with_row(record.mask, data_dir)} ({check.grey_levels})" for record, check in pairs if check.grey_levels
-    ]
-    full = [name_with_row(record.mask, data_dir) for record, check in pairs if check.foreground == 1]
-    empty = [name_with_row(record.mask, data_dir) for record, check in pairs if check.foreground == 0]
+    grey = [f"{_name(record.mask, data_dir)} ({check.grey_levels})" for record, check in pairs if check.grey_levels]
+    full = [_name(record.mask, data_dir) for record, check in pairs if check.foreground == 1]
+    empty = [_name(record.mask, data_dir) for record, check in pairs if check.foreground == 0]
     if grey:
         report.warnings.append(
             f"{len(grey)} masks are not binary: {_some(grey)}. From half of the range (128 of 255) on is foreground"
@@ -276,7 +274,7 @@ def _require_foreground(good: dict[str, list[tuple[Record, RowCheck]]], data_dir
     trained_on = next((split for split in ("train", UNSPLIT) if split in good), None)
     for split in [trained_on] if trained_on else good:
         if not any(check.foreground for _, check in good[split]):
-            masks = ", ".join(name_with_row(record.mask, data_dir) for record, _ in good[split] if record.mask)
+            masks = ", ".join(_name(record.mask, data_dir) for record, _ in good[split] if record.mask)
             raise DataError(f"{data_dir}: no mask of {split} has any foreground: {masks}")
 
 

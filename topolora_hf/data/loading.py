@@ -1,64 +1,28 @@
-"""A data set by name, path or Hub id, as a `datasets.DatasetDict` that decodes its rows when they are read."""
+"""A data set by name, path or Hub id: its files are listed, checked and split before any library of data is needed."""
 
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-from datasets import Dataset, DatasetDict, Features, Value
-from PIL import Image
-
-from ..fundus.field_of_view import estimate_field_of_view
-from ..synthetic import draw_synthetic
 from .archives import content_root, unpack
 from .catalog import DatasetSpec, find_dataset
 from .checks import check_rows
-from .decode import decode_image, decode_mask, read_pixels
 from .errors import DataError
-from .intensity import (
-    PERCENTILES,
-    IntensityScaling,
-    evenly_spread,
-    fit_intensity_scaling,
-)
+from .images.pictures import read_pixels
+from .intensity import PERCENTILES, IntensityScaling, evenly_spread, fit_intensity_scaling
 from .protocols import PROTOCOLS
 from .readers.folder import read_folder
-from .readers.hub import export_dataset, is_saved_dataset
 from .readers.listed import divide_by_lists
 from .readers.table import TABLE_SUFFIXES, read_table
-from .records import (
-    ESTIMATED,
-    FIELDS_OF_VIEW,
-    Layout,
-    ReadOptions,
-    Record,
-    Splits,
-    printable,
-)
+from .records import ESTIMATED, FIELDS_OF_VIEW, Layout, ReadOptions, Record, Splits
 from .splits import complete_splits
 
+if TYPE_CHECKING:
+    from .rows import SegmentationData
+
 logger = logging.getLogger(__name__)
-
-COLUMNS = ("id", "image", "mask", "valid_mask")
-
-_SYNTHETIC_SEED = 0
-_SYNTHETIC_FIRST_INDEX = {"train": 0, "validation": 1_000_000, "test": 2_000_000}
-
-
-class SegmentationData(DatasetDict):
-    """Splits, and what was found out while they were loaded.
-
-    Attributes:
-        intensity: How images of more than 8 bits became 8 bits; None where all have 8.
-        remarks: Sentences on what is missing, was left out, may be a mistake or is good to know.
-    """
-
-    intensity: IntensityScaling | None = None
-    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,30 +55,30 @@ def load_segmentation_data(
     validation_fraction: float = 0.1,
     seed: int = 0,
     skip_bad: bool = False,
-) -> SegmentationData:
-    """Loads a binary segmentation data set, checked and split.
+) -> "SegmentationData":
+    """Load a binary segmentation data set, checked and split.
 
     A row reads as a dict of `id` (str), `image` (uint8 (H, W, 3), RGB), `mask` (uint8 (H, W), 0 or 1) and
-    `valid_mask` (bool (H, W), the field of view; all True where the set has none). Only paths are kept in memory.
+    `valid_mask` (bool (H, W), the field of view; all True if the set has none). Only paths are kept in memory.
 
     Args:
         name_or_path: A name of the catalogue, the path of a folder, archive or table of files, a data set on the Hub
             (`org/name`), or a catalogue entry of one's own (`dataclasses.replace(CATALOG["synthetic"], counts=...)`).
         data_dir: Where the files of a named data set lie (folder or archive); without it they come from the Hub.
-        protocol: "native", or "paper", which scores as the authors of the paper do: validation and test images, whole,
-            squashed to 384 x 384, without a field of view. Only to reproduce their table.
+        protocol: A key of `PROTOCOLS`. "paper" squashes validation and test images to 384 x 384 and has no field of
+            view; it is only for reproducing the paper's table.
         split: Which of the set's lists divide it; "idiap" for those of the published baselines.
-        annotator: Whose masks, where two people drew some: 1 or 2.
-        fov: The field of view: "given" (from a file, else everything), "auto" (from a file, else the retinal disc is
-            estimated), "none" (everything); by default as the catalogue says.
-        layout: Names of folders, files or columns, where they are not found by themselves.
+        annotator: Whose masks, if two people drew some: 1 or 2.
+        fov: The field of view: "given" (from a file, else everything), "auto" (from a file, else estimated
+            from the image), "none" (everything); by default as the catalogue says.
+        layout: Names of folders, files or columns, if they are not the usual ones.
         intensity: How images of more than 8 bits become 8 bits; by default fitted on the training images. Give an
             adapter's own to score it.
         intensity_transform: For that fit: "linear", "sqrt" or "log" (for radar amplitude).
         intensity_percentiles: For that fit: of the values that become 0 and 255.
-        validation_fraction: Share of the training rows cut off as validation, where the set has no such split; 0 for
+        validation_fraction: Share of the training rows that become the validation split, if the set has none; 0 for
             no validation split.
-        seed: Decides that cut. The test split does not depend on it.
+        seed: Chooses those rows. The test split does not depend on it.
         skip_bad: Leave out unusable rows and rows with missing files, with a warning, instead of refusing the data set.
 
     Returns:
@@ -134,7 +98,9 @@ def load_segmentation_data(
     _require_options(spec, split, annotator, fov)
     if location is None:
         _require_nothing_to_read(spec, protocol, fov, layout or Layout())
-        return SegmentationData({part: _generated_rows(spec, part) for part in spec.counts})
+        from .rows import SegmentationData, generated_rows
+
+        return SegmentationData({part: generated_rows(spec, part) for part in spec.counts})
     options = ReadOptions(spec.counts, spec.split_lists.get(split, {}), annotator, skip_bad, layout or Layout())
     listing = list_rows(spec, location, options, split)
     for shortcoming in listing.shortcomings:
@@ -147,10 +113,9 @@ def load_segmentation_data(
     if not report.wide_images:
         intensity = None
     elif intensity is None:
-        learnt_from = splits.get("train") or next(iter(splits.values()))
-        images = [record.image for record in learnt_from if record.image in report.wide_images]
-        pixels = (read_pixels(path) for path in evenly_spread(images or sorted(report.wide_images)))
-        intensity = fit_intensity_scaling(pixels, intensity_percentiles, intensity_transform)
+        intensity = _fit_intensity(splits, report.wide_images, intensity_percentiles, intensity_transform)
+    from .rows import SegmentationData, rows_from_records
+
     squash_of = PROTOCOLS[protocol].squash_of
     data = SegmentationData(
         {part: rows_from_records(records, intensity, squash_of(part)) for part, records in splits.items()}
@@ -161,7 +126,7 @@ def load_segmentation_data(
 
 
 def list_rows(spec: DatasetSpec, location: Path | str, options: ReadOptions, split: str = "default") -> Listing:
-    """Finds the files of a data set, wherever `find_dataset` says that it is.
+    """Find the files of a data set, wherever `find_dataset` says that it is.
 
     Raises:
         DataError: The archive, folder, table or Hub data set has another layout, or is incomplete and may not be.
@@ -174,7 +139,7 @@ def list_rows(spec: DatasetSpec, location: Path | str, options: ReadOptions, spl
         named = options.layout.image_dir
         if named is None or not (root / named).is_dir():
             root = content_root(root)
-        if not is_saved_dataset(root):
+        if not _is_saved_dataset(root):
             options.layout.require_used(str(root), *(["dir", "pattern"] if spec.layout_is_free else []))
             return Listing(root, *spec.reader(root, options))
         location = root
@@ -193,6 +158,8 @@ def list_rows(spec: DatasetSpec, location: Path | str, options: ReadOptions, spl
 
 
 def _export(spec: DatasetSpec, location: Path | str, options: ReadOptions) -> Path:
+    from .readers.hub import export_dataset
+
     try:
         return export_dataset(location, options.layout)
     except DataError as error:
@@ -204,25 +171,19 @@ def _export(spec: DatasetSpec, location: Path | str, options: ReadOptions) -> Pa
         ) from error
 
 
-def rows_from_records(
-    records: Sequence[Record], intensity: IntensityScaling | None = None, squash: int | None = None
-) -> Dataset:
-    """A data set of paths whose rows decode when they are read, squashed to a square of that side if one is given."""
-    columns = {
-        "id": [printable(record.id) for record in records],
-        "image": [str(record.image) for record in records],
-        "mask": [str(record.mask) for record in records],
-        "valid_mask": [str(record.valid_mask) if record.valid_mask else None for record in records],
-    }
-    features = Features({column: Value("string") for column in COLUMNS})
-    for column in COLUMNS[1:]:
-        if not all(path is None or printable(path) == path for path in columns[column]):
-            # Names of files are bytes; these are no Unicode and cannot be text.
-            columns[column] = [None if path is None else os.fsencode(path) for path in columns[column]]
-            features[column] = Value("binary")
-    return Dataset.from_dict(columns, features=features).with_transform(
-        partial(_decode_rows, intensity=intensity, squash=squash)
-    )
+def _is_saved_dataset(folder: Path) -> bool:
+    """Whether `save_to_disk` wrote the folder, or it holds Parquet files, as a download from the Hub does."""
+    saved = any((folder / name).is_file() for name in ("dataset_dict.json", "state.json"))
+    return saved or any(folder.glob("*.parquet")) or any(folder.glob("*/*.parquet"))
+
+
+def _fit_intensity(
+    splits: Splits, wide_images: frozenset[Path], percentiles: Sequence[float], transform: str
+) -> IntensityScaling:
+    """The scaling that the wide images among the training images ask for."""
+    learnt_from = splits.get("train") or next(iter(splits.values()))
+    images = [record.image for record in learnt_from if record.image in wide_images] or sorted(wide_images)
+    return fit_intensity_scaling((read_pixels(path) for path in evenly_spread(images)), percentiles, transform)
 
 
 def _require_options(spec: DatasetSpec, split: str, annotator: int, fov: str | None) -> None:
@@ -254,48 +215,3 @@ def _set_field_of_view(splits: Splits, fov: str) -> Splits:
         return record.valid_mask or (ESTIMATED if fov == "auto" else None)
 
     return {part: [replace(record, valid_mask=view(record)) for record in rows] for part, rows in splits.items()}
-
-
-def _decode_rows(
-    batch: dict[str, list[Any]], intensity: IntensityScaling | None, squash: int | None
-) -> dict[str, list[Any]]:
-    """Paths to arrays; `batch` has only those columns that the caller asked for."""
-    rows = dict(batch)
-    if "image" in batch:
-        rows["image"] = [decode_image(os.fsdecode(path), scaling=intensity) for path in batch["image"]]
-    if "mask" in batch:
-        rows["mask"] = [decode_mask(os.fsdecode(path)) for path in batch["mask"]]
-    if "valid_mask" in batch:
-        if "image" not in batch:
-            raise DataError("valid_mask cannot be read without the image, of which it has the size. Read whole rows")
-        rows["valid_mask"] = [
-            _decode_valid_mask(path, image) for path, image in zip(batch["valid_mask"], rows["image"], strict=True)
-        ]
-    if squash is not None:
-        for column in rows.keys() & {"image", "mask", "valid_mask"}:
-            method = Image.Resampling.BILINEAR if column == "image" else Image.Resampling.NEAREST
-            rows[column] = [
-                np.asarray(Image.fromarray(array).resize((squash, squash), method)) for array in rows[column]
-            ]
-    return rows
-
-
-def _decode_valid_mask(path: str | bytes | None, image: np.ndarray) -> np.ndarray:
-    if path is None:
-        return np.ones(image.shape[:2], dtype=bool)
-    name = os.fsdecode(path)
-    return estimate_field_of_view(image) if name == ESTIMATED else decode_mask(name).astype(bool)
-
-
-def _generated_rows(spec: DatasetSpec, split: str) -> Dataset:
-    first = _SYNTHETIC_FIRST_INDEX[split]
-    numbers = list(range(first, first + spec.counts[split]))
-    draw = partial(_draw_rows, size=spec.image_size, kinds=spec.kinds)
-    return Dataset.from_dict({column: numbers for column in COLUMNS}).with_transform(draw)
-
-
-def _draw_rows(batch: dict[str, list[int]], size: int, kinds: Sequence[str]) -> dict[str, list[Any]]:
-    """Image numbers to rows: every column holds the number, so any of them can be read alone."""
-    numbers = next(iter(batch.values()))
-    samples = [draw_synthetic(number, _SYNTHETIC_SEED, size, kinds) for number in numbers]
-    return {column: [sample[column] for sample in samples] for column in batch}

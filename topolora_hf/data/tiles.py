@@ -4,27 +4,19 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
-import datasets
 import numpy as np
 import torch
-from scipy.ndimage import distance_transform_edt
 from torch.utils.data import Dataset
 
-from .augmentation import (
-    Augmentation,
-    add_noise,
-    draw_zoom,
-    jitter_colours,
-    tile_generator,
-    turn,
-)
+from .augmentation import Augmentation
 from .intensity import evenly_spread
+from .variations import add_noise, draw_zoom, jitter_colours, tile_generator, turn
 from .windows import (
     IMAGE_MEAN,
     IMAGE_STD,
     crop_inside,
+    full_window,
     hard_skeleton,
-    normalise,
     pad_outside,
     random_window,
     resize_image,
@@ -32,12 +24,9 @@ from .windows import (
     resize_valid_mask,
     standardise,
     to_unit_range,
-    whole_window,
 )
 
-__all__ = ["IMAGE_MEAN", "IMAGE_STD", "VIEWS", "TileDataset", "largest_half_width", "normalise"]
-
-VIEWS = ("tiles", "whole")
+VIEWS = ("tiles", "full")
 
 
 class TileDataset(Dataset):
@@ -50,7 +39,7 @@ class TileDataset(Dataset):
     Args:
         rows: Decoded rows by position: a split of `load_segmentation_data`, or a list of such dicts.
         tile_size: T, in pixels of the image for view "tiles".
-        view: "tiles": a random crop at the image's own resolution; "whole": the whole image resized to T x T.
+        view: "tiles": a random crop at the image's own resolution; "full": the full image resized to T x T.
         tiles_per_image: How many tiles of each image make an epoch.
         seed: Decides crops and augmentation, together with the epoch.
         augmentation: What is varied; None for crops alone.
@@ -129,7 +118,7 @@ class TileDataset(Dataset):
         if self.view == "tiles":
             window = random_window(row["valid_mask"], max(1, round(self.tile_size / zoom)), rng)
         else:
-            window = whole_window(height, width, zoom, rng)
+            window = full_window(height, width, zoom, rng)
         image = to_unit_range(crop_inside(row["image"], window))
         if self.augmentation is not None:
             image = add_noise(jitter_colours(image, self.augmentation, rng), self.augmentation, rng)
@@ -172,13 +161,13 @@ def _row_bytes(row: dict[str, Any]) -> int:
     return sum(value.nbytes for value in row.values() if isinstance(value, np.ndarray))
 
 
-def largest_half_width(rows: Sequence[dict[str, Any]], *, limit: int = 50, whole_tile_size: int | None = None) -> int:
+def largest_half_width(rows: Sequence[dict[str, Any]], *, limit: int = 50, full_tile_size: int | None = None) -> int:
     """Half the width in pixels of the widest structure: how many erosions a soft skeleton needs to reach its centre.
 
     Args:
         rows: Decoded rows with a binary `mask`.
         limit: How many of them are measured, evenly spread over the set.
-        whole_tile_size: For view "whole", the side to which masks are resized before they are measured.
+        full_tile_size: For view "full", the side to which masks are resized before they are measured.
 
     Returns:
         The largest distance, rounded up, from a foreground pixel's centre to the nearest background pixel's; 0 if
@@ -189,12 +178,14 @@ def largest_half_width(rows: Sequence[dict[str, Any]], *, limit: int = 50, whole
     >>> largest_half_width([{"mask": mask}])
     3
     """
-    if isinstance(rows, datasets.Dataset):
-        rows = rows.select_columns(["mask"])  # the images need not be decoded for this
+    from scipy.ndimage import distance_transform_edt
+
+    if hasattr(rows, "select_columns"):  # of a `datasets.Dataset`: the images need not be decoded for this
+        rows = rows.select_columns(["mask"])
     largest = 0.0
     for number in evenly_spread(range(len(rows)), limit):
         mask = torch.from_numpy(np.array(rows[number]["mask"], dtype=bool))
-        if whole_tile_size is not None:
-            mask = resize_mask(mask, whole_tile_size)
+        if full_tile_size is not None:
+            mask = resize_mask(mask, full_tile_size)
         largest = max(largest, float(distance_transform_edt(np.pad(mask.numpy(), 1)).max()))
     return int(np.ceil(largest))

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from skimage.morphology import skeletonize
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
@@ -69,8 +68,8 @@ def random_window(valid_mask: np.ndarray, side: int, rng: np.random.Generator) -
     return Window(top, left, side, side)
 
 
-def whole_window(height: int, width: int, zoom: float, rng: np.random.Generator | None) -> Window:
-    """The whole image enlarged by `zoom`: a part of it anywhere, or all of it anywhere within a margin.
+def full_window(height: int, width: int, zoom: float, rng: np.random.Generator | None) -> Window:
+    """Enlarge the full image by `zoom`: a part of it anywhere, or all of it anywhere within a margin.
 
     Args:
         height: Of the image.
@@ -148,4 +147,6 @@ def resize_valid_mask(valid_mask: torch.Tensor, size: int) -> torch.Tensor:
 
 def hard_skeleton(mask: torch.Tensor) -> torch.Tensor:
     """The one-pixel centreline of a bool (h, w) mask, as scikit-image thins it."""
+    from skimage.morphology import skeletonize
+
     return torch.from_numpy(skeletonize(mask.numpy()))

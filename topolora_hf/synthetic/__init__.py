@@ -20,5 +20,5 @@ its centre (blobs). Widths are in pixels whatever the size of the picture.
 import lazy_loader as lazy
 
 __getattr__, __dir__, __all__ = lazy.attach(
-    __name__, submod_attrs={"picture": ["KINDS", "SMALLEST_SIZE", "draw_synthetic"]}
+    __name__, submod_attrs={"kinds": ["KINDS"], "picture": ["SMALLEST_SIZE", "draw_synthetic"]}
 )

@@ -6,13 +6,11 @@ import numpy as np
 
 from .blobs import draw_blobs
 from .cracks import draw_cracks
+from .kinds import KINDS, SHARES
 from .roads import draw_roads
 from .vessels import draw_vessels
 
 _PAINTERS = {"vessels": draw_vessels, "cracks": draw_cracks, "roads": draw_roads, "blobs": draw_blobs}
-_SHARES = {"vessels": 0.55, "cracks": 0.2, "roads": 0.15, "blobs": 0.1}  # thin structures matter most here
-
-KINDS = tuple(_PAINTERS)
 SMALLEST_SIZE = 64  # pixels: below this the coarse structures do not fit
 
 
@@ -41,7 +39,7 @@ def draw_synthetic(index: int, seed: int = 0, size: int = 256, kinds: Sequence[s
     """
     _check(index, seed, size, kinds)
     chosen = [kind for kind in KINDS if kind in kinds]
-    shares = np.array([_SHARES[kind] * kinds.count(kind) for kind in chosen])
+    shares = np.array([SHARES[kind] * kinds.count(kind) for kind in chosen])
     kind = chosen[np.random.default_rng([seed, index]).choice(len(chosen), p=shares / shares.sum())]
     # A stream of its own for each kind: a picture does not depend on which other kinds were asked for.
     image, mask, field_of_view = _PAINTERS[kind](np.random.default_rng([seed, index, KINDS.index(kind) + 1]), size)

@@ -10,6 +10,7 @@ Two schemas are known, each with any further columns:
 import hashlib
 import shutil
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import datasets
@@ -20,31 +21,18 @@ from ..archives import cache_folder, staging_folder
 from ..errors import DataError
 from ..images.names import IMAGE_SUFFIXES, without_suffix
 from ..records import SPLIT_OF_NAME, Layout
-from ..row_names import save_row_names
-from .table import (
-    IMAGE_COLUMNS,
-    MASK_COLUMNS,
-    VIEW_COLUMNS,
-    find_column,
-)
+from .table import IMAGE_COLUMNS, MASK_COLUMNS, VIEW_COLUMNS, find_column
 
 _LONGEST_STEM = 240  # bytes of UTF-8; with its suffix a name may have 255
 _KIND_FOLDERS = {"image": "images", "input": "images", "mask": "masks", "label": "masks", "view": "valid_masks"}
-_SUFFIX_OF_MAGIC = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"II*\x00": ".tif", b"MM\x00*": ".tif"}
-_SUFFIX_OF_MAGIC |= {b"GIF8": ".gif", b"BM": ".bmp", b"P6": ".ppm", b"P5": ".pgm", b"RIFF": ".webp"}
-
-
-def is_saved_dataset(folder: Path) -> bool:
-    """Whether `save_to_disk` wrote the folder, or it holds Parquet files (as a download from the Hub does)."""
-    return _is_saved_to_disk(folder) or any(folder.glob("*.parquet")) or any(folder.glob("*/*.parquet"))
 
 
 def export_dataset(source: str | Path, layout: Layout) -> Path:
-    """Writes the images and masks of a data set with named columns as files, once, into the user's cache.
+    """Write the images and masks of a data set with named columns as files, once, into the user's cache.
 
     Args:
         source: A Hub id, a folder that `save_to_disk` wrote, or a folder with Parquet files.
-        layout: Which columns, where the types and the usual names do not say it.
+        layout: Which columns, if the types and the usual names do not say it.
 
     Returns:
         A folder with `images/` and `masks/`, inside `train/`, `validation/` and `test/` as the data set is divided.
@@ -62,16 +50,12 @@ def export_dataset(source: str | Path, layout: Layout) -> Path:
     return target
 
 
-def _is_saved_to_disk(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in ("dataset_dict.json", "state.json"))
-
-
 def _load(source: str | Path) -> DatasetDict:
+    is_saved = isinstance(source, Path) and any(
+        (source / name).is_file() for name in ("dataset_dict.json", "state.json")
+    )
     try:
-        if isinstance(source, Path) and _is_saved_to_disk(source):
-            loaded = load_from_disk(str(source))
-        else:
-            loaded = load_dataset(str(source))
+        loaded = load_from_disk(str(source)) if is_saved else load_dataset(str(source))
     except Exception as error:  # of the network, the Hub, pyarrow, ... : one message that says which data set
         reason = str(error).strip() or type(error).__name__
         raise DataError(f"data set {source} cannot be loaded ({type(error).__name__}: {reason})") from error
@@ -90,28 +74,23 @@ def _export(source: str | Path, splits: dict[str, Dataset], layout: Layout, fold
     unknown = [name for name in splits if name.lower() not in SPLIT_OF_NAME]
     if unknown and len(splits) > 1:
         raise DataError(f"data set {source} has the split {unknown[0]!r}; allowed: train, validation, test")
-    row_names: dict[Path, str] = {}
     for name, rows in splits.items():
         # A data set with one split is not divided, whatever that is called.
         split_folder = folder / SPLIT_OF_NAME[name.lower()] if len(splits) > 1 else folder
-        row_names |= _write_split(source, rows, layout, split_folder, name)
-        if not _has_files(split_folder / "masks"):
+        for place, kind, cell, stem in _cells(source, rows, layout, name):
+            if cell is not None:  # the checks say which row has no mask
+                _write(place, cell, split_folder / _KIND_FOLDERS[kind], isinstance(source, str), stem)
+        if not (split_folder / "masks").is_dir():
             shutil.rmtree(split_folder, ignore_errors=True)
     if not any(folder.rglob("masks/*")):
         raise DataError(f"data set {source} has no masks")
-    save_row_names(folder, {path.relative_to(folder): row for path, row in row_names.items()})
 
 
-def _write_split(source: str | Path, rows: Dataset, layout: Layout, folder: Path, name: str) -> dict[Path, str]:
-    """Writes one split; returns which row each file is."""
-    written = {}
-
-    def write(kind: str, number: int, column: str, cell: dict | None, stem: str | None = None) -> None:
-        row = f"{name} row {number}, column {column}"
-        path = _write(f"{source}: {row}", kind, cell, folder, isinstance(source, str), stem)
-        if path is not None:
-            written[path] = row
-
+def _cells(
+    source: str | Path, rows: Dataset, layout: Layout, name: str
+) -> Iterator[tuple[str, str, dict | None, str | None]]:
+    """Where each cell of a split is, its kind, what it holds, and its file's stem if that is not its own."""
+    place = f"{source}: {name} row {{}}, column {{}}"
     kind_column = _kind_column(rows.features)
     if kind_column is not None and layout.mask_column is None:
         feature = rows.features[kind_column]
@@ -119,18 +98,13 @@ def _write_split(source: str | Path, rows: Dataset, layout: Layout, folder: Path
         for number, row in enumerate(rows.select_columns([kind_column, image])):
             if row[kind_column] is None:
                 raise DataError(f"data set {source}: {name} row {number} has no {kind_column}")
-            write(feature.int2str(row[kind_column]), number, image, row[image])
-        return written
+            yield place.format(number, image), feature.int2str(row[kind_column]), row[image], None
+        return
     columns = _columns(source, rows.features, layout)
-    stems = _row_names(rows.select_columns([columns["image"]]), columns["image"])
+    stems = _stems(rows.select_columns([columns["image"]]), columns["image"])
     for number, (row, stem) in enumerate(zip(rows.select_columns(list(columns.values())), stems, strict=True)):
         for kind, column in columns.items():
-            write(kind, number, column, row[column], stem)
-    return written
-
-
-def _has_files(folder: Path) -> bool:
-    return folder.is_dir() and any(folder.iterdir())
+            yield place.format(number, column), kind, row[column], stem
 
 
 def _kind_column(features: Features) -> str | None:
@@ -165,8 +139,8 @@ def _columns(source: str | Path, features: Features, layout: Layout) -> dict[str
     return found
 
 
-def _row_names(rows: Dataset, column: str) -> list[str]:
-    """The stems of the image files where all have one of their own that a file may have, else the rows' numbers."""
+def _stems(rows: Dataset, column: str) -> list[str]:
+    """The stems of the image files if each has its own, else the rows' numbers."""
     stems = [without_suffix(Path(cell["path"])).name if cell and cell.get("path") else "" for cell in rows[column]]
     if all(map(_is_plain, stems)) and max(Counter(stems).values(), default=1) == 1:
         return stems
@@ -178,32 +152,24 @@ def _is_plain(stem: str) -> bool:
     return bool(stem) and not stem.startswith(".") and "\0" not in stem and len(stem.encode()) <= _LONGEST_STEM
 
 
-def _write(
-    place: str, kind: str, cell: dict | None, folder: Path, is_remote: bool, stem: str | None = None
-) -> Path | None:
-    """Writes one cell as a file, under `stem` or its own name; returns its path, None for an empty cell."""
-    target = folder / _KIND_FOLDERS[kind]
-    target.mkdir(parents=True, exist_ok=True)
-    if cell is None:  # the checks say that this row has no mask
-        return None
+def _write(place: str, cell: dict, folder: Path, is_remote: bool, stem: str | None) -> None:
+    """Write a cell as a file, under `stem` or its own name. What it holds says its format, not its suffix."""
     content = cell["bytes"] if cell["bytes"] is not None else _file_content(place, cell["path"], is_remote)
     name = Path(cell["path"] or "")
     stem = stem or without_suffix(name).name
     if not _is_plain(stem):
         raise DataError(
-            f"data set {place}: images and masks are separate rows, but the file's name {name.name!r} is none to pair "
-            "them by"
+            f"data set {place}: images and masks are separate rows, but {name.name!r} is no name to pair by"
         )
-    suffix = next((suffix for magic, suffix in _SUFFIX_OF_MAGIC.items() if content.startswith(magic)), None)
-    path = target / f"{stem}{suffix or (name.suffix if name.suffix.lower() in IMAGE_SUFFIXES else '.png')}"
+    path = folder / f"{stem}{name.suffix if name.suffix.lower() in IMAGE_SUFFIXES else '.png'}"
     if path.exists():
-        raise DataError(f"data set {place}: there are two files of kind {kind!r} with the name {path.name}")
+        raise DataError(f"data set {place}: there are two files in {folder.name} with the name {path.name}")
+    folder.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
-    return path
 
 
 def _file_content(place: str, name: str | None, is_remote: bool) -> bytes:
-    """What a cell without bytes points to; a data set from the Hub may point to nothing but what came with it."""
+    """Read what a cell without bytes points to. A data set from the Hub may point to its own files alone."""
     if not name:
         raise DataError(f"data set {place} holds neither an image nor a file's name")
     path = Path(name)
