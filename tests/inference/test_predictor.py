@@ -12,7 +12,7 @@ from torch import nn
 from topolora_hf.adapter_format.settings import AdapterSettings
 from topolora_hf.adapters.loading import load_adapter
 from topolora_hf.data.errors import DataError
-from topolora_hf.data.tiles import normalise
+from topolora_hf.data.windows import normalise
 from topolora_hf.fundus.colours import FovColours, fov_statistics
 from topolora_hf.fundus.field_of_view import estimate_field_of_view
 from topolora_hf.fundus.normaliser import FieldOfView
