@@ -10,9 +10,9 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
+from transformers import HfArgumentParser
 
 from topolora_hf import cli
-from topolora_hf.commands.parser import SettingsParser
 
 PROJECT = Path(__file__).resolve().parent.parent
 PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *(PROJECT / "docs").rglob("*.md")]
@@ -58,15 +58,17 @@ class Parsed(Exception):
 @pytest.fixture
 def parse(monkeypatch):
     """`parse(words)`: the command line as its program parses it; raises what the program would say."""
-    parse_really = SettingsParser.parse_args_into_dataclasses
+    parse_really = HfArgumentParser.parse_args_into_dataclasses
 
     def parse_alone(self, *args, **kwargs):
-        monkeypatch.setattr(SettingsParser, "parse_args_into_dataclasses", parse_really)  # a study parses settings, too
+        monkeypatch.setattr(HfArgumentParser, "parse_args_into_dataclasses", parse_really)  # a study parses more
         parse_really(self, *args, **kwargs)
         raise Parsed
 
     def parse_words(words):
-        monkeypatch.setattr(SettingsParser, "parse_args_into_dataclasses", parse_alone)
+        monkeypatch.setattr(
+            HfArgumentParser, "parse_args_into_dataclasses", parse_alone
+        )  # also SettingsParser's parent
         monkeypatch.chdir(PROJECT)
         with pytest.raises(Parsed):
             if words[0] == "topolora" or "topolora_hf.cli" in words:
