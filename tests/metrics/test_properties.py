@@ -4,13 +4,12 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy.ndimage import gaussian_filter
 
 from topolora_hf.metrics.report import MASK_METRICS, METRICS, PROBABILITY_METRICS
-from topolora_hf.metrics.thresholds import best_threshold, threshold_counts
 from topolora_hf.metrics.topology import cldice
 
 COUNTS = {"betti0_error", "betti1_error"}
@@ -38,7 +37,6 @@ def values(probability, target, valid_mask) -> dict[str, float]:
     return masks | {name: metric(probability, target, valid_mask) for name, metric in PROBABILITY_METRICS.items()}
 
 
-@settings(max_examples=150, deadline=None)
 @given(images())
 def test_scores_lie_in_their_range_or_are_undefined(image):
     for name, value in values(*image).items():
@@ -46,7 +44,6 @@ def test_scores_lie_in_their_range_or_are_undefined(image):
         assert math.isnan(value) or 0 <= value <= (math.inf if name in COUNTS else 1 + 1e-12), name
 
 
-@settings(max_examples=100, deadline=None)
 @given(images())
 def test_flips_and_quarter_turns_change_nothing(image):
     expected = values(*image)
@@ -56,7 +53,6 @@ def test_flips_and_quarter_turns_change_nothing(image):
             assert turned[name] == pytest.approx(expected[name], nan_ok=True, abs=1e-9), name
 
 
-@settings(max_examples=100, deadline=None)
 @given(images())
 def test_prediction_and_target_may_change_places(image):
     prediction, target, valid_mask = image[0] >= 0.5, image[1], image[2]
@@ -65,7 +61,6 @@ def test_prediction_and_target_may_change_places(image):
         assert here == there or math.isnan(here) and math.isnan(there), name
 
 
-@settings(max_examples=100, deadline=None)
 @given(images())
 def test_a_mask_matches_itself(image):
     _, target, valid_mask = image
@@ -78,7 +73,6 @@ def test_a_mask_matches_itself(image):
         assert [name for name, value in scores.items() if math.isnan(value)] in ([], ["auroc"])
 
 
-@settings(max_examples=100, deadline=None)
 @given(images(), st.sampled_from([1, 2, 3]))
 def test_a_margin_of_unscored_pixels_changes_nothing(image, margin):
     expected = values(*image)
@@ -86,16 +80,7 @@ def test_a_margin_of_unscored_pixels_changes_nothing(image, margin):
     assert framed == pytest.approx(expected, nan_ok=True, abs=1e-12)
 
 
-@settings(max_examples=50, deadline=None)
-@given(images())
-def test_no_threshold_beats_the_best_one(image):
-    counts = threshold_counts(*image)
-    if np.isfinite(counts.dice).any():
-        reached = counts.dice[counts.thresholds == best_threshold([counts])]
-        assert reached == pytest.approx(np.nanmax(counts.dice))
-
-
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(2))
 def test_cldice_of_vessels_hardly_depends_on_which_way_up_they_are(seed):
     # Smooth structures like vessels: skeletons of a turned image differ at their ends and by half a pixel in places.
     rng = np.random.default_rng(seed)

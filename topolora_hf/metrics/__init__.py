@@ -1,4 +1,4 @@
-"""Scores of binary segmentation: functions of one image, means over a set, and `evaluate.Metric` classes."""
+"""Scores of binary segmentation: functions of one image, means over a set, and one `evaluate.Metric`."""
 
 import lazy_loader as lazy
 
@@ -8,23 +8,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "boundary": ["bfscore"],
         "calibration": ["Reliability", "ece", "ece_foreground", "reliability"],
         "intervals": ["bootstrap_intervals", "summarise"],
-        "modules": [
-            "AUROCMetric",
-            "AveragePrecisionMetric",
-            "BFScoreMetric",
-            "Betti0ErrorMetric",
-            "Betti1ErrorMetric",
-            "ClDiceMetric",
-            "DiceMetric",
-            "ECEMetric",
-            "ForegroundECEMetric",
-            "IoUMetric",
-            "PrecisionMetric",
-            "RecallMetric",
-            "RelaxedF1Metric",
-            "RelaxedPrecisionMetric",
-            "RelaxedRecallMetric",
-        ],
+        "evaluate_metric": ["SegmentationMetric"],
         "overlap": ["dice", "iou", "precision", "recall"],
         "platt_scaling": ["LogitCounts", "PlattScaling", "fit_platt_scaling", "logit_counts"],
         "ranking": ["auroc", "average_precision"],
@@ -38,7 +22,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "score_set",
             "write_per_image_csv",
         ],
-        "thresholds": ["ThresholdCounts", "best_threshold", "threshold_counts"],
+        "thresholds": ["ThresholdCounts", "threshold_counts"],
         "topology": ["betti0_error", "betti1_error", "cldice"],
     },
 )

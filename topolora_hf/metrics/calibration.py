@@ -51,20 +51,7 @@ class Reliability:
 def reliability(
     probability: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None = None, bins: int = BINS
 ) -> Reliability:
-    """Gather the pixels of the field of view by predicted probability, for a reliability diagram.
-
-    Args:
-        probability: (H, W), numbers in [0, 1].
-        target: (H, W), bool or 0/1.
-        valid_mask: (H, W), bool or 0/1, true where the image is to be scored; `None` scores all of it.
-        bins: Number of bins of equal width.
-
-    Returns:
-        Reliability: Counts of each bin.
-
-    Raises:
-        ValueError: If there is less than one bin, the probabilities leave [0, 1], an array is no mask, or the shapes
-            differ.
+    """Gather the pixels of the field of view by predicted probability. Arguments and errors are `ece`'s.
 
     Example:
         >>> data = reliability([[0.1, 0.2], [0.7, 0.9]], [[0, 0], [0, 1]], bins=2)
@@ -77,9 +64,9 @@ def reliability(
 def ece(probability: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None = None, bins: int = BINS) -> float:
     """Expected calibration error over all pixels of the field of view (Naeini et al. 2015; Guo et al. 2017).
 
-    It compares the probability of foreground with how often foreground there is, bin by bin, rather than the winning
-    class's probability with its accuracy. Where structures are thin nearly all pixels are easy background, which keeps
-    it small whatever the structures' own probabilities are worth: see `ece_foreground`.
+    It compares the probability of foreground with the share of foreground, bin by bin. Where structures are thin,
+    nearly all pixels are easy background, and it is small whatever the structures' own probabilities are worth: see
+    `ece_foreground`.
 
     Args:
         probability: (H, W), numbers in [0, 1].
@@ -91,7 +78,7 @@ def ece(probability: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None 
         float: In [0, 1]; NaN when there is no pixel to score.
 
     Raises:
-        ValueError: If there is less than one bin, the probabilities leave [0, 1], an array is no mask, or the shapes
+        ValueError: There is less than one bin, the probabilities leave [0, 1], an array is no mask, or the shapes
             differ.
 
     Example:
@@ -112,22 +99,14 @@ def ece_foreground(
 ) -> float:
     """`ece` over the foreground alone: pixels that are foreground in the target or are predicted to be.
 
-    Such pixels are chosen by their label too, so a perfectly calibrated map does not score 0 here as soon as it misses
-    something: compare models by it, do not read it as a distance from perfection.
+    Such pixels are chosen by their label too, so a perfectly calibrated map that misses something does not score 0.
+    Compare models by it; do not read it as a distance from perfection. Arguments and errors are `ece`'s.
 
     Args:
-        probability: (H, W), numbers in [0, 1].
-        target: (H, W), bool or 0/1.
-        valid_mask: (H, W), bool or 0/1, true where the image is to be scored; `None` scores all of it.
-        threshold: In [0, 1]; a pixel is predicted to be foreground when its probability is at least this.
-        bins: Number of bins of equal width.
+        threshold: In [0, 1]; a pixel is predicted to be foreground if its probability is at least this.
 
     Returns:
-        float: In [0, 1]; NaN when no pixel is foreground in either.
-
-    Raises:
-        ValueError: If there is less than one bin, threshold or probabilities leave [0, 1], an array is no mask, or the
-            shapes differ.
+        float: In [0, 1]; NaN if no pixel is foreground in either.
 
     Example:
         >>> ece_foreground([[1.0, 1.0], [0.0, 0.0]], [[1, 0], [0, 0]])

@@ -1,24 +1,17 @@
-"""The one place where masks and probabilities given to a metric are checked and cut to the field of view."""
+"""The one place where masks and probabilities given to a metric are checked and cut to the field of view.
+
+Every function raises ValueError if an array is not what its name says, or the shapes differ.
+"""
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 
 def as_mask(array: ArrayLike, name: str = "mask") -> np.ndarray:
-    """Read an array as a binary mask, refusing anything that would have to be guessed at.
+    """Read an array, (H, W), bool or numbers that are all 0 or 1, as a bool mask.
 
-    Probabilities cast to bool would turn every pixel above zero into foreground without a word, and so would a mask
-    of 0 and 255 in which JPEG noise left a few ones.
-
-    Args:
-        array: (H, W), bool, or numbers that are all 0 or 1.
-        name: What to call the array in an error.
-
-    Returns:
-        np.ndarray: (H, W) bool.
-
-    Raises:
-        ValueError: If the array is not two-dimensional, or holds anything besides 0 and 1.
+    Anything else is refused: cast to bool, probabilities would become foreground wherever above zero, and so would the
+    ones that JPEG noise leaves in a mask of 0 and 255.
     """
     array = np.asarray(array)
     if array.ndim != 2:
@@ -35,35 +28,22 @@ def as_mask(array: ArrayLike, name: str = "mask") -> np.ndarray:
 
 
 def as_probability(array: ArrayLike, name: str = "probability") -> np.ndarray:
-    """Read an array as a map of foreground probabilities; logits, percentages and NaN are refused.
+    """Read an array, (H, W), of numbers in [0, 1] in its own floating dtype, float32 if it holds bool or integers.
 
-    Args:
-        array: (H, W), numbers in [0, 1].
-        name: What to call the array in an error.
-
-    Returns:
-        np.ndarray: (H, W), of the array's own floating dtype; float32 where it held bool or integers.
-
-    Raises:
-        ValueError: If the array is not two-dimensional, holds no numbers, or leaves [0, 1] (NaN included).
+    Logits, percentages and NaN are refused: they would still give plausible scores.
     """
     array = np.asarray(array)
     if array.ndim != 2:
         raise ValueError(f"{name} must have shape (H, W), got {array.shape}")
     if array.dtype.kind not in "buif":
         raise ValueError(f"{name} must hold numbers in [0, 1], got {array.dtype}")
-    # Logits handed over by mistake would still give plausible scores; NaN fails the comparison too.
-    if not ((array >= 0) & (array <= 1)).all():
+    if not ((array >= 0) & (array <= 1)).all():  # fails for NaN, too
         raise ValueError(f"{name} must lie in [0, 1], got {array.min()} to {array.max()}")
     return array if array.dtype.kind == "f" else array.astype(np.float32)
 
 
 def as_probability_and_target(probability: ArrayLike, target: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Read a probability map and its target, (H, W) floating and (H, W) bool.
-
-    Raises:
-        ValueError: If the probabilities leave [0, 1], the target is no mask, or the shapes differ.
-    """
+    """Read a probability map and its target, (H, W) floating and (H, W) bool."""
     probability, target = as_probability(probability), as_mask(target, "target")
     if probability.shape != target.shape:
         raise ValueError(f"probability has shape {probability.shape}, target has shape {target.shape}")
@@ -71,18 +51,7 @@ def as_probability_and_target(probability: ArrayLike, target: ArrayLike) -> tupl
 
 
 def as_valid_mask(valid_mask: ArrayLike | None, shape: tuple[int, int]) -> np.ndarray:
-    """Read a field of view.
-
-    Args:
-        valid_mask: (H, W), bool or 0/1, true where the image is to be scored; `None` scores all of it.
-        shape: (H, W) that it must have.
-
-    Returns:
-        np.ndarray: (H, W) bool.
-
-    Raises:
-        ValueError: If it is no mask or has another shape.
-    """
+    """Read a field of view of a given shape, bool or 0/1, true where the image is to be scored; `None` is all of it."""
     if valid_mask is None:
         return np.ones(shape, bool)
     valid_mask = as_mask(valid_mask, "valid_mask")
@@ -94,20 +63,9 @@ def as_valid_mask(valid_mask: ArrayLike | None, shape: tuple[int, int]) -> np.nd
 def masks_inside_field_of_view(
     prediction: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Check a pair of masks and set to background what lies outside the field of view.
+    """Read a pair of masks, (H, W) bool, and set to background what lies outside the field of view.
 
     Background pixels enter none of Dice, IoU, precision, recall and clDice, so this equals leaving those pixels out.
-
-    Args:
-        prediction: (H, W), bool or 0/1.
-        target: (H, W), bool or 0/1.
-        valid_mask: (H, W), bool or 0/1, true where the image is to be scored; `None` scores all of it.
-
-    Returns:
-        tuple[np.ndarray, np.ndarray]: Prediction and target, (H, W) bool.
-
-    Raises:
-        ValueError: If an array is no mask or the shapes differ.
     """
     prediction, target = as_mask(prediction, "prediction"), as_mask(target, "target")
     if prediction.shape != target.shape:
@@ -121,19 +79,7 @@ def masks_inside_field_of_view(
 def pixels_inside_field_of_view(
     probability: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Check a probability map and its target and keep the N pixels of the field of view.
-
-    Args:
-        probability: (H, W), numbers in [0, 1].
-        target: (H, W), bool or 0/1.
-        valid_mask: (H, W), bool or 0/1, true where the image is to be scored; `None` scores all of it.
-
-    Returns:
-        tuple[np.ndarray, np.ndarray]: Probabilities (N,), floating, and whether each pixel is foreground (N,), bool.
-
-    Raises:
-        ValueError: If the probabilities leave [0, 1], an array is no mask, or the shapes differ.
-    """
+    """Read a probability map and its target, and keep the N pixels of the field of view: (N,) floating, (N,) bool."""
     probability, target = as_probability_and_target(probability, target)
     valid_mask = as_valid_mask(valid_mask, target.shape)
     return probability[valid_mask], target[valid_mask]

@@ -16,10 +16,10 @@ def dice(prediction: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None 
         valid_mask: (H, W), bool or 0/1, true where the image is to be scored; `None` scores all of it.
 
     Returns:
-        float: In [0, 1]; NaN when prediction and target are both empty.
+        float: In [0, 1]; NaN if prediction and target are both empty.
 
     Raises:
-        ValueError: If an array is no mask or the shapes differ.
+        ValueError: An array is no mask, or the shapes differ.
 
     Example:
         >>> dice([[1, 1], [0, 0]], [[1, 0], [0, 0]])
@@ -32,66 +32,34 @@ def dice(prediction: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None 
 
 
 def iou(prediction: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None = None) -> float:
-    """Intersection over union, |P and T| / |P or T|, the Jaccard index.
+    """Intersection over union, |P and T| / |P or T|, the Jaccard index. Arguments, range and errors are `dice`'s.
 
-    Args:
-        prediction: (H, W), bool or 0/1.
-        target: (H, W), bool or 0/1.
-        valid_mask: (H, W), bool or 0/1, true where the image is to be scored; `None` scores all of it.
-
-    Returns:
-        float: In [0, 1]; NaN when prediction and target are both empty.
-
-    Raises:
-        ValueError: If an array is no mask or the shapes differ.
-
-    Example:
-        >>> iou([[1, 1], [0, 0]], [[1, 0], [0, 0]])
-        0.5
+    >>> iou([[1, 1], [0, 0]], [[1, 0], [0, 0]])
+    0.5
     """
     hits, predicted, true = _areas(prediction, target, valid_mask)
     return ratio(hits, predicted + true - hits)
 
 
 def precision(prediction: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None = None) -> float:
-    """Share of the predicted pixels that are true, |P and T| / |P|.
+    """Share of the predicted pixels that are true, |P and T| / |P|; NaN if the prediction is empty.
 
-    Args:
-        prediction: (H, W), bool or 0/1.
-        target: (H, W), bool or 0/1.
-        valid_mask: (H, W), bool or 0/1, true where the image is to be scored; `None` scores all of it.
+    Arguments and errors are `dice`'s.
 
-    Returns:
-        float: In [0, 1]; NaN when the prediction is empty.
-
-    Raises:
-        ValueError: If an array is no mask or the shapes differ.
-
-    Example:
-        >>> precision([[1, 1], [0, 0]], [[1, 0], [1, 1]])
-        0.5
+    >>> precision([[1, 1], [0, 0]], [[1, 0], [1, 1]])
+    0.5
     """
     hits, predicted, _ = _areas(prediction, target, valid_mask)
     return ratio(hits, predicted)
 
 
 def recall(prediction: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None = None) -> float:
-    """Share of the true pixels that were found, |P and T| / |T|, the sensitivity.
+    """Share of the true pixels that are found, |P and T| / |T|, the sensitivity; NaN if the target is empty.
 
-    Args:
-        prediction: (H, W), bool or 0/1.
-        target: (H, W), bool or 0/1.
-        valid_mask: (H, W), bool or 0/1, true where the image is to be scored; `None` scores all of it.
+    Arguments and errors are `dice`'s.
 
-    Returns:
-        float: In [0, 1]; NaN when the target is empty.
-
-    Raises:
-        ValueError: If an array is no mask or the shapes differ.
-
-    Example:
-        >>> recall([[1, 1], [0, 0]], [[1, 0], [1, 1]])
-        0.3333333333333333
+    >>> recall([[1, 1], [0, 0]], [[1, 0], [1, 1]])
+    0.3333333333333333
     """
     hits, _, true = _areas(prediction, target, valid_mask)
     return ratio(hits, true)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import expit, logit
 
 from .masks import pixels_inside_field_of_view
 
@@ -50,6 +49,8 @@ class PlattScaling:
         probability = np.asarray(probability)
         if self == PlattScaling():
             return probability
+        from scipy.special import expit, logit
+
         return expit(logit(probability) / self.temperature + self.bias)
 
     def inverse(self) -> "PlattScaling":
@@ -96,6 +97,8 @@ def logit_counts(probability: ArrayLike, target: ArrayLike, valid_mask: ArrayLik
     Raises:
         ValueError: If the probabilities leave [0, 1], an array is no mask, or the shapes differ.
     """
+    from scipy.special import logit
+
     values, labels = pixels_inside_field_of_view(probability, target, valid_mask)
     logits = np.clip(logit(values.astype(float)), -_CERTAIN, _CERTAIN)
     numbers = np.minimum(((logits + _CERTAIN) * (_BINS / (2 * _CERTAIN))).astype(np.intp), _BINS - 1)
@@ -108,26 +111,22 @@ def logit_counts(probability: ArrayLike, target: ArrayLike, valid_mask: ArrayLik
 
 
 def fit_platt_scaling(counts: Sequence[LogitCounts]) -> PlattScaling:
-    """The scaling with the smallest binary cross-entropy over all pixels.
+    """Fit the scaling with the smallest binary cross-entropy over all pixels.
 
-    To be fitted on validation images; on training images it is too certain by what the network has learnt by heart.
+    Use validation images: on training images the network is too certain.
 
-    With a = 1 / T the cross-entropy is the sum of `log(1 + exp(a l + b)) - y (a l + b)`, convex in a and b, so its one
-    minimum is found between bounds. The second term needs three sums alone; the first is taken at the mean logit of
-    bins that are 1/64 wide.
-
-    Probabilities that were averaged (over overlapping tiles, over mirrorings) are taken as they come out, and scaled
-    after the average: what is fitted is then exactly what is used. Scaled before it, each tile would be calibrated and
-    their average not: averages are less certain than what they are made of.
+    With a = 1 / T the cross-entropy is the sum of `log(1 + exp(a l + b)) - y (a l + b)`. It is convex in a and b, with
+    one minimum. The second term needs three sums alone; the first is taken at the mean logit of bins 1/64 wide.
+    Averaged probabilities (over tiles, over mirrorings) are scaled after the average, here and at prediction.
 
     Args:
-        counts: One an image, all as the network gives them; every pixel counts alike.
+        counts: One an image, as the network gives them; every pixel counts alike.
 
     Returns:
-        PlattScaling: Its temperature in `TEMPERATURES`; one of the ends where the best lies beyond.
+        PlattScaling: Its temperature lies in `TEMPERATURES`.
 
     Raises:
-        ValueError: If the pixels are all foreground, or all background, or there are none.
+        ValueError: The pixels are all foreground, or all background, or there are none.
 
     Example:
         >>> target = np.arange(100).reshape(10, 10) % 10 < 7
@@ -136,7 +135,8 @@ def fit_platt_scaling(counts: Sequence[LogitCounts]) -> PlattScaling:
         >>> scaling([0.9, 0.8]).round(3).tolist()
         [1.0, 0.4]
     """
-    from scipy.optimize import minimize  # half a second, which whoever reads settings does not wait for
+    from scipy.optimize import minimize
+    from scipy.special import expit
 
     pixels = sum(int(image.pixels.sum()) for image in counts)
     foreground = sum(image.foreground for image in counts)

@@ -38,18 +38,10 @@ def average_precision(probability: ArrayLike, target: ArrayLike, valid_mask: Arr
 
     The sum over thresholds of (rise in recall) x precision, without interpolation. As recall rises only where a
     foreground pixel enters, this is the mean over foreground pixels of the precision at the pixel's own probability.
-
-    Args:
-        probability: (H, W), numbers in [0, 1].
-        target: (H, W), bool or 0/1.
-        valid_mask: (H, W), bool or 0/1, true where the image is to be scored; `None` scores all of it.
+    Arguments and errors are `auroc`'s.
 
     Returns:
-        float: In (0, 1], the foreground's share of the pixels where nothing is told apart; NaN when the target is
-        empty.
-
-    Raises:
-        ValueError: If the probabilities leave [0, 1], an array is no mask, or the shapes differ.
+        float: In (0, 1], the foreground's share of the pixels if nothing is told apart; NaN if the target is empty.
 
     Example:
         >>> average_precision([[0.9, 0.4], [0.4, 0.1]], [[1, 1], [0, 0]])

@@ -15,12 +15,7 @@ from ..files import whole_file
 from .boundary import bfscore
 from .calibration import ece, ece_foreground
 from .masks import as_probability_and_target, as_valid_mask
-from .overlap import (
-    dice,
-    iou,
-    precision,
-    recall,
-)
+from .overlap import dice, iou, precision, recall
 from .ranking import auroc, auroc_and_average_precision, average_precision
 from .ratios import ratio
 from .relaxed import relaxed_f1, relaxed_precision, relaxed_recall
@@ -39,7 +34,11 @@ METRICS = MASK_METRICS | PROBABILITY_METRICS
 
 
 def score_image(
-    probability: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None = None, threshold: float = 0.5
+    probability: ArrayLike,
+    target: ArrayLike,
+    valid_mask: ArrayLike | None = None,
+    threshold: float = 0.5,
+    names: Sequence[str] = tuple(METRICS),
 ) -> dict[str, float]:
     """Score one image at its own size.
 
@@ -47,15 +46,16 @@ def score_image(
         probability: (H, W), numbers in [0, 1].
         target: (H, W), bool or 0/1.
         valid_mask: (H, W), bool or 0/1, true where the image is to be scored; `None` scores all of it.
-        threshold: In [0, 1]; a pixel is predicted when its probability is at least this.
+        threshold: In [0, 1]; a pixel is predicted if its probability is at least this.
+        names: Which of `METRICS`.
 
     Returns:
-        dict[str, float]: One score for each name in `METRICS`, NaN where it is undefined. `MASK_METRICS` see the
-        thresholded map, `PROBABILITY_METRICS` the probabilities.
+        dict[str, float]: A score for each name, NaN where it is undefined. `MASK_METRICS` see the thresholded map,
+        `PROBABILITY_METRICS` the probabilities.
 
     Raises:
-        ValueError: If probabilities or threshold leave [0, 1] (NaN included), if target or valid_mask is no mask, or
-            if the shapes differ.
+        ValueError: Probabilities or threshold leave [0, 1] (NaN included), target or valid_mask is no mask, or the
+            shapes differ.
 
     Example:
         >>> score_image([[0.9, 0.6], [0.1, 0.0]], [[1, 0], [0, 0]])["precision"]
@@ -70,14 +70,15 @@ def score_image(
         window = _bounding_box(valid_mask)
         probability, target, valid_mask = probability[window], target[window], valid_mask[window]
     prediction = probability >= threshold
-    scores = {name: metric(prediction, target, valid_mask) for name, metric in MASK_METRICS.items()}
-    ranking = auroc_and_average_precision(probability, target, valid_mask)
-    return scores | {
-        "auroc": ranking[0],
-        "average_precision": ranking[1],
-        "ece": ece(probability, target, valid_mask),
-        "ece_foreground": ece_foreground(probability, target, valid_mask, threshold),
-    }
+    scores = {name: MASK_METRICS[name](prediction, target, valid_mask) for name in names if name in MASK_METRICS}
+    if {"auroc", "average_precision"} & set(names):  # one sorting of the pixels gives both
+        pair = auroc_and_average_precision(probability, target, valid_mask)
+        scores |= dict(zip(("auroc", "average_precision"), pair, strict=True))
+    if "ece" in names:
+        scores["ece"] = ece(probability, target, valid_mask)
+    if "ece_foreground" in names:
+        scores["ece_foreground"] = ece_foreground(probability, target, valid_mask, threshold)
+    return {name: scores[name] for name in names}
 
 
 def score_images(
@@ -85,8 +86,7 @@ def score_images(
 ) -> list[dict[str, object]]:
     """Score many images at once, in threads: nearly all of the work is done in compiled code outside Python's lock.
 
-    Samples are taken from the iterable only as they are needed, so they may come from a generator that reads or
-    predicts one after the other; it then runs while earlier images are scored.
+    Samples are taken from the iterable as they are needed: a generator predicts while earlier images are scored.
 
     Args:
         samples: Each with `id`, `probability`, `mask` and, optionally, `valid_mask`, as for `score_image`.

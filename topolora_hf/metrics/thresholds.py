@@ -1,4 +1,4 @@
-"""What every threshold would give: the precision-recall curve of an image or a set, and the best threshold."""
+"""What every threshold would give: the precision-recall curve of an image or a set."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -91,33 +91,3 @@ def threshold_counts(
         for numbers in (reached[labels], reached)
     )
     return ThresholdCounts(thresholds, hits, predicted, int(np.count_nonzero(labels)))
-
-
-def best_threshold(counts: Sequence[ThresholdCounts]) -> float:
-    """The threshold with the highest mean Dice over images: to be chosen on validation images, never on the test's.
-
-    Args:
-        counts: One an image, all at the same thresholds.
-
-    Returns:
-        float: One of their thresholds; of several that are equally good, the one nearest to 0.5. An image is left out
-        of the mean at thresholds where its Dice is undefined.
-
-    Raises:
-        ValueError: If there are no images, their thresholds differ, or Dice is undefined throughout.
-
-    Example:
-        >>> counts = [threshold_counts([[0.9, 0.4], [0.3, 0.1]], [[1, 1], [0, 0]])]
-        >>> best_threshold(counts)
-        0.4
-    """
-    if not counts:
-        raise ValueError("there is no image to choose a threshold by")
-    thresholds = sum(counts[1:], start=counts[0]).thresholds
-    dice = np.stack([image.dice for image in counts])
-    defined = ~np.isnan(dice)
-    if not defined.any():
-        raise ValueError(f"no threshold is best: Dice is undefined on all of {len(counts)} images")
-    means = ratios(np.where(defined, dice, 0).sum(0), defined.sum(0))
-    best = thresholds[np.isclose(means, np.nanmax(means), rtol=0, atol=1e-12)]
-    return float(best[np.abs(best - 0.5).argmin()])

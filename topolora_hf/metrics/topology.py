@@ -4,8 +4,6 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.ndimage import label
-from skimage.morphology import skeletonize
 
 from .masks import as_valid_mask, masks_inside_field_of_view
 from .ratios import harmonic_mean
@@ -19,11 +17,8 @@ def cldice(prediction: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | Non
 
     The harmonic mean of topology precision, the share of the prediction's skeleton that lies inside the target, and
     topology sensitivity, the share of the target's skeleton that lies inside the prediction. Skeletons are
-    scikit-image's (Zhang and Suen), one pixel wide and never empty for a mask that is not.
-
-    Both masks are cut to `valid_mask` first and skeletonised then. A vessel that the edge of the field of view cuts
-    lengthwise is thus seen as the part that is left of it, in prediction and target alike, and nothing outside bends
-    a skeleton inside.
+    scikit-image's (Zhang and Suen), one pixel wide and never empty for a mask that is not. Both masks are cut to
+    `valid_mask` before: nothing outside bends a skeleton inside.
 
     Args:
         prediction: (H, W), bool or 0/1.
@@ -45,6 +40,8 @@ def cldice(prediction: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | Non
     prediction, target = masks_inside_field_of_view(prediction, target, valid_mask)
     if not prediction.any() or not target.any():
         return 0.0 if prediction.any() or target.any() else float("nan")
+    from skimage.morphology import skeletonize
+
     topology_precision = float(target[skeletonize(prediction)].mean())
     topology_sensitivity = float(prediction[skeletonize(target)].mean())
     return harmonic_mean(topology_precision, topology_sensitivity)
@@ -78,22 +75,11 @@ def betti0_error(prediction: ArrayLike, target: ArrayLike, valid_mask: ArrayLike
 
 
 def betti1_error(prediction: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None = None) -> float:
-    """Difference in the number of holes, |b1(P) - b1(T)|.
+    """Difference in the number of holes, |b1(P) - b1(T)|. Arguments, range and errors are `betti0_error`'s.
 
-    A hole is a 4-connected piece of the background that does not reach the outside: the connectivity that goes with
-    8-connected foreground, as with any other pairing a diagonal line would both connect and be crossed.
-
-    Args:
-        prediction: (H, W), bool or 0/1.
-        target: (H, W), bool or 0/1.
-        valid_mask: (H, W), bool or 0/1, true where the image is to be scored; `None` scores all of it. What lies
-            outside is background, all of it one piece.
-
-    Returns:
-        float: 0 or more, a whole number; NaN when there is no pixel to score.
-
-    Raises:
-        ValueError: If an array is no mask or the shapes differ.
+    A hole is a 4-connected piece of the background that does not reach the outside. This connectivity goes with
+    8-connected foreground: with any other pairing a diagonal line would both connect and be crossed. What lies outside
+    the field of view is background, all of it one piece.
 
     Example:
         A closed loop, and one with a gap:
@@ -114,10 +100,16 @@ def _difference(
 
 
 def _count_pieces(mask: np.ndarray) -> int:
-    return label(mask, _EIGHT_NEIGHBOURS)[1]
+    return _count(mask, _EIGHT_NEIGHBOURS)
 
 
 def _count_holes(mask: np.ndarray) -> int:
     # The frame joins everything that reaches the edge with the outside, which is the one piece that is no hole.
     background = np.pad(~mask, 1, constant_values=True)
-    return label(background, _FOUR_NEIGHBOURS)[1] - 1
+    return _count(background, _FOUR_NEIGHBOURS) - 1
+
+
+def _count(mask: np.ndarray, neighbours: np.ndarray) -> int:
+    from scipy.ndimage import label
+
+    return label(mask, neighbours)[1]
