@@ -1,6 +1,8 @@
 """Shared fixtures: small stock SAM checkpoints and adapters, made on the spot. No test uses the network."""
 
+import copy
 import os
+import shutil
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
@@ -19,7 +21,7 @@ from topolora_hf.network.segmenter import TopoSamForSegmentation
 SAM_SHAPES = {
     "small": SMALL_VISION,
     # ViT-B but for depth and image size.
-    "vit_b_shallow": {"num_hidden_layers": 3, "global_attn_indexes": [1], "image_size": 512},
+    "vit_b_shallow": {"num_hidden_layers": 2, "global_attn_indexes": [1], "image_size": 256},
     "vit_b": {},
 }
 
@@ -89,22 +91,52 @@ def stock_sam(tmp_path_factory):
     return directory
 
 
+@pytest.fixture(scope="session")
+def small_network(stock_sam):
+    """`small_network(**settings)`: a network on the small stock SAM, tiles of 48 pixels enlarged to its 64."""
+    networks = {}
+
+    def make(**settings) -> TopoSamForSegmentation:
+        key = tuple(sorted(settings.items()))
+        if key not in networks:
+            networks[key] = TopoSamForSegmentation.from_pretrained(stock_sam(), **{"tile_size": 48, **settings})
+        return copy.deepcopy(networks[key])
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def adapters_of_the_session(tmp_path_factory):
+    """As `make_adapter`, but what it gives is shared: to be read, not changed."""
+    made = {}
+
+    def make(preset: str, base: str, seed: int, **settings):
+        key = preset, base, seed, tuple(sorted(settings.items()))
+        if key not in made:
+            settings = {"image_size": 64, "tile_size": 48, **preset_network_settings(preset), **settings}
+            network = TopoSamForSegmentation.from_pretrained(base, **settings)
+            model = create_adapter(network, preset)
+            generator = torch.Generator().manual_seed(seed)
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    if parameter.requires_grad:
+                        parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+            directory = tmp_path_factory.mktemp("adapters") / f"adapter-{preset}-{seed}"
+            save_adapter(model, AdapterSettings.of_network(network, preset=preset), directory)
+            made[key] = model.eval(), directory
+        return made[key]
+
+    return make
+
+
 @pytest.fixture
-def make_adapter(tmp_path):
+def make_adapter(adapters_of_the_session, tmp_path):
     """`make_adapter(preset, base, seed, **settings)` -> (an adapter off its start, in eval mode; its directory)."""
 
     def make(preset: str = "topolora", base: str = "topolora_hf/tiny", seed: int = 0, **settings):
-        settings = {"image_size": 64, "tile_size": 48, **preset_network_settings(preset), **settings}
-        network = TopoSamForSegmentation.from_pretrained(base, **settings)
-        model = create_adapter(network, preset)
-        generator = torch.Generator().manual_seed(seed)
-        with torch.no_grad():
-            for parameter in model.parameters():
-                if parameter.requires_grad:
-                    parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
-        directory = tmp_path / f"adapter-{preset}-{seed}"
-        save_adapter(model, AdapterSettings.of_network(network, preset=preset), directory)
-        return model.eval(), directory
+        model, directory = adapters_of_the_session(preset, base, seed, **settings)
+        copied = shutil.copytree(directory, tmp_path / directory.name, dirs_exist_ok=True)
+        return copy.deepcopy(model), copied
 
     return make
 

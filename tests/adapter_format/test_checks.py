@@ -1,17 +1,17 @@
 """An adapter from a stranger: what its files may not say, by whichever door of this package they come in."""
 
 import json
-import shutil
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from topolora_hf.adapter_format import checks, settings
 from topolora_hf.adapter_format.checks import check_adapter_config, check_adapter_tensors
 from topolora_hf.adapter_format.errors import AdapterMismatchError
 from topolora_hf.adapter_format.settings import AdapterSettings
-from topolora_hf.adapters.creation import create_adapter, save_adapter
 from topolora_hf.adapters.loading import load_adapter
 from topolora_hf.network.segmenter import TopoSamForSegmentation
 
@@ -19,18 +19,10 @@ LORA_A = "base_model.model.sam.vision_encoder.layers.0.mlp.lin1.lora_A.weight"
 SCALING = "base_model.model.tile_scaling.settings"
 
 
-@pytest.fixture(scope="module")
-def whole_adapter(tmp_path_factory):
-    network = TopoSamForSegmentation.from_pretrained("topolora_hf/tiny", image_size=64, tile_size=48)
-    directory = tmp_path_factory.mktemp("adapter")
-    save_adapter(create_adapter(network, "topolora"), AdapterSettings.of_network(network), directory)
-    return directory
-
-
 @pytest.fixture
-def adapter(whole_adapter, tmp_path):
+def adapter(make_adapter):
     """A directory of one's own to spoil."""
-    return shutil.copytree(whole_adapter, tmp_path / "adapter")
+    return make_adapter("topolora")[1]
 
 
 def edit_config(directory, **changes):
@@ -54,6 +46,22 @@ def by_transformers_on_a_base(directory):
 
 
 DOORS = [load_adapter, by_transformers, by_transformers_on_a_base]
+
+
+@pytest.mark.parametrize("door", [load_adapter, by_transformers])
+def test_the_files_of_an_adapter_are_checked_and_read_once(adapter, door, monkeypatch):
+    opened = []
+
+    def counted(function):
+        return lambda file, *args, **kwargs: opened.append(Path(file).name) or function(file, *args, **kwargs)
+
+    for module, name in ((checks, "safe_open"), (checks, "read_json_object"), (settings, "read_json_object")):
+        monkeypatch.setattr(module, name, counted(getattr(module, name)))
+    door(adapter)
+    of_tiny = ["topolora_config.json"]  # the embedded base has settings of its own
+    assert sorted(opened) == sorted(
+        ["adapter_config.json", "adapter_model.safetensors", "topolora_config.json", *of_tiny]
+    )
 
 
 @pytest.mark.parametrize("door", DOORS)
@@ -94,7 +102,7 @@ CONFIGS = {
     "peft_type": ("XLORA", "LORA, got 'XLORA'"),
     "loftq_config": ({"loftq_bits": 4}, r"\{\}, as adapters of topolora_hf have it"),
     "use_dora": (True, "False, as adapters"),
-    "base_model_name_or_path": (["a"], "a text or null"),
+    "base_model_name_or_path": (["a"], "a text of at most 1000 characters or null"),
 }
 
 
@@ -109,7 +117,7 @@ def test_settings_of_peft_that_no_adapter_needs_are_refused_by_name(adapter, nam
 def test_what_this_package_and_plain_peft_write_is_accepted(adapter):
     layers = r"sam\.vision_encoder\.layers\.(?:10|11)\.mlp\.lin[12]"
     for changes in ({"target_modules": layers}, {"target_modules": ["lin1", "lin2"]}, {"a_field_of_tomorrow": 1}):
-        assert check_adapter_config(edit_config(adapter, **changes)) == 16
+        assert check_adapter_config(edit_config(adapter, **changes))["r"] == 16
 
 
 @pytest.mark.parametrize("name", ["topolora_config.json", "adapter_config.json"])
@@ -131,8 +139,8 @@ def test_what_is_no_json_of_settings_is_named(adapter, name, content, message):
 
 
 SETTINGS = {
-    "image_size": (10**9, "a whole number from 16 to 8192, got 1000000000"),
-    "tile_size": ("48", "a whole number from 16 to 16384, got '48'"),
+    "image_size": (10**9, "a multiple of 16 from 16 to 8192, got 1000000000"),
+    "tile_size": ("48", "a multiple of 4 from 16 to 16384, got '48'"),
     "detail_channels": (True, "a whole number from 0 to 512, got True"),
     "threshold": (float("nan"), "a number from 0 to 1, got nan"),
     "temperature": (0, "a positive number, got 0"),
@@ -141,11 +149,12 @@ SETTINGS = {
     "image_mean": ([0.5], r"three numbers, got \[0.5\]"),
     "image_std": ([0.2, 0.2, 0], "three positive numbers"),
     "labels": ([], "one to 1000 names"),
-    "view": ("sideways", "tiles or whole, got 'sideways'"),
+    "view": ("sideways", "tiles or full, got 'sideways'"),
     "use_sam": ("no", "true or false, got 'no'"),
-    "intensity": ([1, 2], "an object with low, high and transform"),
-    "disc_diameter": (-3, "a positive number up to 20000, or null"),
-    "disc_colours": ([0.5] * 6, "an object with lowest, typical and highest, or null"),
+    "intensity": ([1, 2], "an object or null"),
+    "fov_diameter": (-3, "a positive number up to 20000 or null"),
+    "fov_colours": ([0.5] * 6, "an object or null"),
+    "spatial_adapter_form": ("round", "paper or seglab, got 'round'"),
 }
 
 
@@ -169,27 +178,12 @@ def test_an_absurd_intensity_range_is_refused_by_the_files_name(adapter, intensi
 
 @pytest.mark.parametrize(
     "colours",
-    [
-        {"lowest": [0.1] * 6, "typical": [0.2] * 6},
-        {"lowest": [0.1] * 6, "typical": [0.2] * 6, "highest": [0.3] * 5},
-        {"lowest": [0.1] * 6, "typical": [0.2] * 6, "highest": [float("nan")] * 6},
-        {"lowest": [0.1] * 6, "typical": [0.2] * 6, "highest": ["0.3"] * 6},
-        {"lowest": [0.3] * 6, "typical": [0.2] * 6, "highest": [0.4] * 6},
-        {"lowest": 0.1, "typical": 0.2, "highest": 0.3},
-    ],
+    [{"lowest": [0.1] * 6, "typical": [0.2] * 6}, {"lowest": [0.3] * 6, "typical": [0.2] * 6, "highest": [0.4] * 6}],
 )
 def test_absurd_colours_are_refused_by_the_files_name(adapter, colours):
-    file = edit_settings(adapter, disc_colours=colours)
+    file = edit_settings(adapter, fov_colours=colours)
     with pytest.raises(ValueError, match=f"{file}: "):
         AdapterSettings.from_pretrained(adapter)
-
-
-def test_an_adapter_whose_file_is_older_than_context_has_none(adapter):
-    file = adapter / "topolora_config.json"
-    values = json.loads(file.read_text())
-    assert values.pop("detail_context")
-    file.write_text(json.dumps(values))
-    assert AdapterSettings.from_pretrained(adapter).detail_context is False
 
 
 @pytest.mark.parametrize(
@@ -211,9 +205,10 @@ def test_the_base_that_adapter_config_names_is_not_looked_for(adapter):
     [
         (LORA_A, torch.zeros(16, 256, dtype=torch.int32), "is torch.int32; float16"),
         (LORA_A, torch.zeros(4, 256), r"has shape \(4, 256\), but adapter_config.json says r=16"),
-        (SCALING, torch.tensor([64]), "four int64 are needed"),
-        (SCALING, torch.tensor([10**12, 48, 16, 1]), "image_size must be a whole number from 16 to 8192"),
-        (SCALING, torch.tensor([60, 48, 16, 1]), "multiple of 16"),
+        (SCALING, torch.tensor([64]), "4 int64 are needed"),
+        (SCALING, torch.tensor([10**12, 48, 16, 1]), "image_size must be a multiple of 16 from 16 to 8192"),
+        (SCALING, torch.tensor([64, 46, 16, 1]), "tile_size must be a multiple of 4"),
+        (SCALING, torch.tensor([64, 48, 0, 0]), "detail_channels=0 leaves SAM's single mask, but .* use_sam=False"),
         (SCALING, torch.tensor([64, 48, 16, 7]), "use_sam must be 0 or 1, got 7"),
     ],
 )

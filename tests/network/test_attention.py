@@ -68,7 +68,7 @@ def test_values_and_every_gradient_are_those_of_transformers(layer, monkeypatch,
         torch.testing.assert_close(computed[name], expected[name], atol=1e-5, rtol=0, msg=name)
 
 
-@pytest.mark.parametrize("scores_a_block", [1, 50, 3000])
+@pytest.mark.parametrize("scores_a_block", [1, 50])
 @pytest.mark.parametrize("window_size", [0, 5])
 def test_the_size_of_a_block_changes_nothing(layer, monkeypatch, scores_a_block, window_size):
     layer, tokens = layer(window_size, torch.float64), random_tokens(3, 8, 12, torch.float64)
@@ -79,9 +79,11 @@ def test_the_size_of_a_block_changes_nothing(layer, monkeypatch, scores_a_block,
         torch.testing.assert_close(in_blocks[name], whole[name], atol=1e-12, rtol=1e-12, msg=name)
 
 
-@pytest.mark.parametrize("window", [(3, 4), (2, 33)])
-def test_the_backward_pass_is_the_derivative(window):
-    """In float64 against finite differences: a padded window, short rows and wide ones."""
+@pytest.mark.parametrize("wide", [5, 4])
+def test_the_backward_pass_is_the_derivative(monkeypatch, wide):
+    """In float64 against finite differences: a padded window, rows that count as short and as wide."""
+    monkeypatch.setattr(attention_module, "_WIDE", wide)
+    window = 3, 4
     generator = torch.Generator().manual_seed(0)
     shapes = [(1, 2, 5, 3, 2, 2), (3, 2, 2), (window[0], window[0], 2), (window[1], window[1], 2)]
     inputs = [torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_() for shape in shapes]

@@ -62,8 +62,7 @@ def tiles(size: int = 64, batch: int = 2) -> torch.Tensor:
     return torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(3))
 
 
-@pytest.mark.parametrize("image_size", [64, 96])
-@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize(("image_size", "checkpointing"), [(64, False), (96, True)])
 def test_the_fast_encoder_trains_as_transformers_own(network, image_size, checkpointing):
     sizes = {"image_size": image_size, "tile_size": image_size}
     stock, fast = (random_adapter(network(fast_encoder=fast, **sizes)).train() for fast in (False, True))

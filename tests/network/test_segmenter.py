@@ -11,6 +11,7 @@ from transformers.utils import logging as transformers_logging
 
 from topolora_hf.adapters.creation import create_adapter
 from topolora_hf.network.segmenter import TopoSamForSegmentation
+from topolora_hf.objective.losses import TopoLoss
 
 
 @pytest.fixture
@@ -44,8 +45,9 @@ def assert_same_logits(logits: torch.Tensor, expected: torch.Tensor) -> None:
     torch.testing.assert_close(logits, expected, rtol=0, atol=1e-5 * expected.abs().max().item())
 
 
-@pytest.mark.parametrize("detail_channels", [0, 4])
-@pytest.mark.parametrize("shape, side", [("small", 64), ("vit_b_shallow", 512)])
+@pytest.mark.parametrize(
+    "shape, side, detail_channels", [("small", 64, 0), ("small", 64, 4), ("vit_b_shallow", 256, 4)]
+)
 def test_a_fresh_network_gives_sams_logits_bit_for_bit(stock_sam, shape, side, detail_channels):
     directory, tiles = stock_sam(shape), random_tiles(side)
     sam = SamModel.from_pretrained(directory, attn_implementation="sdpa")
@@ -158,10 +160,10 @@ def test_keyword_arguments_shape_the_network(stock_sam):
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"image_size": 40}, "image_size must be a positive multiple of 16, got 40"),
-        ({"tile_size": 30}, "tile_size must be a multiple of 4 and at least 16, got 30"),
+        ({"image_size": 40}, "image_size must be a multiple of 16 from 16 to 8192, got 40"),
+        ({"tile_size": 30}, "tile_size must be a multiple of 4 from 16 to 16384, got 30"),
         ({"detail_channels": -1}, "detail_channels .* got -1"),
-        ({"spatial_adapter_form": "round"}, "one of paper, seglab; got 'round'"),
+        ({"spatial_adapter_form": "round"}, "paper or seglab, got 'round'"),
         ({"detail_channels": 0, "num_labels": 3}, "num_labels=3"),
         ({"detail_channels": 0, "use_sam": False}, "use_sam=False"),
     ],
@@ -206,6 +208,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(stock_sam):
         network = TopoSamForSegmentation.from_pretrained(stock_sam()).train()
         if checkpointing:
             network.gradient_checkpointing_enable()
+        network.criterion = TopoLoss(iterations=2)
         counted = []
         network.sam.vision_encoder.layers[0].attn.proj.register_forward_hook(lambda *_, seen=counted: seen.append(1))
         network(tiles, labels=labels).loss.backward()
@@ -220,6 +223,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(stock_sam):
 def test_an_adapter_trains_under_gradient_checkpointing(stock_sam):
     model = create_adapter(TopoSamForSegmentation.from_pretrained(stock_sam()), "topolora").train()
     model.get_base_model().gradient_checkpointing_enable()
+    model.get_base_model().criterion = TopoLoss(iterations=2)
     model(random_tiles(64), labels=torch.ones(1, 64, 64, dtype=torch.long)).loss.backward()
     lora_b = [p.grad for name, p in model.named_parameters() if "lora_B" in name]
     assert len(lora_b) == 4 and all(gradient.abs().max() > 0 for gradient in lora_b)
@@ -227,6 +231,8 @@ def test_an_adapter_trains_under_gradient_checkpointing(stock_sam):
 
 def test_labels_give_the_criterions_loss_inside_the_valid_mask(stock_sam):
     network = TopoSamForSegmentation.from_pretrained(stock_sam()).eval()
+    network.criterion = TopoLoss(iterations=3, schedule="adaptive")
+    assert not any("criterion" in name for name in network.state_dict()), "its weights are no part of the network"
     tiles = random_tiles(64, count=2)
     labels = torch.zeros(2, 64, 64, dtype=torch.uint8)
     labels[:, 30:34] = 1
@@ -237,6 +243,9 @@ def test_labels_give_the_criterions_loss_inside_the_valid_mask(stock_sam):
     flipped_outside = torch.where(valid, labels, 1 - labels)
     assert torch.equal(network(tiles, labels=flipped_outside, valid_mask=valid).loss, output.loss)
     assert network(tiles).loss is None
+    network.criterion = None
+    with pytest.raises(ValueError, match=r"labels need an objective: set network\.criterion = TopoLoss\(iterations="):
+        network(tiles, labels=labels)
 
 
 def fresh_position_embedding(network) -> torch.Tensor:
@@ -315,35 +324,3 @@ def test_without_sam_the_logits_do_not_depend_on_sams_weights(stock_sam, fill_wi
     fill_with_random_weights(network.sam, seed=3)
     assert before.std() > 0.1
     assert torch.equal(logits_of(network, tiles), before)
-
-
-@pytest.mark.parametrize("dropout, seen", [(0.25, [1, 2, 3]), (0.5, [1, 3]), (0.75, [3])])
-def test_in_training_sam_is_left_out_of_some_tiles(stock_sam, fill_with_random_weights, dropout, seen):
-    network = fill_with_random_weights(TopoSamForSegmentation.from_pretrained(stock_sam("small"))).train()
-    tiles = random_tiles(network.config.tile_size, count=4)
-    whole = network(tiles)
-    network.sam_dropout = dropout
-    some = network(tiles)
-    network.tile_scaling.settings[3] = 0
-    alone = network(tiles).logits
-    unseen = [place for place in range(4) if place not in seen]
-    torch.testing.assert_close(some.logits[seen], whole.logits[seen], rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(some.logits[unseen], alone[unseen], rtol=1e-4, atol=1e-4)
-    assert (whole.logits - alone).abs().flatten(1).amax(1).min() > 0.1
-    torch.testing.assert_close(some.coarse_logits, whole.coarse_logits[seen], rtol=1e-4, atol=1e-4)
-
-
-def test_sam_left_out_of_some_tiles_goes_on_from_cached_features(stock_sam, fill_with_random_weights):
-    network = fill_with_random_weights(TopoSamForSegmentation.from_pretrained(stock_sam("small"))).train()
-    network.sam_dropout = 0.5
-    tiles = random_tiles(network.config.tile_size, count=4)
-    cached = network(tiles, frozen_features=network.encode_frozen(tiles)).logits
-    torch.testing.assert_close(cached, network(tiles).logits, rtol=1e-4, atol=1e-4)
-
-
-def test_where_nothing_is_trained_sam_sees_every_tile(stock_sam, fill_with_random_weights):
-    network = fill_with_random_weights(TopoSamForSegmentation.from_pretrained(stock_sam("small"))).eval()
-    tiles = random_tiles(network.config.tile_size, count=4)
-    whole = logits_of(network, tiles)
-    network.sam_dropout = 0.5
-    assert torch.equal(logits_of(network, tiles), whole)
