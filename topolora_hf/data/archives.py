@@ -25,10 +25,9 @@ ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".ta
 UNREADABLE_ARCHIVE_SUFFIXES = (".rar", ".7z")
 _LEAST_LIMIT = 2**30  # bytes that any archive may unpack to
 _HIGHEST_RATIO = 100  # beyond that, bytes unpacked for a byte packed: images are compressed already
+_HIGHEST_INNER_RATIO = 2  # of an archive that lay in another
 _MOST_MEMBERS = 1_000_000
 _MOST_NAME_BYTES = 2**20  # tar keeps long names and attributes in members of their own, which are read whole
-# In the folder of an unpacked archive: how many bytes the archives inside it may still unpack to.
-_ALLOWANCE = ".allowance"
 _CHUNK = 2**20
 # A folder of this name is part of a layout, not the wrapper that many archives put around theirs.
 _LAYOUT_NAMES = ("train", "training", "test", "testing", "validation", "valid", "val", "images", "image")
@@ -52,7 +51,7 @@ def archive_stem(path: Path) -> str | None:
 
 
 def unpack(archive: Path) -> Path:
-    """Unpacks an archive into the cache, unless it is there already, and returns the folder with its content.
+    """Unpack an archive into the cache, unless it is there already, and return the folder with its content.
 
     Args:
         archive: A zip or tar file (also compressed by gzip, bzip2 or xz).
@@ -62,8 +61,8 @@ def unpack(archive: Path) -> Path:
 
     Raises:
         DataError: The file is no such archive, is broken or encrypted, holds a member that would land elsewhere or is
-            not a plain file, or unpacks to more than a hundred times its size (and more than 1 GiB), or than
-            `$TOPOLORA_MAX_UNPACKED_GIB` where that is set. Archives inside it share what it leaves of that.
+            not a plain file, or unpacks to more than a hundred times its size (twice, if it lay in another archive) and
+            more than 1 GiB, or to more than `$TOPOLORA_MAX_UNPACKED_GIB` if that is set.
     """
     if archive.suffix.lower() in UNREADABLE_ARCHIVE_SUFFIXES:
         raise DataError(f"{archive} is a {archive.suffix} archive, which cannot be read here: unpack it, or use zip")
@@ -133,9 +132,6 @@ def _extract(archive: Path, folder: Path) -> None:
                             f"meant, unpack it yourself or set the environment variable {UNPACKED_VARIABLE}"
                         )
                     file.write(chunk)
-        (folder / _ALLOWANCE).write_text(str(left))
-        if outer := _outer_allowance(archive):
-            outer.write_text(str(int(outer.read_text()) - (limit - left)))
     except _BROKEN as error:
         raise DataError(f"{archive} is not a whole zip or tar archive ({error})") from error
     except (RuntimeError, NotImplementedError) as error:  # zipfile's for encryption and unknown compression
@@ -145,20 +141,11 @@ def _extract(archive: Path, folder: Path) -> None:
 
 
 def _limit(archive: Path) -> int:
-    """How many bytes an archive may unpack to; one that lay in another takes from what that one left."""
+    """How many bytes an archive may unpack to."""
     given = max_unpacked_bytes()
-    own = max(_LEAST_LIMIT, _HIGHEST_RATIO * archive.stat().st_size) if given is None else given
-    outer = _outer_allowance(archive)
-    return min(own, int(outer.read_text())) if outer else own
-
-
-def _outer_allowance(archive: Path) -> Path | None:
-    """Where it is noted how much the archive that this one lay in left; None for one that lay in no other."""
-    unpacked = cache_folder() / "archives"
-    if not archive.is_relative_to(unpacked):
-        return None
-    allowance = unpacked / archive.relative_to(unpacked).parts[0] / _ALLOWANCE
-    return allowance if allowance.is_file() else None
+    is_inner = archive.is_relative_to(cache_folder() / "archives")
+    ratio = _HIGHEST_INNER_RATIO if is_inner else _HIGHEST_RATIO
+    return max(_LEAST_LIMIT, ratio * archive.stat().st_size) if given is None else given
 
 
 class _Header(tarfile.TarInfo):

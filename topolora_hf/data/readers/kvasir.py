@@ -4,14 +4,7 @@ from pathlib import Path
 
 from ..errors import DataError
 from ..images.names import without_suffix
-from ..records import (
-    UNSPLIT,
-    ReadOptions,
-    Record,
-    Splits,
-    read_names,
-    refuse_incomplete,
-)
+from ..records import UNSPLIT, ReadOptions, Record, Splits, read_names, refuse_incomplete
 from .folder import read_folder
 
 LAYOUT = """\
@@ -22,18 +15,7 @@ _LISTS = {"train": "train.txt", "test": "val.txt"}  # the 120 images of val.txt 
 
 
 def read_kvasir(data_dir: Path, options: ReadOptions) -> tuple[Splits, list[str]]:
-    """Reads the official archive, or a copy already divided into split folders.
-
-    Args:
-        data_dir: The folder that holds `images` and `masks`, or the split folders.
-        options: Its counts are asked of the official layout only: a divided copy may hold any part of the set.
-
-    Returns:
-        The splits, or all rows under `UNSPLIT` when no list divides them, and how the archive is incomplete, if it is.
-
-    Raises:
-        DataError: The layout is another one, or the archive is incomplete and that is not allowed.
-    """
+    """Read the official archive, or a copy already divided into split folders, which may hold any part of the set."""
     splits, _ = read_folder(data_dir, options)
     if UNSPLIT not in splits:
         return splits, []
