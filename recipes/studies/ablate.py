@@ -8,10 +8,10 @@ A run that is done is not repeated, an interrupted one goes on. --dry_run lists 
 from dataclasses import dataclass
 from functools import partial
 
-from topolora_hf.settings import option
 from engine.arguments import StudyArguments
 from engine.pictures import draw_points
 from engine.study import Study, study_main
+from topolora_hf.settings import option
 
 # For each study: the data set that the paper uses, and the settings of each row.
 STUDIES = {

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from topolora_hf.settings import option
 from engine.arguments import StudyArguments
 from engine.pictures import draw_points
 from engine.study import Study, study_main
+from topolora_hf.settings import option
 
 _BASES = ["tiny", "tiny-random", "vit-s-random", "vit-b-random"]
 

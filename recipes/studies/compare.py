@@ -8,10 +8,10 @@ A run that is done is not repeated, an interrupted one goes on. --dry_run lists 
 from dataclasses import dataclass
 from functools import partial
 
-from topolora_hf.settings import option
 from engine.arguments import METHODS, MethodStudyArguments
 from engine.pictures import draw_points
 from engine.study import Study, study_main
+from topolora_hf.settings import option
 
 
 @dataclass(kw_only=True)
@@ -19,7 +19,7 @@ class CompareArguments(MethodStudyArguments):
     """Train every method on every data set with every seed."""
 
     methods: list[str] = option(
-        ["topolora", "detail_only", "no_detail", "unet", "deeplabv3plus", "segformer", "mask2former"],
+        ["topolora", "detail_only", "paper", "unet", "deeplabv3plus", "segformer", "mask2former"],
         f"of {', '.join(METHODS)}",
     )
     datasets: list[str] = option(["drive", "stare", "chase_db1"], "names, folders, or names that data_dirs gives")

@@ -10,14 +10,14 @@ from functools import partial
 
 import pandas as pd
 
-from topolora_hf.settings import option
 from engine.arguments import METHODS, MethodStudyArguments
 from engine.pictures import draw_matrices
 from engine.study import Study, study_main
 from engine.tables import Table, matrix_table
+from topolora_hf.settings import option
 
-# A set that was not trained on is scored on all its images (protocol paper: on its test split), DRIVE on its test split,
-# as in publications.
+# A set that was not trained on is scored on all its images (protocol paper: on its test split); DRIVE, as in
+# publications, on its test split.
 _SCORED_PART = {"drive": "test"}
 
 

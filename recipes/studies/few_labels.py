@@ -10,12 +10,12 @@ from functools import partial
 
 import pandas as pd
 
-from topolora_hf.adapter_format.names import TINY_RANDOM
-from topolora_hf.settings import option
 from engine.arguments import MethodStudyArguments
 from engine.pictures import draw_curves
 from engine.study import Study, study_main
 from engine.tables import Table, matrix_table
+from topolora_hf.adapter_format.names import TINY_RANDOM
+from topolora_hf.settings import option
 
 _METHODS = ("topolora", "detail_only", "random_base", "unet")
 _PRETRAINED = ("topolora", "detail_only")  # these segment before any training
@@ -27,9 +27,12 @@ class FewLabelsArguments(MethodStudyArguments):
 
     methods: list[str] = option(list(_METHODS), f"of {', '.join(_METHODS)}")
     dataset: str = option("drive", "a name, a folder, or a name that data_dirs gives")
-    images: list[int] = option([0, 1, 2, 5, 10, 20], "how many training images; 0 scores the bases as they come", at_least=0)
+    images: list[int] = option(
+        [0, 1, 2, 5, 10, 20], "how many training images; 0 scores the bases as they come", at_least=0
+    )
     validation_fraction: float = option(
-        0.0, "share of the training images that is cut off before any are drawn; with few labels there are none to spare"
+        0.0,
+        "share of the training images that is cut off before any are drawn; with few labels there are none to spare",
     )
     output_dir: str = option("studies/few_labels", "where runs, tables and pictures are written")
 
@@ -51,9 +54,7 @@ def plan_few_labels(args: FewLabelsArguments) -> Study:
             name = f"{args.dataset}/{method}/{images}"
             if images:
                 few = {**own, "train_images": images}
-                chains += [
-                    [args.train_job(f"{name}/{seed}", args.dataset, seed, labels, few)] for seed in args.seeds
-                ]
+                chains += [[args.train_job(f"{name}/{seed}", args.dataset, seed, labels, few)] for seed in args.seeds]
             elif method in _PRETRAINED:
                 chains.append([replace(args.train_job(name, args.dataset, 0, labels, own), command="score_base")])
     draw = partial(draw_curves, panel="dataset", x="images", line="method")

@@ -1,11 +1,12 @@
-"""Pretrains the embedded base from nothing, on synthetic images alone; runs/pretrain/network is the new base.
+"""Pretrain the embedded base from nothing, on synthetic images alone; runs/pretrain/network is the new base.
 
-    accelerate launch recipes/pretrain_tiny.py
+    accelerate launch recipes/studies/pretrain_tiny.py
 
 All settings of recipes/train.py apply (--help lists them).
 """
 
-from topolora_hf.cli import pretrain_main
+from pretraining import PretrainArguments, pretrain
+from topolora_hf.cli import run_command
 
 if __name__ == "__main__":
-    pretrain_main()
+    run_command(PretrainArguments, pretrain)

@@ -26,9 +26,8 @@ DATA_FOLDERS = {
 }
 METHODS = {
     "topolora": {"preset": "topolora"},
-    "no_detail": {"preset": "topolora", "detail_channels": 0},
     "detail_only": {"preset": "detail_only"},
-    "paper": {"preset": "paper"},
+    "paper": {"preset": "paper"},  # topolora without its detail branch
     "seglab": {"preset": "seglab"},
     "decoder_only": {"preset": "decoder_only"},
     "lora_only": {"preset": "lora_only"},
@@ -42,8 +41,8 @@ METHODS = {
 _OWN_FLAGS = {"dataset", "data_dir", "preset", "base", "seed", "max_steps", "output_dir", "num_threads", "resume"}
 _OWN_FLAGS |= {"overwrite"}
 # A baseline has no such part.
-_OURS_ALONE = {"image_size", "detail_channels", "detail_context", "rank", "lora_layers", "decoder_init"}
-_OURS_ALONE |= {"detail_learning_rate", "gradient_checkpointing", "compile"}
+_OURS_ALONE = {"image_size", "rank", "lora_layers", "decoder_init", "detail_learning_rate", "gradient_checkpointing"}
+_OURS_ALONE |= {"cache_features", "compile"}
 # A test set is read as the training set, but has its own splits.
 _NOT_FOR_SCORING = {"dataset", "data_dir", "split", "seed"}
 
@@ -54,7 +53,9 @@ class RunArguments(TrainArguments):
 
     network: str = option("topolora", "topolora: ours; or the name of a baseline, trained from scratch")
     train_images: int | None = option(
-        None, "train on this many images, drawn by the seed (a larger number adds images); by default on all", at_least=1
+        None,
+        "train on this many images, drawn by the seed (a larger number adds images); by default on all",
+        at_least=1,
     )
 
 

@@ -71,4 +71,3 @@ def _create(path: Path) -> bool:
     finally:
         own.unlink()
     return True
-

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from topolora_hf.metrics.intervals import bootstrap_intervals
 from engine.jobs import PER_IMAGE, Job, State
 from engine.tables import (
     NOTHING,
@@ -15,6 +14,7 @@ from engine.tables import (
     deviation_text,
     headings_of,
 )
+from topolora_hf.metrics.intervals import bootstrap_intervals
 
 _FULL, _BRANCH = "topolora", "detail_only"
 _MEASURES = ["dice", "cldice", "relaxed_f1"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from engine.claims import holder
 from topolora_hf.data.arguments import DataArguments
 from topolora_hf.files import read_json_object
-from topolora_hf.training.arguments import changed_settings
+from topolora_hf.settings import changed_settings
 from topolora_hf.training.progress import free_settings
 
 SETTINGS, METRICS, PER_IMAGE, FAILURE, LOG = "job.json", "metrics.json", "per_image.csv", "failed.json", "log.txt"

@@ -11,8 +11,6 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from topolora_hf.cli import fail, run_command
-from topolora_hf.pictures.figures import save_figure
 from engine.arguments import StudyArguments
 from engine.engine import run_jobs, worker_command
 from engine.gains import gain_table
@@ -27,6 +25,8 @@ from engine.tables import (
     summarise,
     write_tables,
 )
+from topolora_hf.cli import fail, run_command
+from topolora_hf.pictures.figures import save_figure
 
 
 @dataclass(frozen=True)

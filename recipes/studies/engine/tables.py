@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from topolora_hf.files import read_json_object, whole_file
 from engine.jobs import METRICS, Job, State
 from engine.machine import format_bytes, format_seconds
+from topolora_hf.files import read_json_object, whole_file
 
 LARGE_DEVIATION = 0.05
 SCORES = {

@@ -17,6 +17,7 @@ from torch import nn
 
 from baselines.networks import create_baseline, load_baseline
 from engine.arguments import RunArguments
+from engine.jobs import METRICS
 from engine.machine import describe_machine, largest_resident_bytes
 from topolora_hf.adapter_format.settings import AdapterSettings
 from topolora_hf.commands.score import ScoreArguments, score
@@ -27,24 +28,24 @@ from topolora_hf.inference.loading import load_network
 from topolora_hf.inference.predictor import Predictor
 from topolora_hf.training.run import train
 from topolora_hf.training.scoring import score_rows
-from topolora_hf.training.setup import build_network, load_splits
+from topolora_hf.training.setup import build_network, load_splits, task_settings
 
 _REPEATS = 5
 
 
 def train_ours(args: RunArguments, on_step: Callable) -> dict:
     """Train an adapter; return the metrics."""
-    return train(args, _chosen_data(args), on_step=on_step)
+    return train(args, chosen_data(args), on_step=on_step)
 
 
 def train_baseline(args: RunArguments, on_step: Callable) -> dict:
     """Train a baseline from scratch; return the metrics."""
-    return train(args, _chosen_data(args), build_baseline, on_step)
+    return train(args, chosen_data(args), build_baseline, on_step)
 
 
 def build_baseline(args: RunArguments, spec: DatasetSpec) -> tuple[nn.Module, AdapterSettings]:
     """Build the baseline that `args.network` names, and the settings with which it predicts."""
-    return create_baseline(args.network), AdapterSettings(base="", **task_settings(args, spec))
+    return create_baseline(args.network), AdapterSettings(base="", preset=args.network, **task_settings(args, spec))
 
 
 def score_base(args: RunArguments, on_step: Callable) -> dict:
@@ -54,12 +55,9 @@ def score_base(args: RunArguments, on_step: Callable) -> dict:
     settings.intensity = getattr(splits, "intensity", None)
     split = "test" if "test" in splits else "validation"
     scores = score_rows(Predictor(network, settings), splits[split])
-    run = Path(args.output_dir)
-    named = {"dataset": settings.dataset, "split": split, "protocol": args.protocol, "preset": args.preset}
-    named |= {"base": settings.base, "threshold": settings.threshold, "steps": 0}
-    scores.save(run, settings.threshold)
-    metrics = {**named, **scores.summary()}
-    write_json(run / "metrics.json", metrics)
+    metrics = scores.metrics(settings, settings.dataset, split, args.protocol, steps=0)
+    scores.save(Path(args.output_dir), settings.threshold)
+    write_json(Path(args.output_dir, METRICS), metrics)  # last: it says that the run is done
     return metrics
 
 
@@ -95,7 +93,7 @@ def run_worker(command: str, settings: Path) -> None:
     write_json(settings.with_name("resources.json"), resources)
 
 
-def _chosen_data(args: RunArguments) -> dict[str, Sequence[dict]] | None:
+def chosen_data(args: RunArguments) -> dict[str, Sequence[dict]] | None:
     """Load the data and keep `train_images` of its training rows; None (train loads it) if all are kept.
 
     The rows are the first of one permutation, so that a larger number adds images to those of a smaller one.

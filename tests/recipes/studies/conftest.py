@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from topolora_hf.training.arguments import TrainArguments
+from engine.arguments import RunArguments
 from engine.jobs import Job
 
 SUCCEED = """printf 'id,dice\\na,0.5\\n' > per_image.csv; echo '{"dice": 0.5}' > metrics.json; echo once >> times.txt"""
@@ -19,7 +19,7 @@ def make_job(tmp_path):
     """`make_job(name, seed=0, **settings)`: a job below `tmp_path`, of method a."""
 
     def make(name: str, seed: int = 0, **settings) -> Job:
-        arguments = TrainArguments(dataset="synthetic", seed=seed, output_dir=str(tmp_path / name), **settings)
+        arguments = RunArguments(dataset="synthetic", seed=seed, output_dir=str(tmp_path / name), **settings)
         return Job(name, "train", arguments, {"method": "a", "seed": seed})
 
     return make

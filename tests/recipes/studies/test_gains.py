@@ -5,8 +5,8 @@ import statistics
 import pytest
 
 from engine.gains import gain_table
-from topolora_hf.metrics.report import score_set, write_per_image_csv
 from topolora_hf.files import write_json
+from topolora_hf.metrics.report import score_set, write_per_image_csv
 
 KEYS = ["dataset", "method"]
 

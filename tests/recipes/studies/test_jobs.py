@@ -43,7 +43,7 @@ def test_what_training_wrote_down_counts_before_what_it_was_told(make_job):
 def test_where_files_lie_and_how_many_threads_there_are_does_not_matter(make_job):
     job = make_job("run")
     job.directory.mkdir()
-    write_json(job.directory / "job.json", asdict(make_job("moved", num_threads=7, on_non_finite="skip").arguments))
+    write_json(job.directory / "job.json", asdict(make_job("moved", num_threads=7, num_workers=0).arguments))
     require_same_settings([job])
 
 

@@ -21,9 +21,11 @@ def test_compare_runs_every_method_on_every_set_with_every_seed(tmp_path):
         "topolora_hf/tiny",
     )
     assert one.output_dir == str(tmp_path / "stare/detail_only/5")
-    assert by_name["drive/no_detail/3"].detail_channels == 0
+    assert by_name["drive/paper/3"].preset == "paper"
     assert by_name["drive/segformer/3"].network == "segformer"
     assert by_name["drive/topolora/3"].network == "topolora"
+    commands = {job.labels["method"]: job.command for job in jobs}
+    assert (commands["segformer"], commands["topolora"]) == ("train_baseline", "train")
 
 
 def test_ablations_vary_one_setting_on_the_sets_that_the_paper_uses(tmp_path):
@@ -71,8 +73,9 @@ def test_across_sets_every_training_is_followed_by_its_scores_on_the_others(tmp_
         assert job.arguments.adapter == str(tmp_path / "stare/topolora/1/adapter")
         assert (job.arguments.base, job.arguments.fov) == ("topolora_hf/tiny", "none")
         assert job.arguments.output_dir == str(tmp_path / "stare/topolora/1" / f"on-{job.labels['tested_on']}")
-    whole = next(chain for chain in chains if chain[0].name == "stare/unet/1")[1].arguments
-    assert (whole.adapter, whole.base) == (str(tmp_path / "stare/unet/1/network"), None)
+    scored = next(chain for chain in chains if chain[0].name == "stare/unet/1")[1]
+    assert scored.command == "score_baseline"
+    assert (scored.arguments.adapter, scored.arguments.base) == (str(tmp_path / "stare/unet/1/network"), None)
     only = plan_cross_dataset(CrossDatasetArguments(train_on=["drive"], output_dir=str(tmp_path)))
     assert {chain[0].labels["trained_on"] for chain in only.chains} == {"drive"}
     paper = plan_cross_dataset(CrossDatasetArguments(set=["protocol=paper"], output_dir=str(tmp_path)))
@@ -106,10 +109,10 @@ def test_few_labels_limits_training_images_and_scores_pretrained_bases_as_they_c
 
 
 def test_settings_for_every_run_have_the_types_of_the_training_settings(tmp_path):
-    pairs = ["learning_rate=1e-3", "batch_size=2", "augmentation=False", "split=idiap"]
+    pairs = ["learning_rate=1e-3", "batch_size=2", "augmentation=none", "split=idiap"]
     job = plan_compare(CompareArguments(set=pairs, output_dir=str(tmp_path))).jobs[0]
     one = job.arguments
-    assert (one.learning_rate, one.batch_size, one.augmentation, one.split) == (1e-3, 2, False, "idiap")
+    assert (one.learning_rate, one.batch_size, one.augmentation, one.split) == (1e-3, 2, "none", "idiap")
 
 
 @pytest.mark.parametrize(
@@ -127,7 +130,7 @@ def test_settings_that_no_run_has_are_refused(pair, message):
         CompareArguments(set=[pair])
 
 
-def test_settings_of_our_network_are_not_for_specialists(tmp_path):
+def test_settings_of_our_network_are_not_for_baselines(tmp_path):
     jobs = plan_compare(
         CompareArguments(seeds=[0], datasets=["drive"], set=["image_size=512"], output_dir=str(tmp_path))
     )
@@ -143,9 +146,9 @@ def test_a_setting_that_the_study_varies_cannot_be_given(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "settings", "message"),
     [
-        (AblateArguments, {"study": "depth"}, "study must be one of rank, cldice_weight, components or all"),
+        (AblateArguments, {"study": "depth"}, "study must be rank or cldice_weight or components or all, got 'depth'"),
         (FewLabelsArguments, {"methods": ["segformer"]}, "methods must be of topolora, .*; got segformer"),
-        (FewLabelsArguments, {"images": [-1]}, "images must be 0 or more, got -1"),
+        (FewLabelsArguments, {"images": [-1]}, "images must be at least 0, got -1"),
         (CrossDatasetArguments, {"train_on": ["kvasir"]}, "train_on must be among .*; got kvasir"),
         (CompareArguments, {"jobs": 0}, "jobs must be at least 1, got 0"),
         (CompareArguments, {"only": "("}, "only must be a regular expression"),

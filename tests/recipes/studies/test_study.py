@@ -1,22 +1,27 @@
 import csv
 import json
+import runpy
 import sys
+from dataclasses import asdict
 
 import pytest
 from PIL import Image
 
+import compare
 from compare import CompareArguments, plan_compare
 from cross_dataset import CrossDatasetArguments, plan_cross_dataset
-from ablate import ablate_main
-from engine.study import run_study
+from engine import worker
 from engine.jobs import State
+from engine.study import run_study
+from topolora_hf.commands.parser import SettingsParser
+from topolora_hf.files import write_json
 
-NO_SPECIALISTS = {"methods": ["topolora", "detail_only"], "datasets": ["synthetic"], "seeds": [0, 1]}
+ADAPTERS = {"methods": ["topolora", "detail_only"], "datasets": ["synthetic"], "seeds": [0, 1]}
 
 
 @pytest.fixture
 def args(tmp_path):
-    return CompareArguments(**NO_SPECIALISTS, output_dir=str(tmp_path / "compare"))
+    return CompareArguments(**ADAPTERS, output_dir=str(tmp_path / "compare"))
 
 
 def test_a_study_writes_its_tables_and_its_picture(args, tmp_path, shell):
@@ -88,21 +93,37 @@ def test_runs_listed_twice_and_patterns_without_a_run_are_refused(args, shell):
         run_study(args, plan_compare(args), "", shell())
 
 
-def test_the_command_trains_in_a_process_of_its_own_once(crosses, tmp_path, monkeypatch):
-    output = tmp_path / "ablate"
-    words = f"--study rank --dataset crosses --data_dirs crosses={crosses} --base tiny-random --seeds 0 --max_steps 2"
-    words += f" --only rank_4 --num_threads 1 --output_dir {output} --set tile_size=64 image_size=64 batch_size=1"
+def test_a_study_trains_a_baseline_and_an_adapter_once_and_compares_them(crosses, tmp_path, monkeypatch):
+    """The baseline in a process of its own, as the command starts it; the adapter in this one, to save its imports."""
+    output = tmp_path / "compare"
+    words = f"--datasets crosses --data_dirs crosses={crosses} --methods topolora unet --base tiny-random --seeds 0"
+    words += f" --max_steps 2 --num_threads 1 --output_dir {output} --set tile_size=48 image_size=64 batch_size=1"
     words += " num_workers=0 mixed_precision=no"
-    monkeypatch.setattr(sys, "argv", ["recipes/ablate.py", *words.split()])
-    ablate_main()
-    run = output / "rank-crosses" / "rank_4" / "0"
-    assert (run / "adapter" / "adapter_model.safetensors").exists(), (run / "log.txt").read_text()
+
+    def study(*flags: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["recipes/studies/compare.py", *words.split(), *flags])
+        runpy.run_path(compare.__file__, run_name="__main__")
+        return (output / "summary.md").read_text()
+
+    text = study("--only", "unet")
+    run = output / "crosses" / "unet" / "0"
+    assert (run / "network" / "model.safetensors").exists(), (run / "log.txt").read_text()
     metrics = (run / "metrics.json").read_bytes()
     resources = json.loads((run / "resources.json").read_text())
     assert resources["seconds_per_step"] > 0 and resources["peak_memory_bytes"] > 1e8
-    text = (output / "summary.md").read_text()
-    assert f"| rank | crosses | rank 4 | {json.loads(metrics)['dice']:.3f} |" in text
-    assert "time per step" in text and "recipes/ablate.py --study rank" in text and resources["machine"] in text
-    ablate_main()
-    assert (run / "metrics.json").read_bytes() == metrics
-    assert (run / "log.txt").read_text().count("objective BCE") == 1
+    assert f"| crosses | unet | {json.loads(metrics)['dice']:.3f} |" in text and "1 to do" in text
+    assert "time per step" in text and "recipes/studies/compare.py --datasets crosses" in text
+    assert resources["machine"] in text
+
+    adapter = output / "crosses" / "topolora" / "0"
+    (job,) = [job for job in plan_compare(_parsed(words)).jobs if job.directory == adapter]
+    adapter.mkdir(parents=True)
+    write_json(adapter / "job.json", asdict(job.arguments))
+    worker.run_worker(job.command, adapter / "job.json")
+    text = study()
+    assert (adapter / "adapter" / "adapter_model.safetensors").exists()
+    assert "2 done" in text and (run / "metrics.json").read_bytes() == metrics
+
+
+def _parsed(words: str) -> CompareArguments:
+    return SettingsParser(CompareArguments).parse_args_into_dataclasses(words.split())[0]
