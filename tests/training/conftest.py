@@ -1,10 +1,14 @@
-"""Rows and settings for runs that take a second or two, and a way to interrupt one."""
+"""Rows and settings for runs that take a second or two, and one finished run that tests share."""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from topolora_hf.training import loop, results, scoring
+from topolora_hf.network.segmenter import TopoSamForSegmentation
+from topolora_hf.training import results, scoring
 from topolora_hf.training.arguments import TrainArguments
+from topolora_hf.training.checkpoints import FOLDER, read_checkpoint
 from topolora_hf.training.run import train
 
 
@@ -21,6 +25,38 @@ def make_crosses(count: int, first: int = 0, size: tuple[int, int] = (72, 80)) -
     return rows
 
 
+def small_settings(base: str, output_dir: Path, **settings) -> dict:
+    """Settings of a few float32 steps."""
+    few = {"image_size": 64, "tile_size": 48, "max_steps": 2, "batch_size": 2, "log_every": 1}
+    few |= {"num_workers": 0, "num_threads": 1, "mixed_precision": "no"}
+    few |= {"learning_rate": 1e-3, "detail_learning_rate": 1e-3}
+    return {"dataset": "crosses", "base": base, "output_dir": str(output_dir), **few, **settings}
+
+
+def adapter_bytes(args: TrainArguments) -> bytes:
+    return (Path(args.output_dir) / "adapter" / "adapter_model.safetensors").read_bytes()
+
+
+def last_step(args: TrainArguments) -> int:
+    return read_checkpoint(Path(args.output_dir) / FOLDER).note["step"]
+
+
+class Stopped(Exception):
+    """What a hook raises to end a run."""
+
+
+def stop_at(step: int, *checkpoints: int):
+    """A hook that writes checkpoints after these steps, and ends the run after that step."""
+
+    def on_step(trainer) -> None:
+        if trainer.step in checkpoints:
+            trainer.write_checkpoint()
+        if trainer.step == step:
+            raise Stopped
+
+    return on_step
+
+
 @pytest.fixture(scope="session")
 def make_rows():
     """`make_rows(count, first=0)`: decoded rows named image0, image1, ..."""
@@ -32,42 +68,33 @@ def splits():
     return {"train": make_crosses(3), "validation": make_crosses(1, first=3), "test": make_crosses(3, first=4)}
 
 
-@pytest.fixture
-def make_arguments(tmp_path, stock_sam):
-    """`make_arguments(name="run", **settings)`: a few float32 steps on a small stock SAM."""
+@pytest.fixture(scope="session")
+def small_base(tmp_path_factory, stock_sam):
+    """The directory of a network around a small SAM, with a detail branch of four channels."""
+    directory = tmp_path_factory.mktemp("base") / "small-base"
+    form = {"detail_channels": 4, "detail_context": False}
+    TopoSamForSegmentation.from_pretrained(stock_sam("small"), **form).save_pretrained(directory)
+    return str(directory)
 
-    def make(name: str = "run", **settings) -> TrainArguments:
-        few = {"image_size": 64, "tile_size": 48, "detail_channels": 4, "max_steps": 2, "batch_size": 2}
-        few |= {"num_workers": 0, "num_threads": 1, "mixed_precision": "no", "log_every": 1, "score_untrained": False}
-        few |= {"learning_rate": 1e-3, "detail_learning_rate": 1e-3}
-        return TrainArguments(
-            **{"dataset": "crosses", "base": stock_sam("small"), "output_dir": str(tmp_path / name), **few, **settings}
-        )
+
+@pytest.fixture
+def make_arguments(tmp_path, small_base):
+    """`make_arguments(name="run", **settings)`: a few float32 steps on a small base."""
+
+    def make(name: str = "run", base: str = small_base, **settings) -> TrainArguments:
+        return TrainArguments(**small_settings(base, tmp_path / name, **settings))
 
     return make
 
 
-@pytest.fixture
-def interrupt(monkeypatch):
-    """`interrupt(args, splits, step)`: trains, and is stopped before that step."""
-
-    class Stopped(Exception):
-        pass
-
-    def run(args: TrainArguments, splits: dict, step: int) -> None:
-        step_batch = loop.Trainer._step_batch
-
-        def stop(trainer, batch):
-            if trainer.step == step:
-                raise Stopped
-            return step_batch(trainer, batch)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(loop.Trainer, "_step_batch", stop)
-            with pytest.raises(Stopped):
-                train(args, splits)
-
-    return run
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, small_base, splits):
+    """A finished run with all its pictures: its arguments and what `train` returned. Nobody may change it."""
+    directory = tmp_path_factory.mktemp("finished") / "run"
+    settings = {"max_steps": 8, "score_untrained": True, "evaluate_every": 4, "calibrate": "validation"}
+    settings |= {"test_time_flips": True, "test_time_scales": [1, 1.25]}
+    args = TrainArguments(**small_settings(small_base, directory, **settings))
+    return args, train(args, splits)
 
 
 @pytest.fixture

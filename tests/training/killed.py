@@ -1,4 +1,4 @@
-"""A run in a process of its own, to be killed: processes are forked from one that has imported everything."""
+"""A run in a process of its own, to be killed. Processes are forked from the tests' own: nothing is imported again."""
 
 import multiprocessing
 import os
@@ -14,27 +14,31 @@ from topolora_hf.training.arguments import TrainArguments
 from topolora_hf.training.run import train
 
 
-def start(settings: dict, moment: str = "", number: int = 0) -> BaseProcess:
-    """Trains in another process. With a moment (`MOMENTS`), it stops there the `number`-th time, after it made the file
-    `moment` in the run directory, and waits to be killed: SIGSTOP changes nothing but that."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.training.killed"])
-    process = context.Process(target=_work, args=(settings, moment, number))
+def start(settings: dict, moment: str = "", number: int = 0, every: int = 2) -> BaseProcess:
+    """Train in another process, with a checkpoint every so many steps.
+
+    With a moment (`MOMENTS`), it stops there the `number`-th time, after it made the file `moment` in the run
+    directory, and waits to be killed: SIGSTOP changes nothing but that.
+    """
+    process = multiprocessing.get_context("fork").Process(target=_work, args=(settings, moment, number, every))
     process.start()
     return process
 
 
-def _work(settings: dict, moment: str, number: int) -> None:
+def _work(settings: dict, moment: str, number: int, every: int) -> None:
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 1)
     os.dup2(quiet, 2)
-    # As in a run of its own: processes that load data then see that it was killed, and end.
-    multiprocessing.set_start_method("fork", force=True)
     args = TrainArguments(**settings)
     if moment:
         owner, name = MOMENTS[moment]
         setattr(owner, name, _stopping(getattr(owner, name), Path(args.output_dir, "moment"), number))
-    train(args, crosses())
+
+    def on_step(trainer) -> None:
+        if trainer.step % every == 0:
+            trainer.write_checkpoint()
+
+    train(args, crosses(), on_step=on_step)
 
 
 def crosses() -> dict[str, list[dict]]:

@@ -14,6 +14,7 @@ from accelerate.state import AcceleratorState, GradientState
 
 from tests.training.conftest import make_crosses
 from topolora_hf.adapter_format.settings import AdapterSettings
+from topolora_hf.commands.predict import PredictArguments, predict
 from topolora_hf.files import write_json
 from topolora_hf.inference.predictor import Predictor
 from topolora_hf.network.segmenter import TopoSamForSegmentation
@@ -40,6 +41,11 @@ def score_untrained(base: str, path: Path, accelerator: Accelerator) -> None:
         write_json(path, {"rows": scores.rows})
 
 
+def predict_images(work: dict) -> None:
+    """Predicts images, shared out over the processes."""
+    predict(PredictArguments(adapter=work["network"], images=[work["images"]], output_dir=work["masks"]))
+
+
 def do(work: dict) -> None:
     """The runs one after another, each with process group and state of its own."""
     for settings, port in zip(work["runs"], work["ports"], strict=True):
@@ -50,6 +56,7 @@ def do(work: dict) -> None:
         args = TrainArguments(**settings)
         if work.get("scores"):
             score_untrained(args.base, Path(work.pop("scores")), build_accelerator(args))
+            predict_images(work)
         train(args, make_splits())
 
 

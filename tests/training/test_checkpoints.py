@@ -1,7 +1,4 @@
-import json
 import resource
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -9,8 +6,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from topolora_hf.objective.losses import TopoLoss
-from topolora_hf.training.averaging import WeightAverage
-from topolora_hf.training.checkpoints import read_checkpoint, save_checkpoint, trained_tensors
+from topolora_hf.training.checkpoints import read_checkpoint, save_checkpoint
 
 
 class Pieces:
@@ -50,7 +46,7 @@ def names(directory) -> list[str]:
 
 
 def test_a_long_run_has_a_long_history(tmp_path):
-    history = [{"step": step, "loss": 0.123456789} for step in range(50_000)]
+    history = [{"step": step, "loss": 0.123456789} for step in range(20_000)]
     save_checkpoint(tmp_path / "checkpoints", *Pieces().all(), {"step": 1, "history": history})
     assert read_checkpoint(tmp_path / "checkpoints").note["history"] == history
 
@@ -72,20 +68,6 @@ def test_what_is_loaded_goes_on_as_what_was_saved(tmp_path):
     assert first.scheduler.get_last_lr() == second.scheduler.get_last_lr()
 
 
-def test_weights_and_their_average_both_come_back(tmp_path):
-    first, second = Pieces(seed=0), Pieces(seed=1)
-    averages = [WeightAverage(trained_tensors(pieces.model), 0.9) for pieces in (first, second)]
-    first.step()
-    averages[0].update(0)
-    save_checkpoint(tmp_path / "checkpoints", *first.all(), {"step": 1}, averages[0])
-    read_checkpoint(tmp_path / "checkpoints").restore(*second.all(), averages[1])
-    for name, tensor in trained_tensors(first.model).items():
-        assert torch.equal(trained_tensors(second.model)[name], tensor)
-        assert torch.equal(averages[1].tensors[name], averages[0].tensors[name])
-        assert not torch.equal(averages[0].tensors[name], tensor)
-    assert averages[1].tensors.keys() == {"trained.weight", "trained.bias"}
-
-
 def test_the_last_two_are_kept(checkpoints):
     assert names(checkpoints) == ["00000001", "00000002"]
     pieces = Pieces()
@@ -104,7 +86,7 @@ def test_what_a_crash_left_is_no_checkpoint_and_goes_with_the_next(checkpoints):
     assert names(checkpoints) == ["00000002", "00000003"]
 
 
-@pytest.mark.parametrize("part", range(10))
+@pytest.mark.parametrize("part", [0, 5, 9])
 @pytest.mark.parametrize("file", ["trained.safetensors", "state.pt", "checkpoint.json"])
 def test_a_truncated_checkpoint_falls_back_to_the_one_before(checkpoints, file, part):
     path = checkpoints / "00000002" / file
@@ -164,37 +146,3 @@ def test_a_file_that_may_not_grow_leaves_the_earlier_checkpoints(checkpoints):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert names(checkpoints) == ["00000001", "00000002"]
     assert read_checkpoint(checkpoints).note["step"] == 2
-
-
-ON_A_SMALL_DISK = """
-import json, subprocess, sys
-from pathlib import Path
-from tests.training.test_checkpoints import Pieces, names, read_checkpoint, save_checkpoint
-disk = Path(sys.argv[1])
-subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", disk], check=True)
-written, error = 0, None
-while error is None:
-    try:
-        save_checkpoint(disk / "checkpoints", *Pieces(width=60).all(), {"step": written + 1})
-        written += 1
-        (disk / f"filler{written}").write_bytes(bytes(20_000))
-    except OSError as problem:
-        error = str(problem)
-last = read_checkpoint(disk / "checkpoints").note["step"]
-print(json.dumps({"written": written, "error": error, "last": last, "names": names(disk / "checkpoints")}))
-"""
-
-
-def test_a_full_disk_leaves_the_earlier_checkpoints(tmp_path):
-    command = ["unshare", "--user", "--map-root-user", "--mount", sys.executable, "-c", ON_A_SMALL_DISK, str(tmp_path)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    except FileNotFoundError:
-        pytest.skip("needs the command unshare")
-    if "unshare:" in done.stderr or "mount:" in done.stderr:
-        pytest.skip(f"this machine lets nobody make a small disk: {done.stderr.strip().splitlines()[-1]}")
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert "No space left on device" in found["error"]
-    assert found["last"] == found["written"] >= 1
-    assert len(found["names"]) == min(2, found["written"])

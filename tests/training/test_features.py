@@ -32,26 +32,24 @@ def test_a_disk_without_room_is_told_before_anything_is_written(tmp_path, monkey
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("settings", [{"preset": "adapter_only"}, {"preset": "paper", "lora_layers": 1}])
-def test_training_with_cached_features_is_training_without(make_arguments, splits, settings, monkeypatch):
-    """Whole images without augmentation: the same losses, and the frozen layers run once an image."""
-    settings = {**settings, "detail_channels": None, "augmentation": False, "max_steps": 4, "dataset": "kvasir"}
+def test_training_with_cached_features_is_training_without(make_arguments, splits, monkeypatch, no_pictures):
+    """Full images without augmentation: the same losses, and the frozen layers run once an image."""
+    settings = {"preset": "paper", "lora_layers": 1, "augmentation": "none", "max_steps": 4, "dataset": "kvasir"}
     plain = train(make_arguments("plain", **settings), splits)
     encoded = []
-    encode = features_module.FeatureCache.__call__
+    encode = FeatureCache.__call__
     monkeypatch.setattr(FeatureCache, "__call__", lambda self, ids, x: encoded.extend(ids) or encode(self, ids, x))
     cached = train(make_arguments("cached", cache_features=True, **settings), splits)
     assert len(encoded) == 8
-    assert cached["dice"] == pytest.approx(plain["dice"], abs=1e-6)
     assert cached["auroc"] == pytest.approx(plain["auroc"], abs=1e-5)
 
 
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"dataset": "kvasir"}, "augmentation False"),
-        ({"augmentation": False}, "view is 'tiles'"),
-        ({"dataset": "kvasir", "augmentation": False}, "needs frozen layers"),
+        ({"dataset": "kvasir"}, "augmentation none"),
+        ({"augmentation": "none"}, "view full"),
+        ({"dataset": "kvasir", "augmentation": "none"}, "needs frozen layers"),
     ],
 )
 def test_a_cache_that_could_never_be_used_is_refused(make_arguments, splits, settings, words):

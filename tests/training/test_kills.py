@@ -24,8 +24,7 @@ def settings(make_arguments, stock_sam):
     """`settings(name)`: a run of twelve steps with four validations and six checkpoints."""
 
     def make(name: str, **changes) -> dict:
-        few = {"max_steps": 12, "evaluate_every": 3, "checkpoint_every": 2, "ema_decay": 0.9, "log_every": 1}
-        return asdict(make_arguments(name, **few, **changes))
+        return asdict(make_arguments(name, max_steps=12, evaluate_every=3, **changes))
 
     return make
 
@@ -60,15 +59,13 @@ def kill_after(settings: dict, seconds: float) -> bool:
     return alive
 
 
-def test_a_run_killed_in_a_checkpoint_and_in_a_validation_ends_with_the_same_bytes(settings):
+def test_a_run_killed_in_a_checkpoint_ends_with_the_same_bytes(settings, no_pictures):
     """The short form: what is not killed runs in the tests' own process."""
-    short = {"max_steps": 6, "evaluate_every": 4, "checkpoint_every": 2}
+    short = {"max_steps": 4, "evaluate_every": 100}
     through, killed = settings("through"), settings("killed", num_workers=1)
     run = Path(killed["output_dir"])
-    for moment, number in (("checkpoint", 12), ("validation", 1)):
-        (run / "moment").unlink(missing_ok=True)
-        kill_at({**killed, **short}, moment, number)
-        assert not (run / "metrics.json").exists()
+    kill_at({**killed, **short}, "checkpoint", 22)
+    assert not (run / "metrics.json").exists()
     assert read_checkpoint(run / "checkpoints").note["step"] == 2
     for one in (through, killed):
         train(TrainArguments(**{**one, **short}), crosses())

@@ -37,17 +37,8 @@ def two_processes(tmp_path, stock_sam):
     """Starts `recipes/train.py` on two processes; those that are left are killed at the end."""
     command = [str(PROJECT / "recipes" / "train.py"), "--dataset", "synthetic", "--base", stock_sam("small")]
     command += ["--image_size", "64", "--tile_size", "48", "--batch_size", "1", "--num_workers", "0"]
-    command += [
-        "--log_every",
-        "1",
-        "--checkpoint_every",
-        "1",
-        "--evaluate_every",
-        "10000",
-        "--score_untrained",
-        "False",
-    ]
-    command += ["--max_steps", "100000", "--skeleton_iterations", "2", "--output_dir", str(tmp_path / "run")]
+    command += ["--log_every", "1", "--evaluate_every", "10000"]
+    command += ["--max_steps", "100000", "--output_dir", str(tmp_path / "run")]
     started = []
 
     def start() -> tuple[subprocess.Popen, list[int]]:
@@ -57,7 +48,7 @@ def two_processes(tmp_path, stock_sam):
         )
         started.append(launched)
         until, first = time.monotonic() + 200, last_step(tmp_path / "run")
-        while last_step(tmp_path / "run") < first + 2 and launched.poll() is None and time.monotonic() < until:
+        while last_step(tmp_path / "run") <= first and launched.poll() is None and time.monotonic() < until:
             time.sleep(0.2)
         listed = Path(f"/proc/{launched.pid}/task/{launched.pid}/children").read_text().split()
         return launched, [int(process) for process in listed]
@@ -81,7 +72,7 @@ def test_one_of_two_processes_killed_ends_both_and_a_signal_to_one_stops_both(tw
     assert launched.wait(timeout=120) != 0
     assert not any(Path(f"/proc/{process}").exists() for process in processes)
     before = last_step(run)
-    assert before >= 2
+    assert before >= 1
     launched, processes = two_processes()  # the same command
     os.kill(processes[1], signal.SIGTERM)
     _, said = launched.communicate(timeout=120)

@@ -1,6 +1,5 @@
 """The same command again, on a run directory in any state."""
 
-import fcntl
 import json
 import os
 import signal
@@ -11,11 +10,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+import torch
 
+from tests.training.conftest import Stopped, adapter_bytes, last_step, stop_at
 from tests.training.killed import children_of, start
-from topolora_hf.commands.score import print_metrics
-from topolora_hf.training import loop, progress
-from topolora_hf.training.checkpoints import read_checkpoint
+from topolora_hf.training import progress, setup
 from topolora_hf.training.interruption import RunStopped
 from topolora_hf.training.run import train
 
@@ -26,161 +25,134 @@ def contents(args) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in Path(args.output_dir).rglob("*") if path.is_file()}
 
 
-def adapter_bytes(args) -> bytes:
-    return (Path(args.output_dir) / "adapter" / "adapter_model.safetensors").read_bytes()
+def history(args) -> str:
+    return (Path(args.output_dir) / "history.csv").read_text()
 
 
-def last_step(args) -> int:
-    return read_checkpoint(Path(args.output_dir) / "checkpoints").note["step"]
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"num_workers": 1},
+        {
+            "gradient_accumulation_steps": 2,
+            "cldice_schedule": "adaptive",
+            "preset": "seglab",
+            "decoder_init": "scratch",
+        },
+    ],
+    ids=["worker", "accumulating, adaptive, BatchNorm, from scratch"],
+)
+def test_a_resumed_run_ends_with_the_same_bytes(make_arguments, splits, monkeypatch, settings):
+    settings = {"max_steps": 8, "evaluate_every": 3, **settings}
+    monkeypatch.setattr(setup, "_STEPS_AN_EPOCH", 5)  # the checkpoint of step 6 is within the second epoch
+    through, stopped = make_arguments("through", **settings), make_arguments("stopped", **settings)
+    train(through, splits)
+    with pytest.raises(Stopped):
+        train(stopped, splits, on_step=stop_at(7, 6))
+    assert not (Path(stopped.output_dir) / "adapter").exists() and last_step(stopped) == 6
+    note = Path(stopped.output_dir) / "checkpoints/00000006/checkpoint.json"
+    note.write_text(json.dumps({**json.loads(note.read_text()), "seconds": 1000.0}))
+    torch.rand(7)  # another process would be in another random state
+    assert 1000 < train(stopped, splits)["seconds"] < 2000  # of all its starts
+    assert adapter_bytes(stopped) == adapter_bytes(through)
+    assert history(stopped) == history(through)
 
 
-@pytest.fixture
-def at_step(monkeypatch):
-    """`at_step(number, do)`: calls `do(trainer)` when that many steps are done, once."""
-
-    def arrange(number: int, do) -> None:
-        after_step = loop.Trainer._after_step
-
-        def doing(trainer, bar):
-            if trainer.step == number:
-                monkeypatch.setattr(loop.Trainer, "_after_step", after_step)
-                do(trainer)
-            return after_step(trainer, bar)
-
-        monkeypatch.setattr(loop.Trainer, "_after_step", doing)
-
-    return arrange
-
-
-def test_a_finished_run_stays_as_it_is_until_it_is_overwritten(make_arguments, splits, capsys):
-    args = make_arguments()
-    metrics = train(args, splits)
+def test_a_finished_run_stays_as_it_is(finished, splits, capsys):
+    args, metrics = finished
     before = contents(args)
     assert train(args, splits)["dice"] == metrics["dice"]
-    assert "holds this run, finished; --overwrite True starts it anew" in capsys.readouterr().out
-    with pytest.raises(
-        ValueError, match="finished run of other settings: learning_rate was 0.001, is 0.5.*--overwrite"
-    ):
-        train(make_arguments(learning_rate=0.5), splits)
-    assert contents(args) == before
-    other = train(make_arguments(max_steps=1, overwrite=True), splits)
-    assert (other["steps"], last_step(args)) == (1, 1)
+    assert "holds this run, finished; --overwrite starts it anew" in capsys.readouterr().out
+    for change in ({"learning_rate": 0.5}, {"test_time_scales": [0.8, 1.0]}):
+        name = next(iter(change))
+        with pytest.raises(ValueError, match=f"finished run of other settings: {name} was .*, is .*--overwrite"):
+            train(replace(args, **change), splits)
+    assert {path for path, content in contents(args).items() if before.get(path) != content} <= {
+        Path(args.output_dir) / ".lock"
+    }
 
 
-def test_a_score_of_one_image_has_no_interval_the_second_time_neither(make_arguments, splits, capsys):
-    args = make_arguments()
-    for _ in range(2):
-        print_metrics(train(args, {**splits, "test": splits["test"][:1]}))
-        (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("dice ")]
-        assert "[" not in line
-
-
-def test_another_folder_is_another_run_and_a_named_set_that_moved_is_not(make_arguments, splits, capsys):
-    train(make_arguments(dataset="folder", data_dir="cracks"), splits)
-    with pytest.raises(ValueError, match="other settings: data_dir was 'cracks', is 'roads'"):
-        train(make_arguments(dataset="folder", data_dir="roads"), splits)
-    train(make_arguments("drive", dataset="drive", data_dir="here"), splits)
-    train(make_arguments("drive", dataset="drive", data_dir="there"), splits)
-    assert "holds this run, finished" in capsys.readouterr().out
-
-
-def test_an_overwritten_run_leaves_no_network_of_another_kind(make_arguments, splits):
-    adapter = make_arguments()
+def test_overwriting_starts_anew_and_leaves_no_network_of_another_kind(make_arguments, splits):
+    adapter = make_arguments(max_steps=1)
     train(adapter, splits)
-    whole = replace(adapter, preset="whole", overwrite=True)
-    train(whole, splits)
+    train(replace(adapter, preset="full", max_steps=2, overwrite=True), splits)
     run = Path(adapter.output_dir)
+    assert last_step(adapter) == 2
     assert (run / "network").is_dir() and not (run / "adapter").exists()
     train(replace(adapter, base=str(run / "network"), overwrite=True), splits)
     assert (run / "network").is_dir() and (run / "adapter").is_dir()  # its base
 
 
-def test_a_setting_that_a_record_could_not_know_had_its_default(make_arguments, splits, capsys):
-    args = make_arguments()
-    train(args, splits)
-    record = Path(args.output_dir) / "train_args.json"
-    older = json.loads(record.read_text())
-    assert older.pop("test_time_scales") == [1.0]
-    record.write_text(json.dumps(older))
-    train(args, splits)
-    assert "holds this run, finished" in capsys.readouterr().out
-    with pytest.raises(ValueError, match=r"test_time_scales was \[1.0\], is \[0.8, 1\]"):
-        train(make_arguments(test_time_scales=[0.8, 1]), splits)
+def test_a_folder_is_another_run_and_a_named_set_that_moved_is_not():
+    assert "data_dir" not in progress.free_settings("folder")
+    assert "data_dir" in progress.free_settings("DRIVE")
 
 
-def test_scales_of_whole_images_are_refused_before_training(make_arguments, splits):
-    with pytest.raises(ValueError, match="test_time_scales=.* are for images cut into tiles"):
-        train(make_arguments(dataset="kvasir", test_time_scales=[0.8, 1]), splits)
-
-
-def test_going_on_with_other_settings_is_refused_before_anything_is_written(make_arguments, splits, interrupt):
-    args = make_arguments(max_steps=4, checkpoint_every=2)
-    interrupt(args, splits, step=3)
+def test_other_settings_are_refused_before_anything_is_written_and_other_processes_are_not(make_arguments, splits):
+    args = make_arguments(max_steps=4)
+    with pytest.raises(Stopped):
+        train(args, splits, on_step=stop_at(2, 2))
     before = contents(args)
     with pytest.raises(ValueError, match=r"cannot resume .*run with other settings: learning_rate was 0.001, is 0.5"):
-        train(make_arguments(max_steps=4, learning_rate=0.5), splits)
-    assert contents(args) == before
-
-
-def test_another_number_of_processes_goes_on_with_the_same_tiles_a_step(make_arguments, splits, interrupt):
-    args = make_arguments(max_steps=4, checkpoint_every=2)
-    interrupt(args, splits, step=3)
+        train(replace(args, learning_rate=0.5), splits)
+    assert contents(args).keys() == before.keys()
     run = Path(args.output_dir)
     with pytest.raises(ValueError, match=r"tiles of a step were 2, are 4 \(batch_size 2 x .* 1 x 2 processes\)"):
         progress.find_progress(run, args, processes=2)
-    fewer = make_arguments(max_steps=4, checkpoint_every=2, batch_size=1)
-    assert progress.find_progress(run, fewer, processes=2).checkpoint.note["step"] == 2
-
-
-def test_resume_asks_for_a_checkpoint(make_arguments, splits):
-    with pytest.raises(FileNotFoundError, match="no checkpoint to resume from at .*checkpoints"):
-        train(make_arguments(resume=True), splits)
-    with pytest.raises(ValueError, match="resume or overwrite, not both"):
-        make_arguments(resume=True, overwrite=True)
+    assert progress.find_progress(run, replace(args, batch_size=1), processes=2).checkpoint.note["step"] == 2
 
 
 HOLDING = """
-import fcntl, sys
-lock = open(sys.argv[1], "a+")
-fcntl.lockf(lock, fcntl.LOCK_EX)
-lock.write("process 4711 on a machine"); lock.flush()
+import sys, pathlib, filelock
+run = pathlib.Path(sys.argv[1])
+lock = filelock.FileLock(run / ".lock")
+lock.acquire()
+(run / ".holder").write_text("process 4711 on a machine")
 print("held", flush=True); sys.stdin.read()
 """
 
 
-def test_two_runs_in_one_directory_are_one_too_many_until_the_first_is_killed(make_arguments, splits):
-    args = make_arguments()
+def test_two_runs_in_one_directory_are_one_too_many_until_the_first_is_killed(make_arguments, splits, monkeypatch):
+    monkeypatch.setattr(progress, "_PATIENCE_SECONDS", 0.1)
+    args = make_arguments(max_steps=1)
     run = Path(args.output_dir)
     run.mkdir()
-    command = [sys.executable, "-c", HOLDING, str(run / ".lock")]
+    command = [sys.executable, "-c", HOLDING, str(run)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "held\n"
         with pytest.raises(BlockingIOError, match="run is in use: process 4711 on a machine trains in it"):
             train(args, splits)
         other.kill()
     train(args, splits)
-    with (run / ".lock").open("a+") as lock:
-        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released
+    assert not (run / ".holder").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_stops_after_the_step_with_a_checkpoint(make_arguments, splits, at_step, number):
-    handler = signal.getsignal(number)
-    through, stopped = (make_arguments(name, max_steps=4) for name in ("through", "stopped"))
-    train(through, splits)
-    at_step(3, lambda trainer: os.kill(os.getpid(), number))
+def test_data_that_cannot_be_used_leave_no_directory(make_arguments, splits):
+    args = make_arguments()
+    with pytest.raises(ValueError, match="no train split"):
+        train(args, {"test": splits["test"]})
+    assert not Path(args.output_dir).exists()
+
+
+def test_a_signal_stops_after_the_step_with_a_checkpoint(make_arguments, splits):
+    handler = signal.getsignal(signal.SIGTERM)
+    args = make_arguments(max_steps=4)
+
+    def ask(trainer) -> None:
+        if trainer.step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
     with pytest.raises(RunStopped, match="stopped after step 3 of 4, with a checkpoint: the same command") as stop:
-        train(stopped, splits)
-    assert stop.value.exit_status == 128 + number and signal.getsignal(number) is handler
-    assert last_step(stopped) == 3
-    train(stopped, splits)
-    assert adapter_bytes(stopped) == adapter_bytes(through)
+        train(args, splits, on_step=ask)
+    assert stop.value.exit_status == 128 + signal.SIGTERM and signal.getsignal(signal.SIGTERM) is handler
+    assert last_step(args) == 3
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stopped_ends_even_where_nobody_catches_it(make_arguments):
     """A signal to all its processes leaves those that load data at work, for the last step; then the run ends them."""
-    args = make_arguments(num_workers=2, max_steps=10_000, checkpoint_every=1)
-    run = start(asdict(args))
+    args = make_arguments(num_workers=2, max_steps=10_000)
+    run = start(asdict(args), every=1)
     until = time.monotonic() + 120
     while not (Path(args.output_dir) / "checkpoints" / "00000002").exists() and time.monotonic() < until:
         time.sleep(0.01)

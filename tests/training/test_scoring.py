@@ -41,7 +41,7 @@ def test_scores_are_those_of_the_prediction_inside_the_field_of_view(predictor, 
     assert np.isnan(score_rows(predictor, [nothing]).rows[0]["dice"])
 
 
-@pytest.mark.parametrize("count", [2, 3, 7])
+@pytest.mark.parametrize("count", [2, 7])
 def test_processes_share_the_images_and_all_see_all_scores_in_order(predictor, make_rows, monkeypatch, count):
     rows = make_rows(9)
     alone = score_rows(predictor, rows)
@@ -72,10 +72,13 @@ def test_a_threshold_of_the_settings_is_the_one_that_scores(predictor, make_rows
     assert torch.is_grad_enabled()
 
 
-def test_the_summary_has_an_interval_about_every_mean(predictor, make_rows):
-    summary = score_rows(predictor, make_rows(4)).summary()
-    low, high = summary["intervals"]["dice"]
-    assert summary["n"] == 4 and low <= summary["dice"] <= high
+def test_metrics_say_what_was_scored_and_have_an_interval_about_every_mean(predictor, make_rows):
+    metrics = score_rows(predictor, make_rows(4)).metrics(predictor.settings, "crosses", "test", "native", seed=7)
+    low, high = metrics["intervals"]["dice"]
+    assert metrics["n"] == 4 and low <= metrics["dice"] <= high
+    assert (metrics["dataset"], metrics["base"], metrics["threshold"], metrics["seed"]) == ("crosses", "none", 0.5, 7)
+    (alone,) = (score_rows(predictor, make_rows(1)).metrics(predictor.settings, "crosses", "test", "native"),)
+    assert np.isnan(alone["intervals"]["dice"]).all()
 
 
 def test_tables_and_pictures_are_saved_even_when_no_target_has_foreground(predictor, make_rows, tmp_path):

@@ -3,7 +3,6 @@
 import copy
 import warnings
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,34 +20,22 @@ from topolora_hf.training import setup
 from topolora_hf.training.arguments import TrainArguments
 from topolora_hf.training.run import train
 
-# Zoom and noise alone are varied.
-STILL = Augmentation(flips=False, quarter_turns=False, brightness=0, contrast=0, gamma=0, colour=0)
-
 
 def _tiles(rows, **settings):
     args = TrainArguments(dataset="drive", **settings)
-    return setup.build_tiles(args, rows, AdapterSettings(base="none", tile_size=64, view="whole"), STILL, 1)
+    return setup.build_tiles(args, rows, AdapterSettings(base="none", tile_size=64, view="full"), Augmentation(), 1)
 
 
-def test_zoom_and_noise_are_the_data_sets_unless_the_run_says_otherwise(make_rows):
+def test_augmentation_is_the_data_sets_without_zoom_and_noise_or_none(make_rows):
     rows = make_rows(1)
-    assert _tiles(rows).augmentation == STILL
-    assert _tiles(rows, zoom=2.0).augmentation == replace(STILL, zoom=(0.5, 2.0))
-    assert _tiles(rows, noise=0.2).augmentation == replace(STILL, noise=0.2)
-
-
-@pytest.mark.parametrize("settings, same", [({}, False), ({"zoom": 1.0}, False), ({"zoom": 1.0, "noise": 0.0}, True)])
-def test_without_zoom_and_noise_tiles_are_the_image_itself(make_rows, settings, same):
-    rows = make_rows(1)
-    plain = _tiles(rows, augmentation=False)[0]
-    varied = _tiles(rows, **settings)[0]
-    assert torch.equal(varied["pixel_values"], plain["pixel_values"]) == same
-    assert torch.equal(varied["labels"], plain["labels"]) == ("zoom" in settings)
+    assert _tiles(rows).augmentation == Augmentation()
+    assert _tiles(rows, augmentation="same_scale").augmentation == replace(Augmentation(), zoom=(1, 1), noise=0)
+    assert _tiles(rows, augmentation="none").augmentation is None
 
 
 def test_every_trained_parameter_has_one_group_with_its_rate_and_decay(make_arguments, stock_sam):
     args = make_arguments(learning_rate=0.5, detail_learning_rate=0.25, weight_decay=0.125)
-    network = TopoSamForSegmentation.from_pretrained(stock_sam("small"), detail_channels=4)
+    network = TopoSamForSegmentation.from_pretrained(stock_sam("small"))
     model, criterion = create_adapter(network), TopoLoss(schedule="adaptive")
     groups = setup.parameter_groups(args, model, criterion)
     grouped = [parameter for group in groups for parameter in group["params"]]
@@ -90,31 +77,28 @@ def test_bf16_where_it_is_slower_gets_a_warning(monkeypatch, make_arguments, has
 @pytest.mark.parametrize(
     ("dataset", "radius", "diameter"),
     [("drive", 30, 61), ("crosses", 30, 61), ("synthetic", 30, None), ("kvasir", 30, None), ("crosses", np.inf, None)],
-    ids=["retinas", "given", "drawn", "whole images", "no field of view"],
+    ids=["fundus", "given", "drawn", "full images", "no field of view"],
 )
-def test_an_adapter_of_retinas_knows_how_large_and_of_what_colours_they_were(
-    make_arguments, splits, dataset, radius, diameter
-):
-    view = np.hypot(*np.ogrid[-35:37, -40:40]) <= radius
-    rows = [{**row, "valid_mask": view} for row in splits["train"]]
-    args = make_arguments(dataset=dataset)
-    train(args, {**splits, "train": rows})
-    settings = AdapterSettings.from_pretrained(Path(args.output_dir) / "adapter")
-    assert settings.disc_diameter == (diameter and pytest.approx(diameter, rel=0.03))
+def test_training_measures_the_scale_and_the_colours_of_fundus_photographs(splits, dataset, radius, diameter):
+    fov = np.hypot(*np.ogrid[-35:37, -40:40]) <= radius
+    rows = [{**row, "valid_mask": fov} for row in splits["train"]]
+    args = TrainArguments(dataset=dataset)
+    spec, _ = setup.load_splits(args, splits)
+    found, colours = setup.measure_fundus(args, spec, rows)
+    assert found == (diameter and pytest.approx(diameter, rel=0.03))
     expected = None
     if diameter is not None or dataset == "synthetic":
-        expected = FovColours.of_statistics([fov_statistics(row["image"], view) for row in rows])
+        expected = FovColours.of_statistics([fov_statistics(row["image"], fov) for row in rows])
         assert expected.lowest < expected.highest
-    assert settings.disc_colours == expected
+    assert colours == expected
 
 
 @pytest.mark.parametrize(
     ("dataset", "asked", "view"),
-    [("folder", None, "tiles"), ("folder", "whole", "whole"), ("kvasir", None, "whole"), ("kvasir", "tiles", "tiles")],
+    [("folder", None, "tiles"), ("folder", "full", "full"), ("kvasir", None, "full"), ("kvasir", "tiles", "tiles")],
 )
-def test_images_are_cut_or_taken_whole_as_the_run_says_or_as_suits_the_data_set(make_arguments, dataset, asked, view):
-    args = make_arguments(dataset=dataset, view=asked)
-    assert setup.build_network(args, CATALOG[dataset])[1].view == view
+def test_images_are_cut_or_taken_in_full_as_the_run_says_or_as_suits_the_data_set(dataset, asked, view):
+    assert setup.task_settings(TrainArguments(dataset=dataset, view=asked), CATALOG[dataset])["view"] == view
 
 
 def test_a_decoder_from_scratch_is_drawn_from_the_seed_alone_and_nothing_else_changes(stock_sam):
@@ -140,33 +124,26 @@ def test_a_decoder_from_scratch_is_drawn_from_the_seed_alone_and_nothing_else_ch
             assert torch.equal(tensor, torch.full_like(tensor, constant)), name
 
 
-def test_a_decoder_that_is_not_trained_cannot_start_from_scratch(make_arguments, splits):
-    with pytest.raises(ValueError, match="preset 'detail_only' does not train the decoder"):
-        train(make_arguments(preset="detail_only", decoder_init="scratch"), splits)
-
-
 @pytest.mark.skipif(torch.accelerator.is_available(), reason="of machines without a GPU")
 def test_fp16_on_a_cpu_is_refused_with_the_way_out(make_arguments, splits):
     with pytest.raises(ValueError, match="mixed_precision fp16 needs a GPU: on a CPU it is auto, bf16 or no"):
         train(make_arguments(mixed_precision="fp16"), splits)
 
 
-def test_an_adapter_is_no_base(make_arguments, splits, make_adapter):
-    adapter = str(make_adapter(detail_channels=4)[1])
+def test_scales_of_full_images_are_refused_before_training(make_arguments, splits):
+    with pytest.raises(ValueError, match="test_time_scales=.* are for images cut into tiles"):
+        train(make_arguments(dataset="kvasir", test_time_scales=[0.8, 1]), splits)
+
+
+def test_an_adapter_is_no_base(make_arguments, make_adapter):
+    adapter = str(make_adapter(base="topolora_hf/tiny-random")[1])
     with pytest.raises(ValueError, match=f"{adapter} is an adapter: a base is"):
-        train(make_arguments(base=adapter), splits)
+        setup.build_network(make_arguments(base=adapter), CATALOG["folder"])
 
 
-def test_another_width_than_the_bases_own_is_named(make_arguments, splits, tmp_path):
-    TopoSamForSegmentation.from_pretrained("topolora_hf/tiny").save_pretrained(tmp_path / "base")
-    args = make_arguments(base=str(tmp_path / "base"), detail_channels=8)
-    with pytest.raises(ValueError, match="base .*base was saved in another form than .*detail_channels=8"):
-        train(args, splits)
-
-
-def test_a_base_without_the_detail_branch_that_is_to_be_trained_is_named(make_arguments, splits, tmp_path):
-    network = TopoSamForSegmentation.from_pretrained("topolora_hf/tiny-random", detail_channels=0)
+def test_a_base_without_the_detail_branch_that_is_to_be_trained_is_named(make_arguments, stock_sam, tmp_path):
+    network = TopoSamForSegmentation.from_pretrained(stock_sam("small"), detail_channels=0)
     network.save_pretrained(tmp_path / "base")
-    message = "base .*base has no detail branch, which preset 'topolora' trains: detail_channels=16 gives it one"
-    with pytest.raises(ValueError, match=message):
-        train(make_arguments(base=str(tmp_path / "base"), detail_channels=None), splits)
+    args = make_arguments(base=str(tmp_path / "base"))
+    with pytest.raises(ValueError, match="base .*base has no detail branch, which preset 'topolora' trains"):
+        setup.build_network(args, CATALOG["folder"])

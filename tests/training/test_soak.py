@@ -14,8 +14,6 @@ import numpy as np
 import pytest
 
 from tests.training.killed import children_of
-from topolora_hf.training import loop
-from topolora_hf.training.arguments import TrainArguments
 from topolora_hf.training.run import train
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -49,8 +47,8 @@ def test_an_hour_of_training_leaves_memory_flat(tmp_path):
     """Training, validation, checkpoints and history; the first third of the time fills caches and is left out."""
     command = [sys.executable, str(PROJECT / "recipes" / "train.py"), "--dataset", "synthetic", "--base", "tiny"]
     command += ["--tile_size", "64", "--image_size", "64", "--batch_size", "2", "--max_steps", "10000000"]
-    command += ["--evaluate_every", "200", "--checkpoint_every", "50", "--num_workers", "1", "--num_threads", "1"]
-    command += ["--log_every", "100", "--score_untrained", "False", "--output_dir", str(tmp_path / "run")]
+    command += ["--evaluate_every", "200", "--num_workers", "1", "--num_threads", "1"]
+    command += ["--log_every", "100", "--output_dir", str(tmp_path / "run")]
     times, held = [], []
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
@@ -78,15 +76,13 @@ def test_an_hour_of_training_leaves_memory_flat(tmp_path):
     assert slope < 0.1 * held[later] / 24 * max(1.0, 1 / times[-1]), "memory grows"
 
 
-def test_memory_is_flat_from_step_to_step(make_arguments, splits, monkeypatch):
+def test_memory_is_flat_from_step_to_step(make_arguments, splits, no_pictures):
     held = {}
-    step_batch = loop.Trainer._step_batch
 
-    def watched(trainer, batch):
+    def watch(trainer) -> None:
         held[trainer.step] = memory_of(os.getpid())
-        return step_batch(trainer, batch)
+        if trainer.step % 5 == 0:
+            trainer.write_checkpoint()
 
-    monkeypatch.setattr(loop.Trainer, "_step_batch", watched)
-    args: TrainArguments = make_arguments(max_steps=41, evaluate_every=10, checkpoint_every=5, log_every=2)
-    train(args, splits)
+    train(make_arguments(max_steps=41, evaluate_every=10, log_every=2), splits, on_step=watch)
     assert held[40] - held[20] < 10 * MEGABYTE

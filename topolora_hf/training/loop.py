@@ -45,8 +45,8 @@ class Trainer:
     Attributes:
         step: steps done.
         losses: total, BCE, Dice and clDice of the last step, a mean over its batches.
-        network: the model without what averages its gradients. With its `criterion`, `network(pixel_values, labels=...)`
-            gives the loss that is trained.
+        network: the model without what averages its gradients. `network(pixel_values, labels=...)` gives the loss that
+            is trained.
     """
 
     def __init__(
@@ -131,8 +131,8 @@ class Trainer:
             if "DataLoader worker" not in str(error):
                 raise
             raise ChildProcessError(
-                f"a process that loads data was killed, perhaps for its memory ({error}). The same command resumes from "
-                "the last checkpoint; fewer num_workers need less memory"
+                f"a process that loads data was killed, perhaps for its memory ({error}). The same command resumes "
+                "from the last checkpoint; fewer num_workers need less memory"
             ) from error
         finally:
             if self.features is not None:

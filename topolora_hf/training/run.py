@@ -126,8 +126,8 @@ def _build_trainer(
     run = Path(args.output_dir)
     criterion = build_criterion(args, splits["train"], settings)
     network = model.get_base_model() if isinstance(model, PeftModel) else model
-    # Not as a submodule: what an adaptive objective learns is trained, and is no part of the network.
-    network.__dict__["criterion"] = criterion
+    if hasattr(network, "criterion"):  # a baseline has none
+        network.criterion = criterion
     if accelerator.is_main_process:
         write_json(run / SETTINGS, asdict(args))
         _announce(accelerator, args, splits, settings, criterion, model)

@@ -223,8 +223,8 @@ def build_feature_cache(args: TrainArguments, model: nn.Module, tiles: TileDatas
         return None
     if tiles.view != "full" or tiles.augmentation is not None:
         raise ValueError(
-            f"cache_features needs tiles that come again: view full (it is {tiles.view!r}) and augmentation none (it is "
-            f"{args.augmentation!r})"
+            f"cache_features needs tiles that come again: view full (it is {tiles.view!r}) and augmentation none (it "
+            f"is {args.augmentation!r})"
         )
     network = model.get_base_model() if hasattr(model, "get_base_model") else model
     if not count_frozen_layers(network.sam.vision_encoder):
