@@ -90,13 +90,13 @@ class CheckReport:
 def check_rows(
     splits: Splits, data_dir: Path, *, skip_bad: bool = False, cut_validation: bool = False
 ) -> tuple[Splits, CheckReport]:
-    """Checks all rows of a data set and reports everything that is wrong with it at once.
+    """Check all rows of a data set and report everything that is wrong with it at once.
 
     Args:
         splits: The rows of each split, as a reader lists them.
         data_dir: The data set's folder; names in the report are relative to it.
-        skip_bad: Leave rows with a problem out, with a warning that names them.
-        cut_validation: A validation split is still to be cut from train, where there is none.
+        skip_bad: Leave out rows with a problem, with a warning that names them.
+        cut_validation: A validation split is still to be cut from train.
 
     Returns:
         The splits without the rows left out, and all that was found.
@@ -127,7 +127,7 @@ def check_rows(
 
 
 def examine_rows(splits: Splits, data_dir: Path, cut_validation: bool = False) -> CheckReport:
-    """Decodes every file of every row, and gathers what is wrong or worth knowing. Refuses nothing."""
+    """Decode every file of every row, and gather what is wrong or worth knowing."""
     to_divide = {UNSPLIT} | ({"train"} if cut_validation and "validation" not in splits else set())
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:  # image libraries release the GIL
         checks = {
@@ -146,7 +146,7 @@ def examine_rows(splits: Splits, data_dir: Path, cut_validation: bool = False) -
 
 
 def check_record(record: Record, data_dir: Path) -> RowCheck:
-    """Decodes all files of a row: a truncated file only shows when it is decoded."""
+    """Decode all files of a row: a truncated file only shows when it is decoded."""
     problems: list[tuple[str, str]] = []
 
     def read(kind: str, path: Path | str | None, decode):
@@ -213,7 +213,7 @@ def _fingerprint(pixels: np.ndarray) -> bytes:
 def _mark_copies(
     splits: Splits, checks: dict[str, list[RowCheck]], data_dir: Path, to_divide: Collection[str]
 ) -> list[str]:
-    """Makes a problem of identical images that are, or could fall, in two splits; returns the harmless pairs."""
+    """Make a problem of identical images that are, or could fall, in two splits; return the harmless pairs."""
     first: dict[bytes, tuple[str, str]] = {}
     harmless = []
     for split in sorted(splits, key=_KEEP_FIRST.index):

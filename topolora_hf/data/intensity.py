@@ -51,7 +51,7 @@ class IntensityScaling:
             )
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        """Maps an array of any shape and number type to uint8; NaN becomes 0."""
+        """Map an array of any shape and number type to uint8; NaN becomes 0."""
         transform = TRANSFORMS[self.transform]
         values = np.clip(np.nan_to_num(pixels.astype(np.float32), nan=self.low), self.low, self.high)
         low, high = (float(transform(np.float64(bound))) for bound in (self.low, self.high))

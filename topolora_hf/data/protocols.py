@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+VIEWS = ("tiles", "full")
+"""Crops at the image's own resolution, or the full image resized to one tile."""
+
 
 @dataclass(frozen=True)
 class Protocol:

@@ -12,7 +12,7 @@ _TEST_SEED = 0
 
 
 def hold_out(records: Sequence[Record], fraction: float, seed: int) -> tuple[list[Record], list[Record]]:
-    """Draws `fraction` of the rows, at least one and never all of them.
+    """Draw `fraction` of the rows, at least one and never all of them.
 
     Args:
         records: Any number of rows.
@@ -34,7 +34,7 @@ def hold_out(records: Sequence[Record], fraction: float, seed: int) -> tuple[lis
 
 
 def complete_splits(splits: Splits, *, test_fraction: float, validation_fraction: float, seed: int) -> Splits:
-    """Divides what the layout leaves undivided, and cuts validation from train where there is none.
+    """Divide what the layout leaves undivided, and cut validation from train if there is none.
 
     Args:
         splits: Rows by split, or all rows under `UNSPLIT`.

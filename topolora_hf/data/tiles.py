@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 
 from .augmentation import Augmentation
 from .intensity import evenly_spread
+from .protocols import VIEWS
 from .variations import add_noise, draw_zoom, jitter_colours, tile_generator, turn
 from .windows import (
     IMAGE_MEAN,
@@ -25,8 +26,6 @@ from .windows import (
     standardise,
     to_unit_range,
 )
-
-VIEWS = ("tiles", "full")
 
 
 class TileDataset(Dataset):
@@ -89,7 +88,7 @@ class TileDataset(Dataset):
         return len(self.rows) * self.tiles_per_image
 
     def set_epoch(self, epoch: int) -> None:
-        """Chooses the epoch whose tiles are made from now on, in all worker processes."""
+        """Choose the epoch whose tiles are made from now on, in all worker processes."""
         self._epoch.fill_(epoch)
 
     def __getitem__(self, index: int) -> dict[str, Any]:

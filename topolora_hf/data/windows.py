@@ -25,7 +25,7 @@ class Window:
 
 
 def normalise(image: np.ndarray, mean: Sequence[float] = IMAGE_MEAN, std: Sequence[float] = IMAGE_STD) -> torch.Tensor:
-    """Brings an 8-bit image to the values the network sees.
+    """Bring an 8-bit image to the values the network sees.
 
     Args:
         image: uint8 (H, W, 3), RGB.
@@ -47,7 +47,7 @@ def to_unit_range(image: np.ndarray) -> torch.Tensor:
 
 
 def standardise(image: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
-    """Subtracts the mean and divides by the standard deviation of each channel of a (3, H, W) image."""
+    """Subtract the mean and divide by the standard deviation of each channel of a (3, H, W) image."""
     return (image - torch.tensor(mean)[:, None, None]).div_(torch.tensor(std)[:, None, None])
 
 
@@ -101,7 +101,7 @@ def crop_inside(array: np.ndarray, window: Window) -> np.ndarray:
 
 
 def pad_outside(tensor: torch.Tensor, window: Window, height: int, width: int) -> torch.Tensor:
-    """Undoes what `crop_inside` cut off at the border of an image of `height` and `width`, with zeros (False)."""
+    """Undo what `crop_inside` cut off at the border of an image of `height` and `width`, with zeros (False)."""
     below = max(window.top + window.height - height, 0)
     right = max(window.left + window.width - width, 0)
     return F.pad(tensor, (max(-window.left, 0), right, max(-window.top, 0), below))

@@ -86,6 +86,3 @@ def fov_statistics(image: np.ndarray, fov: np.ndarray) -> np.ndarray:
     """
     inside = image[fov].astype(np.float32) / 255
     return np.concatenate([inside.mean(0), inside.std(0)]).astype(np.float64)
-
-
-DiscColours = FovColours  # until adapter_format and training have the new name

@@ -17,7 +17,7 @@ _OUTSIDE = 0.35  # brightness of what lies outside the field of view
 
 
 def contact_sheet(rows: Sequence[tuple[str, Mapping]], columns: int = 6) -> Image.Image:
-    """Draws rows as pairs of the image and the image with its mask, dimmed outside the field of view.
+    """Draw rows as pairs of the image and the image with its mask, dimmed outside the field of view.
 
     Args:
         rows: Captions, and decoded rows with `image` uint8 (H, W, 3), `mask` (H, W) of 0 and 1, and `valid_mask` bool

@@ -45,7 +45,7 @@ class BestAndWorst:
         self.ranked: list[tuple[float, Mapping[str, object]]] = []
 
     def add(self, sample: Mapping[str, object]) -> None:
-        """Takes a sample as for `save_samples`, unless its Dice is undefined."""
+        """Take a sample as for `save_samples`, unless its Dice is undefined."""
         score = _dice_of(sample, self.threshold)
         if not math.isnan(score):
             self.ranked.append((score, sample))

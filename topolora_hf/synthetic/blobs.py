@@ -75,7 +75,7 @@ def _water(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]
 
 
 def _without_specks(mask: np.ndarray, smallest: int) -> np.ndarray:
-    """Fills holes and removes islands of fewer than ``smallest`` pixels, which speckle would hide."""
+    """Fill holes and remove islands of fewer than ``smallest`` pixels, which speckle would hide."""
     for value in (True, False):
         labels, _ = ndimage.label(mask == value)
         is_speck = np.bincount(labels.ravel()) < smallest

@@ -49,7 +49,7 @@ class TreeStyle:
 
 
 def grow_tree(rng: np.random.Generator, size: int, roots: Sequence[Shoot], style: TreeStyle) -> list[Stroke]:
-    """Grows a branching tree inside a square of side ``size``, thick branches first.
+    """Grow a branching tree inside a square of side ``size``, thick branches first.
 
     Branches of the tree stop before they run into each other, so crossings only come from drawing several trees.
     At a fork the widths follow Murray's law, parent^3 = child_a^3 + child_b^3. Strengths are 1.

@@ -15,7 +15,7 @@ SMALLEST_SIZE = 64  # pixels: below this the coarse structures do not fit
 
 
 def draw_synthetic(index: int, seed: int = 0, size: int = 256, kinds: Sequence[str] = KINDS) -> dict:
-    """Draws picture number ``index`` of the endless set number ``seed``.
+    """Draw picture number ``index`` of the endless set number ``seed``.
 
     Args:
         index: which picture, from 0. Its kind is drawn too: over half are vessels when all kinds are asked for.

@@ -30,7 +30,7 @@ class Stroke:
 
 
 def rasterise(strokes: Sequence[Stroke], size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draws strokes on a square canvas; where they overlap, the stroke of larger mean strength covers the other.
+    """Draw strokes on a square canvas. Of two that overlap, the stroke of larger mean strength covers the other.
 
     Args:
         strokes: what to draw; an empty sequence gives an empty canvas.

@@ -42,18 +42,7 @@ _VIEW_FOLDERS = ("fov", "fovs", "field_of_view", "valid_masks", "valid_mask")
 
 
 def read_folder(data_dir: Path, options: ReadOptions) -> tuple[Splits, list[str]]:
-    """Pairs images with masks by file name, in `data_dir` itself or in its split folders.
-
-    Args:
-        data_dir: The user's folder.
-        options: Its layout matters; nobody knows how many rows a user's folder should have.
-
-    Returns:
-        The splits found, or all rows under `UNSPLIT`, and no complaints. A row without a mask has `mask=None`.
-
-    Raises:
-        DataError: The layout is another one, a folder is empty, or an image has several masks.
-    """
+    """Pair images with masks by file name, in `data_dir` itself or in its split folders; a row may have no mask."""
     layout = options.layout
     if _has_images(data_dir, layout):
         divided = [split for split, folder in _split_folders(data_dir).items() if _has_images(folder, layout)]
@@ -74,11 +63,7 @@ def read_folder(data_dir: Path, options: ReadOptions) -> tuple[Splits, list[str]
 
 
 def pair_folder(folder: Path, layout: Layout) -> list[Record]:
-    """The rows of one folder of images and one of masks, sorted by image name.
-
-    Raises:
-        DataError: A folder is missing or holds no image, or an image has several masks.
-    """
+    """The rows of one folder of images and one of masks, sorted by image name."""
     images_folder = _images_folder(folder, layout)
     masks_folder, views_folder = _mask_folders(folder, layout, images_folder)
     if images_folder is None or masks_folder is None:

@@ -20,7 +20,7 @@ _IMAGE_SUFFIX = re.compile(r"[-_. ](sat|images?|img|rgb|training|test|orig|origi
 def pair_by_name(
     images: Mapping[str, Path], masks: Sequence[Path], masks_root: Path, mask_pattern: str | None = None
 ) -> tuple[dict[str, Path], list[Path]]:
-    """Finds the mask of each image.
+    """Find the mask of each image.
 
     Without a pattern, a mask has the image's own stem, or that with a suffix such as `_mask` or `_1stHO`, or both
     share what is left when `_sat` and `_mask` are taken off. With a pattern, it has exactly that name.

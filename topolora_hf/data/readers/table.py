@@ -9,13 +9,7 @@ from pathlib import Path
 
 from ..errors import DataError
 from ..images.names import without_suffix
-from ..records import (
-    SPLIT_OF_NAME,
-    UNSPLIT,
-    ReadOptions,
-    Record,
-    Splits,
-)
+from ..records import SPLIT_OF_NAME, UNSPLIT, ReadOptions, Record, Splits
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl")
 
@@ -28,18 +22,10 @@ _SPLITS = {**SPLIT_OF_NAME, "dev": "validation"}
 
 
 def read_table(path: Path, options: ReadOptions) -> tuple[Splits, list[str]]:
-    """Reads pairs of files from a table; paths in it are relative to the table's folder.
+    """Read pairs of files from a table. Paths in it are relative to the table's folder.
 
-    Args:
-        path: A .csv (comma, semicolon or tab), .tsv or .jsonl file in UTF-8, with a column for the images and one for
-            the masks, and optionally `valid_mask`, `split` (train, validation, test) and `id`.
-        options: The layout names the columns where they have other names.
-
-    Returns:
-        The splits, or all rows under `UNSPLIT` where there is no column `split`, and no complaints.
-
-    Raises:
-        DataError: The file is no such table, a column is missing, or ids or splits make no sense.
+    It is a .csv (comma, semicolon or tab), .tsv or .jsonl file in UTF-8, with a column for the images and one for the
+    masks, and optionally `valid_mask`, `split` (train, validation, test) and `id`.
     """
     rows = _read_rows(path)
     columns = list(dict.fromkeys(name for row in rows for name in row))
@@ -65,11 +51,7 @@ def read_table(path: Path, options: ReadOptions) -> tuple[Splits, list[str]]:
 
 
 def find_column(columns: Sequence[str], given: str | None, usual: Sequence[str], option: str) -> str:
-    """The column that the user named, or the first of the usual names.
-
-    Raises:
-        DataError: There is none.
-    """
+    """The column that the user named, or the first of the usual names; DataError if there is none."""
     by_name = {column.lower(): column for column in columns}
     if given is not None:
         if given not in columns:
