@@ -1,6 +1,7 @@
 import hashlib
 import json
 import warnings
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -17,9 +18,10 @@ from topolora_hf.metrics.platt_scaling import PlattScaling
 from topolora_hf.network.configuration import TopoSamConfig
 from topolora_hf.network.embedded import PRETRAINED
 from topolora_hf.network.segmenter import TopoSamForSegmentation
+from topolora_hf.objective.losses import TopoLoss
 
 TINY = "topolora_hf/tiny"
-ADAPTER_PRESETS = [name for name, preset in PRESETS.items() if not preset.whole]
+ADAPTER_PRESETS = [name for name, preset in PRESETS.items() if not preset.full]
 TILES = torch.randn(2, 3, 48, 48, generator=torch.Generator().manual_seed(0))
 
 
@@ -40,34 +42,7 @@ def trainable(model) -> dict[str, torch.nn.Parameter]:
 
 
 @pytest.mark.parametrize("preset", ADAPTER_PRESETS)
-def test_an_adapter_on_tiny_comes_back_by_every_door(make_adapter, preset):
-    model, directory = make_adapter(preset)
-    expected = logits_of(model)
-    assert torch.equal(logits_of(load_adapter(directory)), expected)
-
-    other_sizes = TopoSamForSegmentation.from_pretrained(
-        TINY, image_size=32, tile_size=64, **preset_network_settings(preset)
-    )
-    other_sizes(torch.zeros(1, 3, 64, 64))  # whatever the base remembers of its own sizes must give way
-    assert torch.equal(logits_of(PeftModel.from_pretrained(other_sizes, directory)), expected)
-
-    loaded = TopoSamForSegmentation.from_pretrained(directory)
-    for name, parameter in trainable(model.get_base_model()).items():
-        assert torch.equal(loaded.get_parameter(name), parameter), name
-    assert torch.equal(loaded.tile_scaling.settings, model.get_base_model().tile_scaling.settings)
-    # transformers keeps the file's tensors where they lie in memory, which costs some kernels the last bit
-    assert_same_logits(logits_of(loaded), expected)
-
-
-@pytest.mark.parametrize("preset", ["topolora", "detail_only"])
-def test_auto_peft_model_builds_the_base_itself(make_adapter, preset):
-    model, directory = make_adapter(preset)
-    loaded = AutoPeftModel.from_pretrained(directory, import_allowlist=["topolora_hf"])
-    assert torch.equal(logits_of(loaded), logits_of(model))
-
-
-@pytest.mark.parametrize("preset", ADAPTER_PRESETS)
-def test_an_adapter_on_a_stock_sam_directory_comes_back(make_adapter, stock_sam, preset):
+def test_an_adapter_on_a_stock_sam_comes_back_by_every_door(make_adapter, stock_sam, small_network, preset):
     model, directory = make_adapter(preset, base=stock_sam(), image_size=32)
     expected = logits_of(model)
     loaded = load_adapter(directory, base=stock_sam())
@@ -75,36 +50,68 @@ def test_an_adapter_on_a_stock_sam_directory_comes_back(make_adapter, stock_sam,
     assert not trainable(loaded) and loaded.adapter_settings.preset == preset
 
     for door in (PeftModel.from_pretrained, lambda network, folder: load_adapter(folder, base=network)):
-        base = TopoSamForSegmentation.from_pretrained(stock_sam(), image_size=48, **preset_network_settings(preset))
+        base = small_network(image_size=48, tile_size=64, **preset_network_settings(preset))
+        logits_of(base, torch.zeros(1, 3, 64, 64))  # whatever the base remembers of its own sizes must give way
         assert torch.equal(logits_of(door(base, directory)), expected)
 
+    base = small_network(image_size=48, **preset_network_settings(preset))
+    base.load_adapter(str(directory))
+    for name, parameter in trainable(model.get_base_model()).items():
+        assert torch.equal(base.get_parameter(name), parameter), name
+    assert torch.equal(base.tile_scaling.settings, model.get_base_model().tile_scaling.settings)
+    # transformers keeps the file's tensors where they lie in memory, which costs some kernels the last bit
+    assert_same_logits(logits_of(base), expected)
 
-def test_a_loaded_adapter_can_go_on_training(make_adapter):
-    model, directory = make_adapter("topolora")
-    loaded = load_adapter(directory, is_trainable=True)
+
+@pytest.mark.parametrize("preset", ["topolora", "detail_only"])
+def test_an_adapter_on_tiny_brings_its_base(make_adapter, preset):
+    model, directory = make_adapter(preset)
+    assert torch.equal(logits_of(load_adapter(directory)), logits_of(model))
+    assert_same_logits(logits_of(TopoSamForSegmentation.from_pretrained(directory)), logits_of(model))
+    loaded = AutoPeftModel.from_pretrained(directory, import_allowlist=["topolora_hf"])
+    assert torch.equal(logits_of(loaded), logits_of(model))
+
+
+def test_a_bases_name_gives_that_base_as_it_comes():
+    for name in ("tiny", TINY):
+        network = load_adapter(name)
+        assert type(network) is TopoSamForSegmentation and not network.training
+        assert network.adapter_settings.base == TINY and network.adapter_settings.fov_diameter
+    with pytest.raises(ValueError, match="tiny is a whole network, which has no base; got base topolora_hf/tiny"):
+        load_adapter("tiny", base=TINY)
+
+
+def test_a_directory_of_a_base_is_loaded_with_the_form_that_it_has(small_network, tmp_path):
+    small_network(detail_channels=4).save_pretrained(tmp_path)
+    network = load_adapter(tmp_path)
+    assert network.adapter_settings.form == network.config.form
+    assert (network.adapter_settings.detail_channels, network.adapter_settings.tile_size) == (4, 48)
+
+
+def test_an_adapter_is_no_base(make_adapter, tmp_path):
+    _, directory = make_adapter()
+    with pytest.raises(ValueError, match=f"on the base {directory}: that is an adapter itself"):
+        load_adapter(directory, base=str(directory))
+    settings = AdapterSettings.from_pretrained(directory)
+    settings.base = "mine"
+    settings.save(directory)
+    with pytest.raises(FileNotFoundError, match=f"cannot load {directory} on the base mine: nothing at mine"):
+        load_adapter(directory)
+
+
+def test_a_loaded_adapter_can_go_on_training(make_adapter, small_network, stock_sam):
+    model, directory = make_adapter("topolora", base=stock_sam())
+    loaded = load_adapter(directory, base=small_network(), is_trainable=True)
     assert loaded.training
     assert trainable(loaded).keys() == trainable(model).keys()
 
 
-@pytest.mark.parametrize("preset", ADAPTER_PRESETS)
-def test_merging_keeps_the_logits_and_reads_back(make_adapter, tmp_path, preset):
-    model, directory = make_adapter(preset)
-    expected = logits_of(model)
-    merged = load_adapter(directory).merge_and_unload()
-    assert (logits_of(merged) - expected).abs().max() < 1e-4
-    merged.save_pretrained(tmp_path / "merged")
-    again, info = TopoSamForSegmentation.from_pretrained(tmp_path / "merged", output_loading_info=True)
-    assert not info["unexpected_keys"] and not info["mismatched_keys"]
-    assert (again.config.image_size, again.config.tile_size) == (64, 48)
-    assert (logits_of(again) - expected).abs().max() < 1e-4
-
-
-def test_two_adapters_on_one_base_switch_exactly(make_adapter, one_thread):
-    first, first_directory = make_adapter("topolora", seed=1, image_size=64, tile_size=48)
-    second, second_directory = make_adapter("topolora", seed=2, image_size=32, tile_size=96)
+def test_two_adapters_on_one_base_switch_exactly(make_adapter, stock_sam, small_network, one_thread):
+    first, first_directory = make_adapter("topolora", stock_sam(), seed=1, image_size=64, tile_size=48)
+    second, second_directory = make_adapter("topolora", stock_sam(), seed=2, image_size=32, tile_size=96)
     large = torch.nn.functional.interpolate(TILES, (96, 96))
-    base = TopoSamForSegmentation.from_pretrained(TINY)
-    tiles = torch.nn.functional.interpolate(TILES, (256, 256))
+    base = small_network(tile_size=64)
+    tiles = torch.nn.functional.interpolate(TILES, (64, 64))
     expected_of_base = logits_of(base, tiles)
 
     model = PeftModel.from_pretrained(base, first_directory, adapter_name="first")
@@ -120,7 +127,7 @@ def test_two_adapters_on_one_base_switch_exactly(make_adapter, one_thread):
 
 def test_an_adapter_of_a_base_of_another_name_gets_a_warning(make_adapter):
     _, directory = make_adapter("topolora")
-    form = AdapterSettings.from_pretrained(directory).network_settings()
+    form = asdict(AdapterSettings.from_pretrained(directory).form)
     with pytest.warns(
         UserWarning, match="was trained on the base topolora_hf/tiny; this one is topolora_hf/tiny-random"
     ):
@@ -150,17 +157,12 @@ def test_an_adapter_of_other_weights_of_the_same_name_gets_a_warning(make_adapte
         load_adapter(directory)
     with pytest.warns(UserWarning, match=f"of revision {'0' * 12}; this one is of revision {present}"):
         TopoSamForSegmentation.from_pretrained(directory)
-    file.write_text(json.dumps(config | {"revision": None}))  # as before it was noted
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        load_adapter(directory)
-        TopoSamForSegmentation.from_pretrained(directory)
 
 
-def test_two_adapters_switch_in_transformers_own_loader_too(make_adapter):
-    first, first_directory = make_adapter("topolora", seed=1)
-    second, second_directory = make_adapter("topolora", seed=2, image_size=32)
-    network = TopoSamForSegmentation.from_pretrained(TINY)
+def test_two_adapters_switch_in_transformers_own_loader_too(make_adapter, stock_sam, small_network):
+    first, first_directory = make_adapter("topolora", stock_sam(), seed=1)
+    second, second_directory = make_adapter("topolora", stock_sam(), seed=2, image_size=32)
+    network = small_network()
     network.load_adapter(str(first_directory), adapter_name="first")
     network.load_adapter(str(second_directory), adapter_name="b")
     network.set_adapter("first")
@@ -235,13 +237,14 @@ def test_the_table_adds_up_and_counts_what_peft_keeps_twice_once():
     assert everything["trainable"] == sum(parameter.numel() for parameter in trainable(model).values())
 
 
-def gradients_of_two_steps(model) -> list[dict[str, torch.Tensor | None]]:
+def gradients_of_three_steps(model) -> list[dict[str, torch.Tensor | None]]:
     labels = torch.zeros(2, 48, 48, dtype=torch.long)
     labels[:, 10:14] = labels[:, :, 30:33] = 1
     model.train()
+    model.get_base_model().criterion = TopoLoss(iterations=3)
     optimizer = torch.optim.SGD(trainable(model).values(), lr=0.1)
     gradients = []
-    for _ in range(2):
+    for _ in range(3):  # a layer before two that start at zero learns from the third on
         optimizer.zero_grad()
         model(TILES, labels=labels).loss.backward()
         gradients.append({name: p.grad if p.grad is None else p.grad.clone() for name, p in trainable(model).items()})
@@ -253,24 +256,24 @@ LIVING_PRESETS = ["topolora", "paper", "lora_only", "adapter_only", "decoder_onl
 
 
 @pytest.mark.parametrize("preset", LIVING_PRESETS)
-def test_every_trained_parameter_learns_and_no_tensor_of_the_file_is_dead(make_adapter, preset):
-    model, directory = make_adapter(preset)
-    network = TopoSamForSegmentation.from_pretrained(
-        TINY, image_size=64, tile_size=48, **preset_network_settings(preset)
-    )
-    first, second = gradients_of_two_steps(create_adapter(network, preset))
+def test_every_trained_parameter_learns_and_no_tensor_of_the_file_is_dead(
+    make_adapter, stock_sam, small_network, preset
+):
+    model, directory = make_adapter(preset, stock_sam())
+    network = small_network(**preset_network_settings(preset))
+    first, _, last = gradients_of_three_steps(create_adapter(network, preset))
     assert [name for name, gradient in first.items() if gradient is None] == []
-    assert [name for name, gradient in second.items() if gradient is None or not gradient.any()] == []
+    assert [name for name, gradient in last.items() if gradient is None or not gradient.any()] == []
 
     in_file = set(load_file(directory / "adapter_model.safetensors")) - {"base_model.model.tile_scaling.settings"}
-    learnt = {name.replace("modules_to_save.default.", "").replace(".default.", ".") for name in second}
+    learnt = {name.replace("modules_to_save.default.", "").replace(".default.", ".") for name in last}
     assert in_file == learnt
 
 
-def test_without_sam_nothing_of_sam_counts(make_adapter, fill_with_random_weights):
-    model, directory = make_adapter("detail_only")
+def test_without_sam_nothing_of_sam_counts(make_adapter, stock_sam, small_network, fill_with_random_weights):
+    model, directory = make_adapter("detail_only", stock_sam())
     expected = logits_of(model)
-    base = TopoSamForSegmentation.from_pretrained(TINY, image_size=64, tile_size=48)  # a base that does use SAM
+    base = small_network()  # a base that does use SAM
     fill_with_random_weights(base.sam, seed=3)
     loaded = PeftModel.from_pretrained(base, directory)
     assert torch.equal(logits_of(loaded), expected)
@@ -279,18 +282,17 @@ def test_without_sam_nothing_of_sam_counts(make_adapter, fill_with_random_weight
         assert not torch.equal(logits_of(loaded), expected)
 
 
-def test_seglabs_running_statistics_are_in_the_file(make_adapter):
-    _, directory = make_adapter("seglab")
-    network = TopoSamForSegmentation.from_pretrained(
-        TINY, image_size=64, tile_size=48, **preset_network_settings("seglab")
-    )
+def test_seglabs_running_statistics_are_in_the_file(make_adapter, stock_sam, small_network):
+    _, directory = make_adapter("seglab", stock_sam())
+    network = small_network(**preset_network_settings("seglab"))
     model = create_adapter(network, "seglab").train()
     model(TILES)
     settings = AdapterSettings.from_pretrained(directory)
     save_adapter(model, settings, directory)
     tensors = load_file(directory / "adapter_model.safetensors")
     assert tensors["base_model.model.spatial_adapter.refine.2.running_mean"].any()
-    assert torch.equal(logits_of(load_adapter(directory)), logits_of(model))
+    base = small_network(**preset_network_settings("seglab"))
+    assert torch.equal(logits_of(load_adapter(directory, base=base)), logits_of(model))
 
 
 # Settings and names
@@ -340,14 +342,10 @@ def test_settings_read_back_as_they_were_saved(tmp_path):
     )
     settings.save(tmp_path)
     assert AdapterSettings.from_pretrained(tmp_path) == settings
-
-
-def test_settings_of_before_flips_and_calibration_are_read_as_without_them(tmp_path):
-    (tmp_path / "topolora_config.json").write_text(json.dumps({"base": TINY, "threshold": 0.4}))
-    settings = AdapterSettings.from_pretrained(tmp_path)
-    assert (settings.threshold, settings.test_time_flips) == (0.4, False)
-    assert settings.calibration == PlattScaling(1.0, 0.0)
-    assert settings.test_time_scales == (1.0,)
+    assert settings.calibration == PlattScaling(1.25, -0.7) and settings.form.num_labels == 2
+    assert json.loads((tmp_path / "topolora_config.json").read_text()).keys() > vars(settings.form).keys() - {
+        "num_labels"
+    }
 
 
 @pytest.mark.parametrize(
@@ -367,8 +365,8 @@ def test_what_is_no_adapter_is_refused_with_its_name(tmp_path):
         load_adapter(tmp_path / "nowhere")
 
 
-def test_presets_name_what_they_need(stock_sam):
-    network = TopoSamForSegmentation.from_pretrained(stock_sam())
+def test_presets_name_what_they_need(small_network):
+    network = small_network()
     with pytest.raises(ValueError, match="unknown preset 'best': one of topolora, paper"):
         create_adapter(network, "best")
     with pytest.raises(
@@ -381,27 +379,27 @@ def test_presets_name_what_they_need(stock_sam):
         create_adapter(network, "topolora", rank=0)
 
 
-def test_another_rank_keeps_the_presets_ratio_of_alpha(stock_sam):
-    model = create_adapter(TopoSamForSegmentation.from_pretrained(stock_sam()), "topolora", rank=4)
+def test_another_rank_keeps_the_presets_ratio_of_alpha(small_network):
+    model = create_adapter(small_network(), "topolora", rank=4)
     config = model.peft_config["default"]
     assert (config.r, config.lora_alpha) == (4, 8)
 
 
 @pytest.mark.parametrize("name", ["/nowhere", "a/b/c", "nowhere"])
 def test_what_is_neither_a_directory_nor_a_hub_id_is_named(name):
-    with pytest.raises(FileNotFoundError, match=f"no adapter at {name}: expected a directory or a Hub id"):
+    with pytest.raises(FileNotFoundError, match=f"nothing at {name}: expected a directory, Meta's file"):
         load_adapter(name)
 
 
 @pytest.mark.parametrize("door", [load_adapter, TopoSamForSegmentation.from_pretrained])
 def test_the_hub_is_not_asked_for_a_base_that_was_somebodys_directory(make_adapter, stock_sam, door):
     _, directory = make_adapter("topolora", base=stock_sam())
-    with pytest.raises(FileNotFoundError, match="no base stock-sam-small is here: expected a directory, Meta's file"):
+    with pytest.raises(FileNotFoundError, match="nothing at stock-sam-small: expected a directory, Meta's file"):
         door(directory)
 
 
 def test_a_misspelt_base_is_named_with_those_that_there_are():
-    with pytest.raises(FileNotFoundError, match="no base tny is here: .* or one of topolora_hf/tiny, "):
+    with pytest.raises(FileNotFoundError, match="nothing at tny: .* or one of topolora_hf/tiny, "):
         TopoSamForSegmentation.from_pretrained("tny")
 
 
@@ -410,8 +408,8 @@ def test_a_hub_adapter_without_a_connection_says_so():
         load_adapter("someone/vessels")
 
 
-def test_lora_in_the_last_layers_only_comes_back_whole(stock_sam, tmp_path):
-    network = TopoSamForSegmentation.from_pretrained(stock_sam(), detail_channels=0)
+def test_lora_in_the_last_layers_only_comes_back_whole(stock_sam, small_network, tmp_path):
+    network = small_network(detail_channels=0, tile_size=64)
     model = create_adapter(network, "paper", lora_layers=1)
     adapted = {name.split(".layers.")[1][0] for name, _ in model.named_parameters() if "lora_A" in name}
     assert adapted == {"1"}
@@ -430,7 +428,7 @@ def test_lora_in_the_last_layers_only_comes_back_whole(stock_sam, tmp_path):
     ("preset", "layers", "words"),
     [("paper", 3, "needs 1 to 2"), ("paper", 0, "needs 1"), ("decoder_only", 1, "no LoRA")],
 )
-def test_impossible_lora_layers_are_refused(stock_sam, preset, layers, words):
-    network = TopoSamForSegmentation.from_pretrained(stock_sam(), detail_channels=0)
+def test_impossible_lora_layers_are_refused(small_network, preset, layers, words):
+    network = small_network(detail_channels=0)
     with pytest.raises(ValueError, match=f"lora_layers={layers}.*{words}"):
         create_adapter(network, preset, lora_layers=layers)

@@ -23,12 +23,12 @@ def assert_same_logits(logits: torch.Tensor, expected: torch.Tensor) -> None:
 
 
 @pytest.mark.parametrize("preset", ["topolora", "paper", "seglab", "detail_only"])
-def test_a_merged_network_is_a_plain_directory_with_the_same_logits(make_adapter, tmp_path, preset):
-    _, directory = make_adapter(preset)
+def test_a_merged_network_is_a_plain_directory_with_the_same_logits(make_adapter, stock_sam, tmp_path, preset):
+    _, directory = make_adapter(preset, stock_sam())
     settings = AdapterSettings.from_pretrained(directory)
     settings.threshold, settings.temperature, settings.logit_bias = 0.3, 1.5, -0.5
     settings.save(directory)
-    model = load_adapter(directory)
+    model = load_adapter(directory, base=stock_sam())
     expected = logits_of(model)
 
     merged = merge_adapter(model)
@@ -51,10 +51,10 @@ def test_a_merged_network_is_a_plain_directory_with_the_same_logits(make_adapter
     assert AdapterSettings.from_pretrained(tmp_path / "merged") == settings
 
 
-def test_the_active_adapter_is_merged(make_adapter):
-    first, first_directory = make_adapter("topolora", seed=1)
-    second, second_directory = make_adapter("topolora", seed=2)
-    model = load_adapter(first_directory, adapter_name="first")
+def test_the_active_adapter_is_merged(make_adapter, stock_sam):
+    first, first_directory = make_adapter("topolora", stock_sam(), seed=1)
+    second, second_directory = make_adapter("topolora", stock_sam(), seed=2)
+    model = load_adapter(first_directory, base=stock_sam(), adapter_name="first")
     model.load_adapter(second_directory, adapter_name="second")
     model.set_adapter("second")
     assert_same_logits(logits_of(merge_adapter(model)), logits_of(second))
@@ -62,21 +62,12 @@ def test_the_active_adapter_is_merged(make_adapter):
     assert_same_logits(logits_of(merge_adapter(model)), logits_of(first))
 
 
-def test_what_peft_loaded_itself_is_merged_at_the_adapters_sizes(make_adapter, tmp_path):
-    model, directory = make_adapter("paper")
-    base = TopoSamForSegmentation.from_pretrained("topolora_hf/tiny", detail_channels=0)
+def test_what_peft_loaded_itself_is_merged_at_the_adapters_sizes(make_adapter, stock_sam, small_network):
+    model, directory = make_adapter("paper", stock_sam())
+    base = small_network(detail_channels=0, tile_size=64)
     merged = merge_adapter(PeftModel.from_pretrained(base, directory))
     assert (merged.config.image_size, merged.config.tile_size) == (64, 48)
     assert_same_logits(logits_of(merged), logits_of(model))
-
-
-def test_predict_runs_a_merged_directory_with_the_adapters_settings(make_adapter, tmp_path):
-    _, directory = make_adapter("paper")
-    settings = AdapterSettings.from_pretrained(directory)
-    settings.threshold = 0.3
-    settings.save(directory)
-    merge_adapter(load_adapter(directory)).save_pretrained(tmp_path / "merged")
-    assert load_network(str(tmp_path / "merged"), None).adapter_settings == settings
 
 
 def test_the_command_merges_an_adapter(make_adapter, tmp_path):
@@ -93,8 +84,8 @@ def test_the_command_merges_an_adapter(make_adapter, tmp_path):
 
 
 @pytest.mark.parametrize("merge", [merge_adapter, lambda model: model.merge_and_unload()])
-def test_an_adapter_of_a_merged_network_cannot_name_the_unmerged_base(make_adapter, tmp_path, merge):
-    merged = merge(load_adapter(make_adapter()[1]))
+def test_an_adapter_of_a_merged_network_cannot_name_the_unmerged_base(make_adapter, stock_sam, tmp_path, merge):
+    merged = merge(load_adapter(make_adapter(base=stock_sam())[1], base=stock_sam()))
     second = create_adapter(merged)
     with pytest.raises(ValueError, match="the base has no name"):
         save_adapter(second, AdapterSettings.of_network(merged), tmp_path)
@@ -104,15 +95,9 @@ def test_an_adapter_of_a_merged_network_cannot_name_the_unmerged_base(make_adapt
 def test_the_command_keeps_the_settings_of_a_merged_network(make_adapter, tmp_path):
     _, directory = make_adapter("paper")
     settings = AdapterSettings.from_pretrained(directory)
-    settings.threshold, settings.disc_diameter = 0.3, 540.0
+    settings.threshold, settings.fov_diameter = 0.3, 540.0
     settings.save(directory)
     source = str(directory)
     for name in ("merged", "again"):
         source = str(convert(ConvertArguments(source, str(tmp_path / name))))
         assert load_network(source).adapter_settings == settings
-
-
-def test_the_command_refuses_a_specialist(tmp_path):
-    (tmp_path / "specialist.json").write_text("{}")
-    with pytest.raises(ValueError, match="is a specialist: only networks with a SAM"):
-        convert(ConvertArguments(str(tmp_path), str(tmp_path / "other")))

@@ -4,11 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-pytest.importorskip("onnx", reason="needs the packages of extra `export`")
-onnxruntime = pytest.importorskip("onnxruntime", reason="needs the packages of extra `export`")
-
-import onnx  # noqa: E402
-
 from topolora_hf.adapter_format.settings import AdapterSettings
 from topolora_hf.adapters.loading import load_adapter
 from topolora_hf.commands.convert import ConvertArguments, convert
@@ -16,6 +11,9 @@ from topolora_hf.export.onnx_export import export_onnx
 from topolora_hf.export.onnx_network import OnnxNetwork
 from topolora_hf.inference.predictor import Predictor
 from topolora_hf.network.segmenter import TopoSamForSegmentation
+
+onnx = pytest.importorskip("onnx", reason="needs the packages of extra `export`")
+pytest.importorskip("onnxruntime", reason="needs the packages of extra `export`")
 
 
 @torch.no_grad()
@@ -30,14 +28,14 @@ def assert_parity(model, exported: OnnxNetwork, tile_size: int) -> None:
 @pytest.mark.parametrize(
     ("preset", "sizes"),
     [
-        ("topolora", {"image_size": 64, "tile_size": 48}),  # enlarged, windows filled up
+        ("topolora", {"image_size": 96, "tile_size": 48}),  # enlarged, windows filled up, positions interpolated
         ("seglab", {"image_size": 48, "tile_size": 80}),  # shrunk, antialiased
-        ("detail_only", {"detail_context": True}),
+        ("detail_only", {}),
     ],
 )
-def test_an_adapter_on_tiny_gives_the_same_logits(make_adapter, tmp_path, preset, sizes):
-    _, directory = make_adapter(preset, **sizes)
-    model = load_adapter(directory)
+def test_an_adapter_gives_the_same_logits(make_adapter, stock_sam, tmp_path, preset, sizes):
+    _, directory = make_adapter(preset, stock_sam(), **sizes)
+    model = load_adapter(directory, base=stock_sam())
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     exported = OnnxNetwork(export_onnx(model, tmp_path / "network.onnx"))
     assert exported.adapter_settings == model.adapter_settings
@@ -47,11 +45,10 @@ def test_an_adapter_on_tiny_gives_the_same_logits(make_adapter, tmp_path, preset
     assert [file.name for file in tmp_path.glob("*onnx*")] == ["network.onnx"]
 
 
-@pytest.mark.parametrize("preset", ["topolora", "paper"])
-def test_an_adapter_on_a_stock_sam_gives_the_same_logits(make_adapter, stock_sam, tmp_path, preset):
-    model, directory = make_adapter(preset, base=stock_sam(), image_size=96, tile_size=64)
-    output = convert(ConvertArguments(str(directory), str(tmp_path / "network.onnx"), base=stock_sam()))
-    assert_parity(model, OnnxNetwork(output), 64)
+def test_the_command_exports_an_adapter_on_tiny(make_adapter, tmp_path):
+    model, directory = make_adapter("topolora")
+    output = convert(ConvertArguments(str(directory), str(tmp_path / "network.onnx")))
+    assert_parity(model, OnnxNetwork(output), 48)
 
 
 def test_a_base_is_exported_as_it_comes(stock_sam, tmp_path):
@@ -86,9 +83,9 @@ def test_the_file_is_a_valid_onnx_file_that_explains_itself(make_adapter, stock_
     assert str(tmp_path).encode() not in file.read_bytes()
 
 
-def test_tiles_of_another_size_are_refused(make_adapter, tmp_path):
-    _, directory = make_adapter("detail_only")
-    exported = OnnxNetwork(export_onnx(load_adapter(directory), tmp_path / "network.onnx"))
+def test_tiles_of_another_size_are_refused(make_adapter, stock_sam, tmp_path):
+    _, directory = make_adapter("detail_only", stock_sam())
+    exported = OnnxNetwork(export_onnx(load_adapter(directory, base=stock_sam()), tmp_path / "network.onnx"))
     with pytest.raises(ValueError, match=r"takes \(B, 3, 48, 48\), got \(1, 3, 64, 64\)"):
         exported(torch.zeros(1, 3, 64, 64))
 

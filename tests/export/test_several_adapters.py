@@ -43,41 +43,41 @@ def median_switch(model, names, switches: int = 50) -> float:
     return statistics.median(times)
 
 
-def test_logits_and_settings_follow_the_active_adapter(make_adapter):
-    vessels, vessels_directory = make_adapter("topolora", seed=1)
-    polyps, polyps_directory = make_adapter("topolora", seed=2, image_size=32)
+def test_logits_and_settings_follow_the_active_adapter(make_adapter, stock_sam):
+    vessels, vessels_directory = make_adapter("topolora", stock_sam(), seed=1)
+    polyps, polyps_directory = make_adapter("topolora", stock_sam(), seed=2, image_size=32)
     settings = AdapterSettings.from_pretrained(polyps_directory)
-    settings.threshold, settings.view = 0.3, "whole"
+    settings.threshold, settings.view = 0.3, "full"
     settings.save(polyps_directory)
 
-    model = load_adapter(vessels_directory, adapter_name="vessels")
+    model = load_adapter(vessels_directory, base=stock_sam(), adapter_name="vessels")
     before = tensor_bytes(model)
     model.load_adapter(polyps_directory, adapter_name="polyps")
     assert tensor_bytes(model) - before <= adapter_bytes(polyps_directory)
     for _ in range(2):
         model.set_adapter("polyps")
         assert torch.equal(logits_of(model), logits_of(polyps))
-        assert (model.adapter_settings.threshold, model.adapter_settings.view) == (0.3, "whole")
+        assert (model.adapter_settings.threshold, model.adapter_settings.view) == (0.3, "full")
         assert model.adapter_settings.image_size == 32
         model.set_adapter("vessels")
         assert torch.equal(logits_of(model), logits_of(vessels))
         assert (model.adapter_settings.threshold, model.adapter_settings.view) == (0.5, "tiles")
 
 
-def test_an_adapter_that_does_not_fit_is_refused_and_the_others_stay(make_adapter):
-    vessels, directory = make_adapter("topolora", seed=1)
-    _, other = make_adapter("paper", seed=2)
-    model = load_adapter(directory, adapter_name="vessels")
+def test_an_adapter_that_does_not_fit_is_refused_and_the_others_stay(make_adapter, stock_sam):
+    vessels, directory = make_adapter("topolora", stock_sam(), seed=1)
+    _, other = make_adapter("paper", stock_sam(), seed=2)
+    model = load_adapter(directory, base=stock_sam(), adapter_name="vessels")
     with pytest.raises(AdapterMismatchError, match="detail_channels=0, this base has detail_channels=16"):
         model.load_adapter(other, adapter_name="other")
-    with pytest.raises(FileNotFoundError, match="no adapter at nowhere"):
+    with pytest.raises(FileNotFoundError, match="nothing at nowhere"):
         model.load_adapter("nowhere", adapter_name="nowhere")
     assert torch.equal(logits_of(model), logits_of(vessels))
 
 
-def test_an_adapter_added_for_training_has_no_settings_yet(make_adapter):
-    _, directory = make_adapter("topolora")
-    model = load_adapter(directory)
+def test_an_adapter_added_for_training_has_no_settings_yet(make_adapter, stock_sam):
+    _, directory = make_adapter("topolora", stock_sam())
+    model = load_adapter(directory, base=stock_sam())
     model.add_adapter("new", model.peft_config["default"])
     model.set_adapter("new")
     assert model.adapter_settings is None

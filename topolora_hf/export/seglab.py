@@ -1,9 +1,6 @@
 """Checkpoints of the paper's authors' code (github.com/salimkhazem/Seglab, a Lightning `.ckpt`) as adapters of ours."""
 
-import os
 import re
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +11,7 @@ from ..adapter_format.errors import AdapterMismatchError
 from ..adapter_format.presets import preset_network_settings
 from ..adapter_format.settings import AdapterSettings
 from ..adapters.creation import create_adapter, save_adapter
+from ..files import replacing_directory
 from ..network.meta_checkpoint import convert_meta_tensors, load_tensors
 from ..network.segmenter import TopoSamForSegmentation
 
@@ -70,13 +68,8 @@ def convert_seglab_checkpoint(path: str | Path, directory: str | Path, base: str
     scaling = {name: tensor for name, tensor in network.state_dict().items() if name.startswith("tile_scaling.modules")}
     network.load_state_dict(lora | spatial_adapter | decoder | scaling, strict=False)  # its own hook checks the names
     directory.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
-    try:
-        unfinished.chmod(0o755)
+    with replacing_directory(directory) as unfinished:
         save_adapter(model, settings, unfinished)
-        os.replace(unfinished, directory)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return directory
 
 
