@@ -15,7 +15,13 @@ def double_precision():
     torch.set_default_dtype(torch.float32)
 
 
-@pytest.mark.parametrize("shape", [SMALL, NetworkShape("vit_b", image_size=96, layers=2)], ids=["small", "vit_b"])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        pytest.param(SMALL, id="small"),
+        pytest.param(NetworkShape("vit_b", image_size=96, layers=2), id="vit_b", marks=pytest.mark.slow),
+    ],
+)
 def test_our_step_has_the_authors_gradients(shape, double_precision):
     """Windows need padding in both."""
     found = compare_gradients(shape, batch=1, device="cpu", threads=1)
@@ -28,11 +34,10 @@ def test_our_step_has_the_authors_gradients_in_float32():
     assert all(worst["difference"] < 1e-3 for worst in found.values()), found
 
 
-@pytest.mark.parametrize("attention", ["eager", "sdpa"])
-def test_transformers_step_has_the_authors_gradients(attention, double_precision):
+def test_transformers_step_has_the_authors_gradients(double_precision):
     reference = step_gradients(SMALL, 1, "cpu", "authors")
     assert all(gradient.abs().max() > 0 for name, gradient in reference.items() if "lora" in name)
-    assert largest_difference(step_gradients(SMALL, 1, "cpu", attention), reference)[0] < 1e-5
+    assert largest_difference(step_gradients(SMALL, 1, "cpu", "eager"), reference)[0] < 1e-5
 
 
 def test_a_difference_is_found_and_named():

@@ -22,8 +22,8 @@ def allocating(megabytes: int) -> Workload:
     return Workload(lambda: torch.ones(megabytes * MEGABYTE, dtype=torch.uint8).any())
 
 
-def holding(megabytes: int) -> Workload:
-    kept = torch.ones(megabytes * MEGABYTE, dtype=torch.uint8)
+def holding() -> Workload:
+    kept = torch.ones(528 * MEGABYTE, dtype=torch.uint8)
     return Workload(lambda: kept[:10].any())
 
 
@@ -43,23 +43,14 @@ def measure(build, repeats: int = 1) -> Measurement:
     return measure_in_fresh_process(build, repeats, "cpu", threads=1)
 
 
-def test_extra_memory_is_what_a_repeat_adds_and_peak_all_there_is():
-    small, large = measure(partial(allocating, 16)), measure(partial(allocating, 528))
+def test_extra_memory_is_what_a_repeat_adds_and_peak_all_that_the_rows_own_process_has():
+    small, large, held = (measure(build) for build in (partial(allocating, 16), partial(allocating, 528), holding))
+    after = measure(partial(allocating, 16))
     assert abs(large.extra_bytes - 528 * MEGABYTE) < TOLERANCE
     assert abs(large.peak_bytes - small.peak_bytes - 512 * MEGABYTE) < TOLERANCE
-
-
-def test_what_is_held_between_repeats_is_no_extra_memory_but_part_of_the_peak():
-    small, large = measure(partial(holding, 16)), measure(partial(holding, 528))
-    assert large.extra_bytes < TOLERANCE
-    assert abs(large.peak_bytes - small.peak_bytes - 512 * MEGABYTE) < TOLERANCE
-
-
-def test_every_row_has_a_process_of_its_own():
-    before = measure(partial(allocating, 16))
-    measure(partial(allocating, 528))
-    after = measure(partial(allocating, 16))
-    assert abs(after.peak_bytes - before.peak_bytes) < TOLERANCE
+    assert held.extra_bytes < TOLERANCE
+    assert abs(held.peak_bytes - small.peak_bytes - 512 * MEGABYTE) < TOLERANCE
+    assert abs(after.peak_bytes - small.peak_bytes) < TOLERANCE
 
 
 def test_times_are_per_item_and_fresh_input_is_drawn_for_each():
