@@ -157,20 +157,9 @@ def test_keyword_arguments_shape_the_network(stock_sam):
     assert network.tile_scaling.settings.tolist() == [32, 80, 4, 1]
 
 
-@pytest.mark.parametrize(
-    "settings, message",
-    [
-        ({"image_size": 40}, "image_size must be a multiple of 16 from 16 to 8192, got 40"),
-        ({"tile_size": 30}, "tile_size must be a multiple of 4 from 16 to 16384, got 30"),
-        ({"detail_channels": -1}, "detail_channels .* got -1"),
-        ({"spatial_adapter_form": "round"}, "paper or seglab, got 'round'"),
-        ({"detail_channels": 0, "num_labels": 3}, "num_labels=3"),
-        ({"detail_channels": 0, "use_sam": False}, "use_sam=False"),
-    ],
-)
-def test_settings_that_describe_no_network_are_refused(stock_sam, settings, message):
-    with pytest.raises(ValueError, match=message):
-        TopoSamForSegmentation.from_pretrained(stock_sam(), **settings)
+def test_settings_that_describe_no_network_are_refused(stock_sam):
+    with pytest.raises(ValueError, match="image_size must be a multiple of 16 from 16 to 8192, got 40"):
+        TopoSamForSegmentation.from_pretrained(stock_sam(), image_size=40)
 
 
 def test_tiles_of_the_wrong_size_are_refused(stock_sam):
