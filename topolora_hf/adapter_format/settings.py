@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, fields, make_dataclass
 from pathlib import Path
 
 from ..data.intensity import IntensityScaling
+from ..data.protocols import VIEWS
 from ..files import read_json_object
 from ..fundus.colours import FovColours
 from ..metrics.platt_scaling import PlattScaling
@@ -14,8 +15,6 @@ from .location import find_file
 from .names import SETTINGS_FILE, public_base_name
 from .presets import PRESETS
 from .values import OBJECT, PUBLIC_NAME, SWITCH, TEXT, check_values, number, one_of, or_null, positive, setting, several
-
-VIEWS = ("tiles", "full")
 
 _FormFields = make_dataclass(
     "_FormFields",
