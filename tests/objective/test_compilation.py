@@ -5,41 +5,24 @@ import pytest
 import torch
 
 from topolora_hf.objective import compilation
-from topolora_hf.objective.compilation import compiled_when_worthwhile, set_skeleton_compilation
+from topolora_hf.objective.compilation import compile_skeleton, compiled_if_wanted
 from topolora_hf.objective.soft_skeleton import soft_skeleton_with_core
 
 
 @pytest.fixture(autouse=True)
 def a_fresh_choice(monkeypatch):
-    monkeypatch.setattr(compilation._Choice, "mode", "auto")
-    monkeypatch.setattr(compilation._Choice, "eager_seconds", 0.0)
-    monkeypatch.setattr(compilation._Choice, "broken", False)
+    monkeypatch.setattr(compilation, "_is_wanted", False)
 
 
-@pytest.fixture
-def doubled(monkeypatch):
-    """A function that says which form of it ran."""
+def test_float32_is_compiled_if_wanted_and_nothing_else_is(monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda function, **settings: lambda values: ("compiled", function(values)[1]))
-    return compiled_when_worthwhile(lambda values: ("eager", 2 * values))
-
-
-def test_short_work_stays_eager_and_long_work_is_compiled(doubled, monkeypatch):
+    doubled = compiled_if_wanted(lambda values: ("eager", 2 * values))
     values = torch.ones(3)
     assert doubled(values)[0] == "eager"
-    assert 0 < compilation._Choice.eager_seconds < 5
-    monkeypatch.setattr(compilation._Choice, "eager_seconds", 3600.0)
-    assert doubled(values)[0] == "compiled"
-    assert doubled(values.bfloat16())[0] == "eager"
-
-
-def test_the_setting_overrules(doubled, monkeypatch):
-    set_skeleton_compilation("always")
-    assert doubled(torch.ones(3))[0] == "compiled"
-    set_skeleton_compilation("never")
-    monkeypatch.setattr(compilation._Choice, "eager_seconds", 3600.0)
-    assert doubled(torch.ones(3))[0] == "eager"
-    with pytest.raises(ValueError, match="one of auto, always, never; got 'sometimes'"):
-        set_skeleton_compilation("sometimes")
+    compile_skeleton()
+    assert (doubled(values)[0], doubled(values.bfloat16())[0]) == ("compiled", "eager")
+    compile_skeleton(False)
+    assert doubled(values)[0] == "eager"
 
 
 def test_a_broken_compiler_means_eager_mode_and_is_told_once(monkeypatch, caplog):
@@ -47,8 +30,8 @@ def test_a_broken_compiler_means_eager_mode_and_is_told_once(monkeypatch, caplog
         raise RuntimeError("no C++ compiler")
 
     monkeypatch.setattr(torch, "compile", lambda function, **settings: broken)
-    doubled = compiled_when_worthwhile(lambda values: 2 * values)
-    set_skeleton_compilation("always")
+    doubled = compiled_if_wanted(lambda values: 2 * values)
+    compile_skeleton()
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
             assert torch.equal(doubled(torch.ones(3)), torch.full((3,), 2.0))
@@ -69,8 +52,8 @@ def test_compiled_and_eager_mode_agree_bit_for_bit():
     shapes = [(2, 1, 40, 33), (1, 3, 17, 64)]
     maps = [torch.rand(shape, generator=torch.Generator().manual_seed(0)) for shape in shapes]
     eager = [both(images) for images in maps]
-    set_skeleton_compilation("always")
+    compile_skeleton()
     compiled = [both(images) for images in maps]
-    assert not compilation._Choice.broken
+    assert compilation._is_wanted  # the compiler was not broken
     for ours, expected in zip(compiled, eager, strict=True):
         assert torch.equal(ours[0], expected[0]) and torch.equal(ours[1], expected[1])

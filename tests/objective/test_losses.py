@@ -291,39 +291,3 @@ def test_labels_that_do_not_fit_are_named():
     ):
         TopoLoss()(noisy_logits(1), torch.zeros(1, 32, 32, dtype=torch.long))
     assert masks_from_labels(vessel(4), torch.Size((1, 1, 64, 64))).dtype == torch.float32
-
-
-# SAM's own mask
-
-
-def test_of_a_mask_at_full_resolution_it_is_bce_and_dice():
-    logits, labels = noisy_logits(), torch.cat([vessel(3), vessel(8)])
-    valid = torch.ones(2, 64, 64, dtype=torch.bool)
-    valid[:, :, 40:] = False
-    losses = TopoLoss()(logits, labels, valid)
-    torch.testing.assert_close(TopoLoss().of_coarse(logits, labels, valid), losses.bce + losses.dice)
-
-
-def test_a_coarse_masks_target_is_the_share_of_foreground_in_view():
-    labels = torch.zeros(1, 8, 8, dtype=torch.long)
-    labels[0, :4, :2] = 1  # half of the first of four places, all of which else is ground
-    share = torch.tensor([[[[0.5, 0], [0, 0]]]])
-    logits = torch.randn(1, 1, 2, 2, generator=torch.Generator().manual_seed(0))
-    bce = F.binary_cross_entropy_with_logits(logits, share)
-    expected = bce + dice_loss(logits.sigmoid(), share).mean()
-    torch.testing.assert_close(TopoLoss().of_coarse(logits, labels), expected)
-    valid = torch.zeros(1, 8, 8, dtype=torch.bool)
-    valid[0, :4, :4] = True  # the first place alone
-    bce = F.binary_cross_entropy_with_logits(logits[..., 0, 0], share[..., 0, 0])
-    expected = bce + dice_loss(logits[..., :1, :1].sigmoid(), share[..., :1, :1]).mean()
-    torch.testing.assert_close(TopoLoss().of_coarse(logits, labels, valid), expected)
-
-
-def test_a_coarse_place_that_the_edge_of_the_view_cuts_is_judged_by_its_pixels_in_view():
-    valid = torch.zeros(1, 8, 8, dtype=torch.bool)
-    valid[:, :, :2] = True  # half of two of four places
-    logits = torch.full((1, 1, 2, 2), 20.0, requires_grad=True)
-    loss = TopoLoss().of_coarse(logits, torch.ones(1, 8, 8, dtype=torch.long), valid)
-    loss.backward()
-    assert loss.item() == pytest.approx(0, abs=1e-5)
-    assert logits.grad.abs().max() < 1e-5

@@ -92,7 +92,7 @@ def finished(tmp_path_factory, small_base, splits):
     """A finished run with all its pictures: its arguments and what `train` returned. Nobody may change it."""
     directory = tmp_path_factory.mktemp("finished") / "run"
     settings = {"max_steps": 8, "score_untrained": True, "evaluate_every": 4, "calibrate": "validation"}
-    settings |= {"test_time_flips": True, "test_time_scales": [1, 1.25]}
+    settings |= {"test_time_flips": True}
     args = TrainArguments(**small_settings(small_base, directory, **settings))
     return args, train(args, splits)
 

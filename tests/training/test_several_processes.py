@@ -35,14 +35,14 @@ def launch_command(processes: int) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory, small_base):
+def runs(tmp_path_factory, small_base, stock_sam):
     """`runs(processes)`: what that many processes made of one work list, done once."""
     done = {}
 
     def run(processes: int) -> Path:
         if processes not in done:
             done[processes] = tmp_path_factory.mktemp(f"processes-{processes}")
-            work = _work(small_base, done[processes], processes)
+            work = _work({"plain": small_base, "seglab": stock_sam("small")}, done[processes], processes)
             if processes == 1:
                 with pytest.MonkeyPatch.context() as patch:
                     patch.setattr(os, "environ", dict(os.environ))
@@ -61,16 +61,16 @@ def runs(tmp_path_factory, small_base):
     return run
 
 
-def _work(base: str, directory: Path, processes: int) -> dict:
+def _work(bases: dict[str, str], directory: Path, processes: int) -> dict:
     """Two runs; the second has batch norms, parameters that no loss reaches, and a learned objective."""
     own = {"plain": {}, "seglab": {"preset": "seglab", "cldice_schedule": "adaptive", "max_steps": 3}}
     common = {"max_steps": STEPS, "batch_size": TILES_A_STEP // processes, "evaluate_every": 100}
-    runs = [small_settings(base, directory / name, **{**common, **settings}) for name, settings in own.items()]
+    runs = [small_settings(bases[name], directory / name, **{**common, **settings}) for name, settings in own.items()]
     (directory / "images").mkdir()
     for number in range(5):
         image = np.full((48, 48, 3), 50 * number, np.uint8)
         Image.fromarray(image).save(directory / "images" / f"{number}.png")
-    TopoSamForSegmentation.from_pretrained(base, tile_size=48).save_pretrained(directory / "network")
+    TopoSamForSegmentation.from_pretrained(bases["seglab"], tile_size=48).save_pretrained(directory / "network")
     places = {name: str(directory / name) for name in ("network", "images", "masks")}
     return {"runs": runs, "ports": [_free_port() for _ in runs], "scores": str(directory / "scores.json"), **places}
 
@@ -105,7 +105,7 @@ def test_the_parameters_are_those_of_one_process(runs, processes):
     assert one.keys() == several.keys()
     for name, tensor in one.items():
         difference = np.abs(tensor.double().numpy() - several[name].double().numpy())
-        assert difference.mean() <= 1e-5, name
+        assert difference.mean() <= 1e-4, name
 
 
 @pytest.mark.parametrize("processes", PROCESSES)
@@ -116,9 +116,9 @@ def test_seven_images_have_the_same_scores_to_the_row(runs, processes):
 
 
 @pytest.mark.parametrize("processes", PROCESSES)
-def test_every_process_scores_with_what_was_saved_and_the_schedule_is_that_of_one(runs, processes, small_base):
+def test_every_process_scores_with_what_was_saved_and_the_schedule_is_that_of_one(runs, processes, stock_sam):
     run = runs(processes) / "seglab"
-    predictor = Predictor(load_adapter(run / "adapter", base=small_base))
+    predictor = Predictor(load_adapter(run / "adapter", base=stock_sam("small")))
     with (run / "per_image.csv").open() as file:
         scored = list(csv.DictReader(file))
     for row, sample in zip(scored, make_splits()["test"], strict=True):
