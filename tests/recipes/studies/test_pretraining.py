@@ -9,6 +9,8 @@ from pretraining import BaseInPretraining, PretrainArguments, join_bases, pretra
 from topolora_hf.adapters.creation import create_adapter, unfreeze
 from topolora_hf.network.segmenter import TopoSamForSegmentation
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 TILES = torch.randn(4, 3, 48, 48, generator=torch.Generator().manual_seed(0))
 
 

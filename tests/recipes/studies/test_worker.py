@@ -12,18 +12,12 @@ from topolora_hf.commands.score import ScoreArguments
 from topolora_hf.data.errors import DataError
 from topolora_hf.data.rows import SegmentationData
 from topolora_hf.files import write_json
-from topolora_hf.training import results, scoring
 from topolora_hf.training.arguments import TrainArguments
+
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 FEW = {"base": "tiny-random", "tile_size": 64, "max_steps": 2, "batch_size": 1, "num_workers": 0}
 FEW |= {"num_threads": 1, "mixed_precision": "no"}
-
-
-@pytest.fixture(autouse=True)
-def no_pictures(monkeypatch):
-    """They take most of the time of a short run."""
-    monkeypatch.setattr(results, "save_curves", lambda *_: None)
-    monkeypatch.setattr(scoring.SplitScores, "save", lambda *_: None)
 
 
 @pytest.fixture
