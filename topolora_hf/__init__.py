@@ -6,7 +6,7 @@ use, so that a command that needs no network does not wait for PyTorch.
 
 import lazy_loader as lazy
 
-__version__ = "0.2.0.dev0"
+__version__ = "0.2.0"
 
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,

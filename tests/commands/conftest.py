@@ -23,6 +23,11 @@ def save(path: Path, array: np.ndarray) -> Path:
     return path
 
 
+@pytest.fixture(autouse=True)
+def quick(one_thread):
+    """Small networks are slower on several threads than on one."""
+
+
 @pytest.fixture
 def topolora(monkeypatch, tmp_path, capsys):
     """`topolora(*words)` -> exit status (0 if all went well), what was printed, and the errors."""
@@ -43,11 +48,18 @@ def topolora(monkeypatch, tmp_path, capsys):
     return run
 
 
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """Scores end without the drawing of their pictures, which takes most of the time."""
+    for name in ("save_samples", "save_score_distribution", "save_reliability", "save_precision_recall"):
+        monkeypatch.setattr(f"topolora_hf.training.scoring.{name}", lambda *_: None)
+    monkeypatch.setattr("topolora_hf.training.scoring.save_best_and_worst", lambda *_: None)
+    monkeypatch.setattr("topolora_hf.training.results.save_curves", lambda *_: None)
+
+
 @pytest.fixture(scope="session")
 def adapter(tmp_path_factory):
     """An adapter off its start, whose predictions are neither all 0 nor all 1. Tests must not change it."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     network = TopoSamForSegmentation.from_pretrained("topolora_hf/tiny-random", image_size=32, tile_size=48)
     model = create_adapter(network, "topolora")
     generator = torch.Generator().manual_seed(0)
@@ -57,7 +69,6 @@ def adapter(tmp_path_factory):
                 parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
     directory = tmp_path_factory.mktemp("adapter") / "small"
     save_adapter(model, AdapterSettings.of_network(network), directory)
-    torch.set_num_threads(threads)
     return directory
 
 

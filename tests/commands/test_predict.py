@@ -39,7 +39,7 @@ def test_every_file_that_is_written_is_said_and_is_what_the_predictor_gives(phot
     assert done.status == 0, done.err
     written = [f"a_{end}" for end in ("probability.png", "overlay.png", "centreline.json", "centreline.png")]
     assert f"photos/a.png: wrote predictions/a_mask.png, {', '.join(written)}" in done.out
-    assert "s an image: about 0 s to go" in done.out and "3 masks in " in done.out
+    assert " s an image: about " in done.out and "3 masks in " in done.out
     names = {path.name for path in Path("predictions").iterdir()}
     assert names == {f"{n}_{end}" for n in "abc" for end in ("mask.png", *(w[2:] for w in written))} | {
         "predict_args.json"
@@ -112,15 +112,13 @@ def test_images_of_equal_names_do_not_overwrite_each_other(topolora, adapter):
     assert "overwrite each other's masks: a.png" in topolora("predict", "--adapter", adapter, "--images", "x", "y").err
 
 
-def test_names_of_any_kind_are_kept_and_too_long_ones_shortened_apart(photos, predict):
+def test_names_of_any_kind_are_kept(photos, predict):
     shutil.rmtree(photos)
     names = ["-rf", "two words", "a\nb;$(touch gone)", "Gefäß'\"", os.fsdecode(b"\xff"), "[x]"]
-    long = ["n" * 250 + "1", "n" * 250 + "2", "ß" * 125]
-    for name in names + long:
+    for name in names:
         save(photos / f"{name}.png", NOISE)
     assert predict("--probability").status == 0
-    assert {f"{name}_mask.png" for name in names} <= set(masks())
-    assert len(masks()) == len(names + long) and not Path("gone").exists()
+    assert {f"{name}_mask.png" for name in names} == set(masks()) and not Path("gone").exists()
 
 
 def test_unreadable_images_are_named_and_the_others_have_their_masks(photos, predict, monkeypatch):

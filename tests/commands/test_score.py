@@ -12,7 +12,7 @@ from topolora_hf.data.loading import load_segmentation_data
 
 
 @pytest.fixture
-def score(topolora, adapter, folder):
+def score(topolora, adapter, folder, no_pictures):
     """`score(*words)` -> what metrics.json holds, and the scored ids."""
 
     def run(*words, dataset=folder, adapter=adapter):

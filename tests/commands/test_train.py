@@ -13,12 +13,13 @@ FEW = "--base tiny-random --image_size 32 --tile_size 48 --max_steps 1 --batch_s
 FEW += "--num_threads 1 --mixed_precision no --output_dir run".split()
 
 
-def test_an_adapter_of_a_folder_is_trained_scored_and_used(topolora, folder):
+def test_an_adapter_of_a_folder_is_trained_scored_and_used(topolora, folder, no_pictures):
     done = topolora("train", "--dataset", folder, *FEW)
     assert done.status == 0, done.err
     metrics = json.loads(Path("run/metrics.json").read_text())
     assert (metrics["dataset"], metrics["split"], metrics["n"]) == ("data", "test", 1)
     assert f"dice                   {metrics['dice']:.4f}" in done.out
+    assert "next      topolora predict --adapter run/adapter" in done.out
     mask = os.umask(0)
     os.umask(mask)
     assert {path.stat().st_mode & 0o777 for path in Path("run/adapter").iterdir()} == {0o666 & ~mask}

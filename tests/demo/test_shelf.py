@@ -57,7 +57,7 @@ def test_the_embedded_base_and_whole_networks_are_offered_too(adapters, photogra
 def test_nothing_is_loaded_before_it_is_asked_for(adapters):
     shelf = AdapterShelf([adapters[0], "no/such/thing"])
     assert shelf.settings(adapters[0]).threshold == 0.4
-    with pytest.raises(FileNotFoundError, match="no adapter at no/such/thing"):
+    with pytest.raises(FileNotFoundError, match="nothing at no/such/thing"):
         shelf.settings("no/such/thing")
 
 

@@ -15,6 +15,11 @@ def photograph(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
+@pytest.fixture(autouse=True)
+def quick(one_thread):
+    """Small networks are slower on several threads than on one."""
+
+
 @pytest.fixture(scope="session")
 def adapter():
     """Its predictions are neither all 0 nor all 1; its encoder sees 32 x 32 pixels."""

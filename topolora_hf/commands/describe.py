@@ -31,10 +31,10 @@ def describe(args: DescribeArguments) -> dict:
     Raises:
         DataError: The data set cannot be used, or not without `skip_bad`.
     """
-    from ..pictures.contact_sheet import contact_sheet
-
     spec, _ = find_dataset(args.dataset, args.data_dir)
     data = args.load()
+    from ..pictures.contact_sheet import contact_sheet
+
     description = {
         "dataset": spec.name,
         "title": spec.title,

@@ -1,24 +1,19 @@
 """Which files are images, and what the results of each are called."""
 
-import hashlib
-import os
 from collections import Counter
 from collections.abc import Sequence
-from glob import has_magic
+from glob import iglob
 from pathlib import Path
 
 from ..data.errors import DataError
 from ..data.images.names import IMAGE_SUFFIXES, is_image_file, without_suffix
 
-# File systems take names of 255 bytes; the longest that is written for an image is `.NAME_probability.png.123abc.tmp`.
-_LONGEST_NAME_BYTES = 225
-
 
 def find_images(patterns: Sequence[str | Path]) -> list[Path]:
-    """Image files from files, folders (not their sub-folders) and glob patterns, each once, in order.
+    """Find images in files, folders (not their sub-folders) and glob patterns, each once, in order.
 
     Raises:
-        DataError: when a path does not exist, or nothing that it names is an image.
+        DataError: A path does not exist, or names no image.
     """
     found: dict[Path, None] = {}
     for pattern in patterns:
@@ -28,7 +23,8 @@ def find_images(patterns: Sequence[str | Path]) -> list[Path]:
         elif path.is_file():
             files = [path]
         else:
-            files = sorted(file for file in _glob(path) if _looks_like_an_image(file))
+            found_by_pattern = map(Path, iglob(str(pattern), recursive=True))
+            files = sorted(file for file in found_by_pattern if _looks_like_an_image(file))
         if not files:
             raise DataError(
                 f"no images at {pattern}: expected a file, a folder or a glob of {', '.join(sorted(IMAGE_SUFFIXES))}"
@@ -37,37 +33,20 @@ def find_images(patterns: Sequence[str | Path]) -> list[Path]:
     return list(found)
 
 
-def _glob(pattern: Path) -> list[Path]:
-    """Files by a pattern; `**` stands for folders of any depth, but follows no link: it might lead round in circles."""
-    parts = pattern.parts
-    first = next((number for number, part in enumerate(parts) if has_magic(part)), len(parts))
-    if first == len(parts):
-        return []
-    rest = parts[first:] if parts[-1] != "**" else (*parts[first:], "*")
-    root = Path(*parts[:first])
-    found = root.glob(str(Path(*rest)))
-    return [file for file in found if not any(part.startswith(".") for part in file.relative_to(root).parts)]
-
-
 def _looks_like_an_image(file: Path) -> bool:
     return is_image_file(file) and not file.name.startswith(".") and file.is_file()
 
 
 def output_names(files: Sequence[Path]) -> list[str]:
-    """Stems; where two are equal, whole names, and where those are too, an error: no result overwrites another."""
+    """Name the results of each image: by its stem, or by its full name if two stems are equal.
+
+    Raises:
+        DataError: Two full names are equal: a result would overwrite the other.
+    """
     stem_of = {file: without_suffix(file).name for file in files}
     stems = Counter(stem_of.values())
-    names = [_short(stem if stems[stem] == 1 else file.name) for file, stem in stem_of.items()]
+    names = [stem if stems[stem] == 1 else file.name for file, stem in stem_of.items()]
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise DataError(f"several images of the same name would overwrite each other's masks: {', '.join(twice)}")
     return names
-
-
-def _short(name: str) -> str:
-    """A name that leaves room for what is added to it; the end of a longer one becomes its hash."""
-    content = os.fsencode(name)
-    if len(content) <= _LONGEST_NAME_BYTES:
-        return name
-    digest = hashlib.blake2b(content, digest_size=8).hexdigest()
-    return f"{content[: _LONGEST_NAME_BYTES - 17].decode(errors='ignore')}-{digest}"
