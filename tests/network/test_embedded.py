@@ -9,7 +9,7 @@ from topolora_hf.inference.predictor import Predictor
 from topolora_hf.metrics.overlap import dice
 from topolora_hf.network.configuration import TopoSamConfig
 from topolora_hf.network.detail_branch import DetailBranch
-from topolora_hf.network.embedded import tiny_config, vit_s_config
+from topolora_hf.network.embedded import _CONFIGS, tiny_config
 from topolora_hf.network.segmenter import TopoSamForSegmentation
 from topolora_hf.synthetic import draw_synthetic
 
@@ -28,7 +28,7 @@ def test_an_embedded_base_is_of_the_form_that_it_says_whatever_the_global_seed(n
         assert torch.equal(again[key], tensor), key
 
 
-@pytest.mark.parametrize(("config", "parameters"), [(vit_s_config, 28_680_337), (TopoSamConfig, 94_407_697)])
+@pytest.mark.parametrize(("config", "parameters"), [(_CONFIGS[VIT_S_RANDOM], 28_680_337), (TopoSamConfig, 94_407_697)])
 def test_the_random_vits_have_stock_sams_shapes(config, parameters):
     with torch.device("meta"):
         network = TopoSamForSegmentation(config())

@@ -1,11 +1,12 @@
 """From the name of an adapter to its files, each found, checked and read once."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 from .checks import check_adapter_files
 from .location import find_file
-from .names import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from .names import ADAPTER_CONFIG, ADAPTER_WEIGHTS, public_base_name
 from .settings import AdapterSettings
 
 
@@ -26,8 +27,18 @@ class AdapterFiles:
     def __fspath__(self) -> str:
         return self.directory
 
-    def __str__(self) -> str:
-        return self.directory
+    __str__ = __fspath__
+
+    def warn_unless_of(self, base: str, revision: str | None) -> None:
+        """Warn that a base has another name or revision than the one that the adapter was trained on.
+
+        It may fit in shape and predict nonsense. A base without a name gets no warning.
+        """
+        base, trained_on = public_base_name(base), public_base_name(self.settings.base)
+        if base == trained_on and None not in (revision, self.revision) and revision != self.revision:
+            base, trained_on = f"{base} of revision {revision}", f"{trained_on} of revision {self.revision}"
+        if base and base != trained_on:
+            warnings.warn(f"{self} was trained on the base {trained_on}; this one is {base}", stacklevel=3)
 
 
 def read_adapter(name_or_path: "str | Path | AdapterFiles", **hub_options) -> AdapterFiles:

@@ -1,12 +1,10 @@
 """A base with its adapters: PEFT's model, which knows the settings of each."""
 
-import warnings
 from pathlib import Path
 
 from peft import PeftModel
 
 from ..adapter_format.errors import AdapterMismatchError
-from ..adapter_format.names import public_base_name
 from ..adapter_format.reading import AdapterFiles, read_adapter
 from ..adapter_format.settings import AdapterSettings
 from ..network.segmenter import TopoSamForSegmentation
@@ -41,8 +39,7 @@ class AdaptedNetwork(PeftModel):
     ):
         """Load one more adapter as PEFT does, with its settings and with the errors of `topolora_hf.load_adapter`.
 
-        A base of another name or revision than the adapter was trained on gets a warning: it may fit in shape and
-        predict nonsense.
+        A base of another name or revision than the adapter was trained on gets a warning.
         """
         hub_options = {name: kwargs.pop(name) for name in ("revision", "token", "cache_dir") if name in kwargs}
         files = read_adapter(model_id, **hub_options)
@@ -52,10 +49,5 @@ class AdaptedNetwork(PeftModel):
             raise AdapterMismatchError(f"the adapter does not fit this base: missing {error.args[0]}") from error
         self._settings_by_name[adapter_name] = files.settings
         network = self.get_base_model()
-        ours, trained_on = (public_base_name(name) for name in (network.name_or_path, files.settings.base))
-        revisions = network.revision, files.revision
-        if ours == trained_on and None not in revisions and revisions[0] != revisions[1]:
-            ours, trained_on = (f"{ours} of revision {revision}" for revision in revisions)
-        if ours and ours != trained_on:
-            warnings.warn(f"{files.directory} was trained on the base {trained_on}; this one is {ours}", stacklevel=2)
+        files.warn_unless_of(network.name_or_path, network.revision)
         return result

@@ -10,7 +10,7 @@ are drawn likewise: stock SAM with a ViT-S and a ViT-B, for what depends on shap
 
 import hashlib
 import math
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -28,11 +28,7 @@ PRETRAINED = {TINY: _BASES / "tiny", TINY_REGIONS: _BASES / "tiny-regions"}  # t
 
 
 def tiny_config(**settings) -> TopoSamConfig:
-    """Make the configuration of `tiny`: a 6-layer, 256-wide ViT at 256 pixels, decoder width 128.
-
-    Args:
-        **settings: `TopoSamConfig` fields that differ from the default.
-    """
+    """Make the configuration of `tiny`: a 6-layer, 256-wide ViT at 256 pixels, decoder width 128."""
     vision = {
         "hidden_size": 256,
         "output_channels": 128,
@@ -48,17 +44,12 @@ def tiny_config(**settings) -> TopoSamConfig:
     return TopoSamConfig(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder, **settings)
 
 
-def vit_s_config(**settings) -> TopoSamConfig:
-    """Make stock SAM's configuration with another encoder: 12 layers, 384 wide, 6 heads."""
-    vision = {"hidden_size": 384, "num_attention_heads": 6}
-    return TopoSamConfig(vision_config=vision, **settings)
-
-
 _CONFIGS = {
     TINY: tiny_config,
     TINY_REGIONS: tiny_config,
     TINY_RANDOM: tiny_config,
-    VIT_S_RANDOM: vit_s_config,
+    # stock SAM's with another encoder: 12 layers, 384 wide, 6 heads
+    VIT_S_RANDOM: partial(TopoSamConfig, vision_config={"hidden_size": 384, "num_attention_heads": 6}),
     VIT_B_RANDOM: TopoSamConfig,
 }
 # What AutoPeftModel and transformers pass on to any base; there is no file here for them to act on.

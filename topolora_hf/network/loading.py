@@ -1,6 +1,5 @@
 """The one ladder from a name to a base: what stands behind the name, and how it becomes a network."""
 
-import warnings
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -80,12 +79,7 @@ def _load_with_adapter(network_class: type, read: Callable, adapter: AdapterFile
     if isinstance(base, AdapterFiles):
         raise ValueError(f"{adapter.directory} names an adapter as its base: {adapter.settings.base}")
     network, _ = _load_base(network_class, read, base, *args, **{**asdict(adapter.settings.form), **kwargs})
-    if None not in (adapter.revision, network.revision) and adapter.revision != network.revision:
-        warnings.warn(
-            f"{adapter.directory} was trained on the base {base} of revision {adapter.revision}; this one is of "
-            f"revision {network.revision}",
-            stacklevel=4,
-        )
+    adapter.warn_unless_of(base, network.revision)
     return network, network.load_adapter(adapter).to_dict()
 
 

@@ -17,7 +17,7 @@ class TileScaling(nn.Module):
     read again only after it has been written, never in every forward (a read would wait for the GPU).
 
     Attributes:
-        settings: int64 (4,): image_size S, tile_size T, detail_channels, use_sam (0 or 1).
+        settings: int64 (4,): image_size S, tile_size T, detail_channels, use_sam (0 or 1); each is an attribute too.
     """
 
     def __init__(self, form: NetworkForm):
@@ -30,27 +30,16 @@ class TileScaling(nn.Module):
         # A copy's buffer counts its writes anew: what was read from this one must not pass for the copy's.
         return {**super().__getstate__(), "_last_read": None}
 
-    def _read(self) -> tuple[int, int, int, int]:
+    def _read(self) -> tuple[int, ...]:
         seen, writes = self._last_read, count_writes(self.settings)
         if seen is None or writes is None or seen[0] is not self.settings or seen[1] != writes:
             self._last_read = seen = (self.settings, writes, tuple(self.settings.tolist()))
         return seen[2]
 
-    @property
-    def image_size(self) -> int:
-        return self._read()[0]
-
-    @property
-    def tile_size(self) -> int:
-        return self._read()[1]
-
-    @property
-    def detail_channels(self) -> int:
-        return self._read()[2]
-
-    @property
-    def use_sam(self) -> bool:
-        return bool(self._read()[3])
+    image_size = property(lambda self: self._read()[0])
+    tile_size = property(lambda self: self._read()[1])
+    detail_channels = property(lambda self: self._read()[2])
+    use_sam = property(lambda self: bool(self._read()[3]))
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """Resize (B, 3, T, T) -> (B, 3, S, S), bilinear, antialiased when shrinking.
