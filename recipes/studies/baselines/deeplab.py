@@ -42,7 +42,7 @@ class DeepLabV3Plus(nn.Module):
 
 
 class AtrousPyramid(nn.Module):
-    """Parallel views of the features at several scales: one pixel, three atrous rates, the whole image.
+    """Parallel views of the features at several scales: one pixel, three atrous rates, the full image.
 
     Shape:
         (B, channels, h, w) -> (B, 256, h, w)
@@ -53,12 +53,12 @@ class AtrousPyramid(nn.Module):
         self.scales = nn.ModuleList([_convolution(channels, _WIDTH, 1)])
         self.scales.extend(_separable_convolution(channels, _WIDTH, rate) for rate in _RATES)
         # No norm: it would be taken over a batch of single pixels, four numbers a channel.
-        self.whole_image = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(channels, _WIDTH, 1), nn.ReLU())
+        self.full_image = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(channels, _WIDTH, 1), nn.ReLU())
         self.fuse = _convolution((len(self.scales) + 1) * _WIDTH, _WIDTH, 1)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         views = [scale(features) for scale in self.scales]
-        views.append(self.whole_image(features).expand_as(views[0]))
+        views.append(self.full_image(features).expand_as(views[0]))
         return F.dropout(self.fuse(torch.cat(views, dim=1)), _DROPOUT, self.training)
 
 
