@@ -1,7 +1,9 @@
-"""Images of more than 8 bits, brought to 8 by one mapping for the whole data set."""
+"""What a number in an image means: images of more than 8 bits are brought to 8 by one mapping for the data set."""
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +18,7 @@ PERCENTILES = (0.5, 99.5)
 
 _VALUES_AN_IMAGE = 65_536
 _IMAGES = 500
+_NO_CHANGE = 8  # levels of 255: a transform that moves no value by more does nothing
 
 
 @dataclass(frozen=True)
@@ -36,12 +39,17 @@ class IntensityScaling:
         default="linear",
         metadata={"help": "linear; sqrt or log (of 1 + value) spread the dark values of radar amplitude."},
     )
+    of_8_bits: bool = field(
+        default=False, metadata={"help": "Whether images of 8 bits go through it too, because it was fitted on such."}
+    )
 
     def __post_init__(self):
         if not all(isinstance(bound, int | float) and abs(bound) < float("inf") for bound in (self.low, self.high)):
             raise DataError(f"an intensity range needs two finite numbers, got {self.low!r} and {self.high!r}")
         if not isinstance(self.transform, str) or self.transform not in TRANSFORMS:
             raise DataError(f"unknown intensity transform {self.transform!r}; allowed: {', '.join(TRANSFORMS)}")
+        if not isinstance(self.of_8_bits, bool):
+            raise DataError(f"of_8_bits must be true or false, got {self.of_8_bits!r}")
         if not self.low <= self.high:
             raise DataError(f"an intensity range needs low <= high, got {self.low} and {self.high}")
         if self.low < 0 and self.transform != "linear":
@@ -52,50 +60,156 @@ class IntensityScaling:
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """Map an array of any shape and number type to uint8; NaN becomes 0."""
+        if pixels.dtype in (np.uint8, np.uint16) and pixels.size > 2 ** (8 * pixels.itemsize):
+            return self(np.arange(2 ** (8 * pixels.itemsize), dtype=pixels.dtype))[pixels]
         transform = TRANSFORMS[self.transform]
-        values = np.clip(np.nan_to_num(pixels.astype(np.float32), nan=self.low), self.low, self.high)
+        values = np.nan_to_num(pixels.astype(_precision(pixels.dtype)), nan=self.low).clip(self.low, self.high)
         low, high = (float(transform(np.float64(bound))) for bound in (self.low, self.high))
         return np.rint((transform(values) - low) * (255.0 / max(high - low, 1e-12))).clip(0, 255).astype(np.uint8)
 
 
+@dataclass(frozen=True)
+class Numbers:
+    """What the values of one image are.
+
+    Attributes:
+        kind: Their type, as "uint16".
+        low: The smallest of a valid pixel.
+        high: The largest.
+        nodata: The value that the file declares to be no data, or None.
+        invalid: Share of pixels without data.
+    """
+
+    kind: str
+    low: float
+    high: float
+    nodata: float | None = None
+    invalid: float = 0.0
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether they are other than 8-bit values, 0 to 255."""
+        return self.kind != "uint8"
+
+
 def fit_intensity_scaling(
-    images: Iterable[np.ndarray], percentiles: Sequence[float] = PERCENTILES, transform: str = "linear"
+    images: Iterable[np.ndarray], percentiles: Sequence[float] | None = None, transform: str = "linear"
 ) -> IntensityScaling:
     """The mapping that a set of images asks for.
 
-    Values that have a scale of their own keep it: floats within [0, 1], and integers within [0, 255] in a wider type.
-    Otherwise the range is taken from percentiles over all images, since radar and microscopy seldom use their type's
-    whole range and a few bright pixels would leave the rest dark.
+    Values that have a scale of their own keep it: whole numbers within [0, 255], and others within [0, 1]. All else,
+    integers and floats alike, is stretched between two percentiles over all images, since radar and microscopy seldom
+    use their type's whole range and a few bright pixels would leave the rest dark. If both percentiles are the same
+    number, the range goes from the smallest to the largest value.
 
     Args:
-        images: Arrays of any shape and number type; up to 65,536 evenly spread values of each are looked at.
-        percentiles: Of the values that become 0 and 255.
+        images: Arrays of any shape and number type; of each, up to 65,536 values are drawn, the same ones each time.
+        percentiles: Of the values that become 0 and 255. If given, they are used also for values with a scale of their
+            own; None: 0.5 and 99.5 for the others.
         transform: A key of `TRANSFORMS`.
 
     Returns:
-        The mapping.
+        The mapping. It is `of_8_bits` if all images are uint8.
 
     Raises:
-        DataError: No value is finite, the percentiles are not 0 <= low < high <= 100, or the transform is unknown or
-            impossible for these values.
+        DataError: No value is finite, the percentiles are not 0 <= low < high <= 100, or the transform is unknown,
+            impossible for these values, or would change next to nothing.
     """
-    low, high = percentiles
+    low, high = percentiles or PERCENTILES
     if not 0 <= low < high <= 100:
         raise DataError(f"intensity percentiles must be 0 <= low < high <= 100, got {low} and {high}")
-    samples, has_floats = [], False
+    samples, smallest, largest, kinds, are_whole = [], np.inf, -np.inf, set(), True
     for image in images:
-        has_floats |= bool(np.issubdtype(image.dtype, np.floating))
-        values = image.reshape(-1)[:: max(1, image.size // _VALUES_AN_IMAGE)].astype(np.float32)
-        samples.append(values[np.isfinite(values)])
-    values = np.concatenate(samples) if samples else np.empty(0)
-    if values.size == 0:
+        values = image.reshape(-1)
+        if values.dtype.kind == "f":
+            values = values[np.isfinite(values)]
+            are_whole &= bool((values == np.rint(values)).all())
+        if values.size:
+            smallest, largest = min(smallest, float(values.min())), max(largest, float(values.max()))
+            samples.append(_drawn(values))
+        kinds.add(image.dtype)
+    if not samples:
         raise DataError("has no finite value")
-    smallest, largest = float(values.min()), float(values.max())
-    if has_floats and smallest >= 0 and largest <= 1:
-        return IntensityScaling(0.0, 1.0, transform)
-    if smallest >= 0 and largest <= 255:
-        return IntensityScaling(0.0, 255.0, transform)
-    return IntensityScaling(*(float(bound) for bound in np.percentile(values, (low, high))), transform)
+    top = 1.0 if largest <= 1 and any(kind.kind == "f" for kind in kinds) else 255.0
+    if percentiles is None and 0 <= smallest and largest <= top and (are_whole or top == 1):
+        bounds = [0.0, top]
+    else:
+        bounds = [float(bound) for bound in np.percentile(np.concatenate(samples), (low, high))]
+        bounds = bounds if bounds[0] < bounds[1] else [smallest, largest]
+    scaling = IntensityScaling(*bounds, transform, of_8_bits=kinds == {np.dtype(np.uint8)})
+    _require_effect(scaling)
+    return scaling
+
+
+def _drawn(values: np.ndarray) -> np.ndarray:
+    """Values of a flat array: one anywhere in each of many equal parts, so that no step fits columns or channels."""
+    if values.size > _VALUES_AN_IMAGE:
+        places = (np.arange(_VALUES_AN_IMAGE) + np.random.default_rng(0).random(_VALUES_AN_IMAGE)) / _VALUES_AN_IMAGE
+        values = values[(places * values.size).astype(np.int64)]
+    return values.astype(_precision(values.dtype))
+
+
+def _precision(kind: np.dtype) -> type:
+    """A float type that tells all values of a type apart."""
+    return np.float32 if kind.itemsize <= 2 or kind == np.float32 else np.float64
+
+
+def _require_effect(scaling: IntensityScaling) -> None:
+    if scaling.transform == "linear" or scaling.low == scaling.high:
+        return
+    ramp = np.linspace(scaling.low, scaling.high, 256)
+    if np.abs(scaling(ramp).astype(int) - np.arange(256)).max() < _NO_CHANGE:
+        raise DataError(
+            f"the {scaling.transform} of values from {scaling.low:g} to {scaling.high:g} is nearly linear and would "
+            "change nothing: leave the transform out, or use sqrt"
+        )
+
+
+def tell_numbers(images: Sequence[Numbers], scaling: IntensityScaling | None) -> list[str]:
+    """One sentence for each group of images with the same type and nodata value: range, nodata and scaling.
+
+    >>> tell_numbers([Numbers("uint16", 3, 900), Numbers("uint16", 0, 700)], IntensityScaling(5, 800))
+    ['2 images of uint16, 0 to 900: linear from 5 (black) to 800 (white)']
+    """
+    sentences = []
+    for (kind, nodata), group in _groups(images, lambda numbers: (numbers.kind, numbers.nodata)).items():
+        text = f"{_range_of(group)}" + ("" if nodata is None else f", nodata {nodata:.6g}")
+        if invalid := [each.invalid for each in group if each.invalid]:
+            text += f", {np.mean(invalid):.1%} without data in {len(invalid)} of them"
+        if scaling is None or (kind == "uint8" and not scaling.of_8_bits):
+            sentences.append(f"{text}: as they are")
+        else:
+            sentences.append(
+                f"{text}: {scaling.transform} from {scaling.low:.6g} (black) to {scaling.high:.6g} (white)"
+            )
+    return sentences
+
+
+def require_one_scale(images: Sequence[Numbers]) -> None:
+    """Refuse a set whose types of more than 8 bits differ so much in range that one mapping makes some of them black.
+
+    Raises:
+        DataError: The largest value of one type is more than ten times another's.
+    """
+    groups = _groups([numbers for numbers in images if numbers.is_wide], lambda numbers: numbers.kind)
+    tops = [max(abs(bound) for each in group for bound in (each.low, each.high)) for group in groups.values()]
+    if tops and max(tops) > 10 * min(tops):
+        raise DataError(
+            f"images have numbers of several scales, which no single mapping to 8 bits fits: "
+            f"{'; '.join(map(_range_of, groups.values()))}. Convert them to one type and scale, or make two data sets"
+        )
+
+
+def _groups(images: Sequence[Numbers], key: Callable[[Numbers], Any]) -> dict[Any, list[Numbers]]:
+    groups = defaultdict(list)
+    for numbers in images:
+        groups[key(numbers)].append(numbers)
+    return dict(groups)
+
+
+def _range_of(group: Sequence[Numbers]) -> str:
+    low, high = min(each.low for each in group), max(each.high for each in group)
+    return f"{len(group)} image{'s' * (len(group) > 1)} of {group[0].kind}, {low:.6g} to {high:.6g}"
 
 
 def evenly_spread(items: Sequence, limit: int = _IMAGES) -> list:

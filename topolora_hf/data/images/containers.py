@@ -1,39 +1,24 @@
 """Any image file to an array and what the file says of it. Nothing is decoded before its claimed size is checked."""
 
 import gzip
-import io
-import lzma
-import math
 import os
 import stat
-import sys
-import threading
-import zlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image
 
 from ..errors import DataError
-from .limits import PIXELS_VARIABLE, max_file_bytes, max_image_pixels, require_size, too_large
+from .limits import PIXELS_VARIABLE, max_file_bytes, max_image_pixels, require_size
 
 Source = str | os.PathLike[str] | bytes | Image.Image
 Result = TypeVar("Result")
 
-# What Pillow may open, whatever a file is called. Others (EPS, FITS, WMF, ...) start programs or are no photographs.
-FORMATS = ("PNG", "JPEG", "TIFF", "GIF", "BMP", "DIB", "PPM", "WEBP", "JPEG2000", "AVIF")
-# A mask stored in one of these has values near, not at, its two levels.
-_LOSSY_FORMATS = ("JPEG", "MPO", "WEBP", "JPEG2000", "AVIF")
-_WIDE_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 _NPY_MAGIC = b"\x93NUMPY"
-# Of 16-bit colour Pillow keeps one byte. These names of a file's layout make it keep the other.
-_ORDERS = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
-_OTHER_BYTE = {f"{mode};16{own}": f"{mode};16{other}" for mode in ("RGB", "RGBA") for own, other in _ORDERS.items()}
-_CHUNK = 2**20
-_lock = threading.Lock()
+_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 @dataclass(frozen=True)
@@ -41,36 +26,42 @@ class Contents:
     """An image as its file has it, upright.
 
     Attributes:
-        values: (H, W) grey levels or indices into the palette, or (H, W, 3) RGB; bool, integers or floats.
+        values: (H, W) grey levels or indices into the palette, or (H, W, 3) colours; bool, integers or floats.
         palette: (N, 3) uint8 RGB, or None.
         alpha: (H, W) uint8, 0 for transparent, or None.
         is_lossy: Whether the format changes values.
+        valid: (H, W) bool, False where there is no data (nodata, NaN, infinite, the file's own mask); None: all is.
+        nodata: The value that the file declares to be no data, or None.
+        is_min_white: The file stores white as 0. `values` are as they are shown: 0 is black.
+        orientation: Of EXIF or TIFF, as stored; 1 if nothing had to be turned.
+        colours: How many bands from the first on are the picture, if not all. A reader's; `read_contents` drops others.
     """
 
     values: np.ndarray
     palette: np.ndarray | None = None
     alpha: np.ndarray | None = None
     is_lossy: bool = False
+    valid: np.ndarray | None = None
+    nodata: float | None = None
+    is_min_white: bool = False
+    orientation: int = 1
+    colours: int | None = None
 
 
-def read_contents(source: Source) -> Contents:
+def read_contents(source: Source, bands: Sequence[int] | None = None) -> Contents:
     """Read an image file of any format that is known here.
 
+    Args:
+        source: A path, the encoded file itself as bytes, or an opened PIL image.
+        bands: Numbers of the one or three bands to take, from 1; an alpha channel is the last band.
+
     Raises:
-        DataError: It is no plain file, holds several images, is too large, or holds no image.
+        DataError: It is no plain file, holds several images, is too large, holds no image, or has not these bands.
         Exception: Whatever a library raises for a broken file. `guarded` turns it into a `DataError`.
     """
-    if isinstance(source, Image.Image):
-        return _of_picture(ImageOps.exif_transpose(source), source.format)
-    source = _plain_content(source)
-    if isinstance(source, bytes) and source.startswith(_NPY_MAGIC):
-        raise DataError("is a .npy file inside another; save it as a file of its own")
-    if not isinstance(source, bytes) and Path(source).suffix.lower() == ".npy":
-        return Contents(_checked(_read_npy(source)))
-    try:
-        return _read_picture(source)
-    except UnidentifiedImageError:
-        return Contents(_checked(_read_tiff(source)))
+    contents = _read(source)
+    contents = _chosen(contents, bands) if bands else _colours(contents)
+    return replace(contents, valid=_valid_pixels(contents))
 
 
 def guarded(read: Callable[[Source], Result], source: Source, name: str | None = None) -> Result:
@@ -87,6 +78,25 @@ def guarded(read: Callable[[Source], Result], source: Source, name: str | None =
         raise DataError(f"{name}: there is not enough memory to decode it") from error
     except Exception as error:  # OSError, SyntaxError, struct.error, ... depending on where a file breaks
         raise DataError(f"{name}: cannot be read as an image ({str(error) or type(error).__name__})") from error
+
+
+def _read(source: Source) -> Contents:
+    """All bands of a file: `values` (H, W) or (H, W, bands), and `alpha` in its own number type."""
+    from . import pillow_files, tiffs
+
+    if isinstance(source, Image.Image):
+        return pillow_files.contents_of(source)
+    source = _plain_content(source)
+    if isinstance(source, bytes):
+        start = source[:6]
+    else:
+        with open(source, "rb") as file:
+            start = file.read(6)
+    if isinstance(source, bytes) and start == _NPY_MAGIC:
+        raise DataError("is a .npy file inside another; save it as a file of its own")
+    if not isinstance(source, bytes) and Path(source).suffix.lower() == ".npy":
+        return Contents(_read_npy(source))
+    return (tiffs if start[:4] in _TIFF_MAGIC else pillow_files).read(source)
 
 
 def _plain_content(source: str | os.PathLike | bytes) -> str | os.PathLike | bytes:
@@ -111,161 +121,63 @@ def _plain_content(source: str | os.PathLike | bytes) -> str | os.PathLike | byt
 def _read_npy(path: str | os.PathLike) -> np.ndarray:
     """Mapped first: numpy checks that the file is as long as its header says, and makes no room for it."""
     mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-    if mapped.ndim in (2, 3):
-        require_size(mapped.shape[1], mapped.shape[0])
-    return np.array(_checked(mapped))
+    _require_pixels(mapped)
+    require_size(mapped.shape[1], mapped.shape[0])
+    return np.array(mapped)
 
 
-def _checked(values: np.ndarray) -> np.ndarray:
-    """A bare array as (H, W) or (H, W, 3); an alpha channel is dropped."""
-    if values.ndim == 3 and values.shape[2] == 1:
-        values = values[..., 0]
-    is_image = values.ndim == 2 or (values.ndim == 3 and values.shape[2] in (3, 4))
-    if values.dtype.kind not in "buif" or not is_image or 0 in values.shape:
+def _require_pixels(values: np.ndarray) -> None:
+    """Refuse what is no image, or has its bands first."""
+    is_image = values.ndim == 2 or (values.ndim == 3 and (values.shape[2] <= 4 or values.shape[2] < values.shape[0]))
+    if values.dtype.kind not in "buif" or 0 in values.shape or not is_image:
         raise DataError(
-            f"is an array of shape {values.shape} and type {values.dtype}; (H, W) or (H, W, 3) numbers are needed"
+            f"is an array of shape {values.shape} and type {values.dtype}; (H, W) or (H, W, bands) numbers are needed"
         )
-    return values[..., :3] if values.ndim == 3 else values
 
 
-def _read_picture(source: str | os.PathLike | bytes) -> Contents:
-    """Read a file through Pillow.
-
-    Raises:
-        PIL.UnidentifiedImageError: Pillow does not know it, or muddles it, as TIFFs of 16-bit colour in planes.
-        DataError: It has more pixels than allowed, or several frames.
-    """
-    with _opened(source) as image:
-        _require_one_frame(image)
-        _require_parts_inside(image, len(source) if isinstance(source, bytes) else os.stat(source).st_size)
-        layouts = {part.args if isinstance(part.args, str) else str(part.args[0]) for part in image.tile if part.args}
-        is_tiff = image.format == "TIFF"
-        if image.mode in ("RGB", "RGBA") and (
-            any(";16" in layout for layout in layouts)
-            or (is_tiff and max(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (8,))) > 8)
-        ):
-            in_planes = is_tiff and image.tag_v2.get(TiffImagePlugin.PLANAR_CONFIGURATION, 1) != 1
-            if layouts <= _OTHER_BYTE.keys() and not in_planes:
-                return Contents(_read_wide_colour(source))
-            if is_tiff:
-                raise UnidentifiedImageError("colour of 16 bits in another layout")
-            raise DataError("is grey with an alpha channel in 16 bits; save it without the channel, or in 8 bits")
-        image.load()
-        return _of_picture(ImageOps.exif_transpose(image), image.format)
+def _colours(contents: Contents) -> Contents:
+    """Grey or RGB as it is. Of other numbers of bands, which are red, green and blue is not known."""
+    values, alpha = contents.values, contents.alpha
+    if values.ndim == 3:
+        values = values[..., : contents.colours]
+        if values.shape[2] == 1:
+            values = values[..., 0]
+        elif values.shape[2] != 3:
+            count, example = values.shape[2], "1 2 3" if values.shape[2] > 2 else "1"
+            raise DataError(
+                f"has {count} bands of {values.dtype}, and which of them are red, green and blue is not known: name "
+                f"three, or one for grey, with bands (--bands {example})"
+            )
+    if alpha is not None and alpha.dtype != np.uint8:
+        top = 1 if alpha.dtype.kind == "f" else np.iinfo(alpha.dtype).max
+        if not ((alpha >= 0) & (alpha <= top)).all():
+            raise DataError(f"has an alpha channel with values outside 0 to {top}: name the other bands (--bands)")
+        alpha = np.rint(alpha * (255 / top)).astype(np.uint8)
+    return replace(contents, values=values, alpha=alpha)
 
 
-def _of_picture(image: Image.Image, file_format: str | None) -> Contents:
-    is_lossy = file_format in _LOSSY_FORMATS
-    if image.mode in _WIDE_MODES:
-        return Contents(np.array(image), is_lossy=is_lossy)
-    palette = np.asarray(image.getpalette("RGB"), np.uint8).reshape(-1, 3) if image.mode == "P" else None
-    alpha = np.asarray(image.convert("RGBA"))[..., 3] if image.has_transparency_data else None
-    values = image if image.mode in ("1", "L", "P") else image.convert("RGB")
-    return Contents(np.array(values), palette, alpha, is_lossy)
+def _chosen(contents: Contents, bands: Sequence[int]) -> Contents:
+    """The bands that were asked for, in that order. None of them is alpha."""
+    if len(bands) not in (1, 3) or not all(isinstance(band, int) and band >= 1 for band in bands):
+        raise DataError(f"bands must be one or three numbers from 1 on, got {' '.join(map(str, bands))}")
+    values = contents.values if contents.palette is None else contents.palette[contents.values]
+    channels = values[..., None] if values.ndim == 2 else values
+    if max(bands) > channels.shape[2]:
+        raise DataError(f"has {channels.shape[2]} band(s), and bands {' '.join(map(str, bands))} are asked for")
+    values = channels[..., bands[0] - 1] if len(bands) == 1 else channels[..., [band - 1 for band in bands]]
+    return replace(contents, values=values, palette=None, alpha=None)
 
 
-def _opened(source: str | os.PathLike | bytes) -> Image.Image:
-    """Open a file within this package's limit. Pillow's own limit is one number for the process: it is put back."""
-    Image.init()
-    with _lock:
-        pillows_own, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            formats = [name for name in FORMATS if name in Image.OPEN]
-            image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=formats)
-        except UnidentifiedImageError as error:
-            raise UnidentifiedImageError("unknown format") from error  # Pillow's text repeats the path
-        finally:
-            Image.MAX_IMAGE_PIXELS = pillows_own
-    require_size(*image.size)
-    return image
-
-
-def _require_one_frame(image: Image.Image) -> None:
-    """Refuse a stack or an animation. The smaller previews that some files carry are allowed."""
-    frames = getattr(image, "n_frames", 1)
-    if frames == 1 or image.format == "MPO":
-        return
-    size = image.size
-    image.seek(1)
-    if image.size == size:
-        raise DataError(f"holds {frames} images of the same size (a stack or an animation); one image a file is needed")
-    image.seek(0)
-
-
-def _require_parts_inside(image: Image.Image, file_bytes: int) -> None:
-    """Pillow makes room for all bytes from one strip of a TIFF to the next, wherever it claims to be."""
-    outside = [part.offset for part in image.tile if part.offset > file_bytes]
-    if outside:
-        raise DataError(f"claims to hold pixels from byte {outside[0]:,} on, but has {file_bytes:,} bytes")
-
-
-def _read_wide_colour(source: str | os.PathLike | bytes) -> np.ndarray:
-    """uint16 (H, W, 3), upright, transparent pixels black. Pillow gives one byte of each value, so it reads twice."""
-    halves = []
-    for swapped in (False, True):
-        with _opened(source) as image:
-            if swapped:
-                image.tile = [part._replace(args=_other_byte(part.args)) for part in image.tile]
-            image.load()
-            halves.append(np.asarray(ImageOps.exif_transpose(image), dtype=np.uint16))
-    wide = halves[0] << 8 | halves[1]
-    if wide.shape[2] == 4:
-        wide = (wide[..., :3] * (wide[..., 3:] / np.float32(65535))).round().astype(np.uint16)
-    return wide
-
-
-def _other_byte(layout: str | tuple) -> str | tuple:
-    return _OTHER_BYTE[layout] if isinstance(layout, str) else (_OTHER_BYTE[layout[0]], *layout[1:])
-
-
-def _read_tiff(source: str | os.PathLike | bytes) -> np.ndarray:
-    """Read TIFF kinds that Pillow does not know (wide colour in planes, 64-bit numbers).
-
-    Raises:
-        DataError: It is no TIFF, is too large, or a part unpacks to more than the image.
-    """
-    import tifffile
-
-    try:
-        with tifffile.TiffFile(io.BytesIO(source) if isinstance(source, bytes) else Path(source)) as tiff:
-            page = tiff.pages.first
-            if page.is_imagej and (tiff.imagej_metadata or {}).get("images", 1) != 1:
-                raise DataError("holds a stack of images; one image a file is needed")
-            if _second_shape(tiff) == page.shape:
-                raise DataError("holds several images of the same size (a stack); one image a file is needed")
-            limit = max_image_pixels()
-            if page.imagewidth * page.imagelength * page.imagedepth > limit or math.prod(page.shape) > 4 * limit:
-                raise too_large(f"an array of shape {tuple(page.shape)}")
-            _require_honest_parts(page)
-            pixels = page.asarray(maxworkers=1)
-            in_planes = page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and pixels.ndim == 3
-            return np.moveaxis(pixels, 0, 2) if in_planes else pixels
-    except tifffile.TiffFileError as error:
-        raise DataError("cannot be read as an image (unknown format)") from error
-
-
-def _second_shape(tiff) -> tuple[int, ...] | None:
-    """Of the second page alone: a chain of pages may lead round in circles, and tifffile follows it."""
-    try:
-        return tiff.pages[1].shape
-    except IndexError:
-        return None
-
-
-def _require_honest_parts(page) -> None:
-    """tifffile unpacks a strip or tile whole, however much that is. Measure each first, piece by piece."""
-    inflaters = {"ADOBE_DEFLATE": zlib.decompressobj, "DEFLATE": zlib.decompressobj, "LZMA": lzma.LZMADecompressor}
-    inflater_of = inflaters.get(getattr(page.compression, "name", ""))
-    if inflater_of is None:
-        return
-    most_bytes = page.nbytes + math.prod(page.chunks) * page.dtype.itemsize  # tiles at the edge are padded
-    for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False):
-        page.parent.filehandle.seek(offset)
-        packed, inflater, total = page.parent.filehandle.read(count), inflater_of(), 0
-        while not inflater.eof and total <= most_bytes:
-            unpacked = inflater.decompress(packed, _CHUNK)
-            packed, total = getattr(inflater, "unconsumed_tail", b""), total + len(unpacked)
-            if not unpacked and not packed:
-                break
-        if total > most_bytes:
-            raise DataError(f"has a strip that unpacks to more than the whole image's {most_bytes:,} bytes")
+def _valid_pixels(contents: Contents) -> np.ndarray | None:
+    """Where there is data: a number in each channel, not `nodata` in all of them, inside the file's own mask."""
+    values, invalid = contents.values, None
+    if values.dtype.kind == "f":
+        invalid = ~np.isfinite(values)
+        invalid = invalid.any(axis=2) if invalid.ndim == 3 else invalid
+    if contents.nodata is not None and contents.palette is None:
+        missing = values == contents.nodata
+        missing = missing.all(axis=2) if missing.ndim == 3 else missing
+        invalid = missing if invalid is None else invalid | missing
+    if contents.valid is not None:
+        invalid = ~contents.valid if invalid is None else invalid | ~contents.valid
+    return None if invalid is None or not invalid.any() else ~invalid

@@ -1,55 +1,130 @@
 """Image files to 8-bit RGB."""
 
-import numpy as np
-from PIL import Image
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
-from ..intensity import IntensityScaling, fit_intensity_scaling
+import numpy as np
+
+from ..errors import DataError
+from ..intensity import IntensityScaling, Numbers, fit_intensity_scaling
 from .containers import Contents, Source, guarded, read_contents
 
+logger = logging.getLogger(__name__)
 
-def decode_image(source: Source, name: str | None = None, scaling: IntensityScaling | None = None) -> np.ndarray:
-    """Read an image as 8-bit RGB, turned as its EXIF orientation says.
 
-    Transparent pixels become black. Images of more than 8 bits a pixel go through `scaling`; without one they are
-    stretched by their own percentiles (`fit_intensity_scaling`), which suits a single picture but not a data set.
+@dataclass(frozen=True)
+class Picture:
+    """An image with its own values.
+
+    Attributes:
+        values: uint8 (H, W, 3), or a wider type, (H, W) or (H, W, 3). Pixels without data are black (0) where the type
+            is uint8, and transparent ones in every type.
+        valid: bool (H, W), False where there is no data (nodata, NaN, infinite, the file's own mask); None: all is.
+        nodata: The value that the file declares to be no data, or None.
+        orientation: As stored; 1 if nothing had to be turned.
+        name: What to call it in warnings.
+    """
+
+    values: np.ndarray
+    valid: np.ndarray | None = None
+    nodata: float | None = None
+    orientation: int = 1
+    name: str = "an image"
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        return self.values.shape[1], self.values.shape[0]
+
+    @property
+    def usable(self) -> np.ndarray:
+        """The values of valid pixels, without nodata: (N, 3) or (N,), or of the image's shape if all are."""
+        values = self.values if self.valid is None else self.values[self.valid]
+        is_nodata = values == self.nodata if self.nodata is not None else np.False_
+        return values[~is_nodata] if is_nodata.any() else values
+
+    @cached_property
+    def numbers(self) -> Numbers:
+        """What the values are, for reports."""
+        usable = self.usable
+        low, high = (usable.min(), usable.max()) if usable.size else (0, 0)
+        return Numbers(
+            kind=str(self.values.dtype),
+            low=float(low),
+            high=float(high),
+            nodata=self.nodata,
+            invalid=0.0 if self.valid is None else 1 - float(self.valid.mean()),
+        )
+
+    def rgb(self, scaling: IntensityScaling | None = None) -> np.ndarray:
+        """uint8 (H, W, 3). Without `scaling`, values of more than 8 bits are stretched by their own percentiles."""
+        if self.values.dtype == np.uint8 and not (scaling and scaling.of_8_bits):
+            return self.values
+        pixels = (scaling or fit_intensity_scaling([self.usable]))(self.values)
+        if self.valid is not None:
+            pixels[~self.valid] = 0
+        if scaling and pixels.max() == pixels[self.valid if self.valid is not None else ...].min():
+            numbers = self.numbers
+            if numbers.low < numbers.high:
+                logger.warning(
+                    "%s: its %s values, %.6g to %.6g, all become %d: they are scaled from %.6g (black) to %.6g (white)",
+                    self.name, numbers.kind, numbers.low, numbers.high, pixels.max(), scaling.low, scaling.high,
+                )  # fmt: skip
+        return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
+
+
+def read_picture(source: Source, name: str | None = None, bands: Sequence[int] | None = None) -> Picture:
+    """Read an image with its own values.
+
+    Args:
+        source: As for `decode_image`.
+        name: Likewise.
+        bands: Likewise.
+
+    Raises:
+        DataError: As `decode_image` does.
+    """
+    shown = name or (str(source) if isinstance(source, str | os.PathLike) else "an image")
+    return guarded(lambda source: _picture_of(read_contents(source, bands), shown), source, name)
+
+
+def decode_image(
+    source: Source,
+    name: str | None = None,
+    scaling: IntensityScaling | None = None,
+    bands: Sequence[int] | None = None,
+) -> np.ndarray:
+    """Read an image as 8-bit RGB, turned as its EXIF or TIFF orientation says.
+
+    Transparent pixels and those without data become black. Images of more than 8 bits a pixel go through `scaling`;
+    without one they are stretched by their own percentiles (`fit_intensity_scaling`), which suits a single picture but
+    not a data set.
 
     Args:
         source: A path, the encoded file itself as bytes, or an opened PIL image.
         name: What to call the image in errors; the path by default.
-        scaling: How more than 8 bits become 8. Images of 8 bits stay as they are.
+        scaling: How more than 8 bits become 8. Images of 8 bits stay as they are, unless it was fitted on such.
+        bands: Numbers of the one or three bands to take, from 1, as (4, 3, 2).
 
     Returns:
         uint8 array (H, W, 3) in RGB.
 
     Raises:
-        DataError: The file does not exist, is not an image, holds several, is broken or truncated, or has more pixels
-            than `$TOPOLORA_MAX_IMAGE_PIXELS` allows.
+        DataError: The file does not exist, is not an image, holds several, is broken or truncated, has two or more than
+            three bands and `bands` is not given, has no valid pixel, or has more pixels than
+            `$TOPOLORA_MAX_IMAGE_PIXELS` allows.
     """
-
-    def read(source: Source) -> np.ndarray:
-        pixels = _own_values(read_contents(source))
-        if pixels.dtype != np.uint8:
-            pixels = (scaling or fit_intensity_scaling([pixels]))(pixels)
-        return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
-
-    return guarded(read, source, name)
+    picture = read_picture(source, name, bands)
+    return guarded(lambda _: picture.rgb(scaling), source, name)
 
 
-def read_pixels(source: Source, name: str | None = None) -> np.ndarray:
-    """Read an image with its own values: uint8 (H, W, 3), or a wider type, (H, W) or (H, W, 3).
-
-    Args:
-        source: As for `decode_image`.
-        name: Likewise.
-
-    Raises:
-        DataError: As `decode_image` does.
-    """
-    return guarded(lambda source: _own_values(read_contents(source)), source, name)
-
-
-def _own_values(contents: Contents) -> np.ndarray:
-    values = contents.values
+def _picture_of(contents: Contents, name: str) -> Picture:
+    values, valid = contents.values, contents.valid
+    if valid is not None and not valid.any():
+        raise DataError("has no valid pixel: all are nodata, NaN, infinite or masked out")
     if contents.palette is not None:
         values = contents.palette[values]
     if values.dtype == bool:
@@ -57,6 +132,19 @@ def _own_values(contents: Contents) -> np.ndarray:
     if values.dtype == np.uint8 and values.ndim == 2:
         values = np.repeat(values[..., None], 3, axis=2)
     if contents.alpha is not None:
-        picture = Image.fromarray(np.dstack([values, contents.alpha]))
-        values = np.array(Image.alpha_composite(Image.new("RGBA", picture.size, (0, 0, 0, 255)), picture))[..., :3]
-    return values
+        values = _over_black(values, contents.alpha)
+    if valid is not None and values.dtype == np.uint8:
+        values = np.where(valid[..., None], values, np.uint8(0))
+    return Picture(np.ascontiguousarray(values), valid, contents.nodata, contents.orientation, name)
+
+
+def _over_black(values: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    if values.dtype == np.uint8:
+        product = values * alpha[..., None].astype(np.uint16) + 128  # Pillow's division by 255, to the bit
+        return (((product >> 8) + product) >> 8).astype(np.uint8)
+    blended = values * (alpha / np.float32(255)).reshape(*alpha.shape, *[1] * (values.ndim - 2))
+    return (blended if values.dtype.kind == "f" else blended.round()).astype(values.dtype)
+
+
+def read_pixels(source: Source, name: str | None = None) -> np.ndarray:
+    return read_picture(source, name).values
