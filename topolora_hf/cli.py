@@ -3,10 +3,12 @@
 import io
 import json
 import os
+import select
 import sys
 import time
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import NoReturn
 
 from .settings import did_you_mean
@@ -72,15 +74,32 @@ def run_command(arguments: type, job: Callable, words: Sequence[str] | None = No
 
 
 def fail(message: str, status: int) -> NoReturn:
-    """End the process with a message.
+    """End the process with a message, below what a launcher says.
 
-    Of several processes the launcher has the last word. It quotes the file that it named, in place of a traceback.
+    The launcher of several processes quotes the file that it named. Behind the launcher of one process, whose last
+    words are a traceback, the message is printed when the launcher has ended.
     """
-    print(message, file=sys.stderr, flush=True)
     if file := os.environ.get("TORCHELASTIC_ERROR_FILE"):
         with open(file, "w", encoding="utf-8") as report:
             json.dump({"message": message, "timestamp": int(time.time())}, report)
+    elif (launcher := _launcher()) is not None:
+        if os.fork():
+            sys.exit(status)
+        select.select([launcher], [], [], 10)
+        print(message, file=sys.stderr, flush=True)
+        os._exit(0)
+    print(message, file=sys.stderr, flush=True)
     sys.exit(status)
+
+
+def _launcher() -> int | None:
+    """What becomes readable when `accelerate launch` ends, if it started this process; None elsewhere than on Linux."""
+    try:
+        if b"accelerate" in Path(f"/proc/{os.getppid()}/cmdline").read_bytes():
+            return os.pidfd_open(os.getppid())
+    except (AttributeError, OSError):
+        pass
+    return None
 
 
 if __name__ == "__main__":
