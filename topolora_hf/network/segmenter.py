@@ -74,7 +74,7 @@ class TopoSamForSegmentation(SamPreTrainedModel):
         skeleton: torch.Tensor | None = None,
         frozen_features: torch.Tensor | None = None,
     ) -> SemanticSegmenterOutput:
-        """Segments a batch of tiles.
+        """Segment a batch of tiles.
 
         Args:
             pixel_values: (B, 3, T, T), RGB, normalised with SAM's mean and standard deviation.
@@ -101,7 +101,7 @@ class TopoSamForSegmentation(SamPreTrainedModel):
         return SemanticSegmenterOutput(loss=loss, logits=logits)
 
     def _segment(self, pixel_values: torch.Tensor, frozen_features: torch.Tensor | None) -> torch.Tensor:
-        """(B, 3, T, T) -> logits (B, K, T, T)."""
+        """Give the logits (B, K, T, T) of tiles (B, 3, T, T). A subclass may segment otherwise."""
         encoder_pixels = self.tile_scaling(pixel_values)
         if not self.tile_scaling.use_sam:
             return self.detail_branch(pixel_values, None)
@@ -123,7 +123,7 @@ class TopoSamForSegmentation(SamPreTrainedModel):
 
     @torch.no_grad()
     def encode_frozen(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """The part of the encoder that no training changes, (B, 3, T, T) -> tokens (B, S/16, S/16, hidden).
+        """Run the part of the encoder that no training changes, (B, 3, T, T) -> tokens (B, S/16, S/16, hidden).
 
         It ends before the first layer with LoRA in it. Tiles that come again (no augmentation) need it once.
         """
