@@ -7,13 +7,15 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from .errors import DataError
 from .images.masks import binarise, decode_mask, read_mask_levels
-from .images.pictures import read_pixels
+from .images.pictures import read_picture
+from .intensity import Numbers
 from .records import ESTIMATED, UNSPLIT, Record, Splits
 
 logger = logging.getLogger(__name__)
@@ -44,7 +46,7 @@ class RowCheck:
         foreground: Share of foreground pixels, None if the mask cannot be read.
         grey_levels: What the mask holds besides its two levels, in words; empty for a binary mask.
         fingerprint: Of the image's pixels.
-        is_wide: The image has more than 8 bits.
+        numbers: What the image's values are, None if it cannot be read.
     """
 
     problems: tuple[tuple[str, str], ...]
@@ -52,7 +54,7 @@ class RowCheck:
     foreground: float | None = None
     grey_levels: str = ""
     fingerprint: bytes = b""
-    is_wide: bool = False
+    numbers: Numbers | None = None
 
 
 @dataclass
@@ -64,14 +66,14 @@ class CheckReport:
         problems: Why rows cannot be used: names by kind.
         warnings: Sentences on what may be a mistake.
         notes: Sentences on what is good to know.
-        wide_images: The images that have more than 8 bits.
+        numbers: What the values of each usable image are.
     """
 
     checks: dict[str, list[RowCheck]]
     problems: dict[str, list[str]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    wide_images: frozenset[Path] = frozenset()
+    numbers: dict[Path, Numbers] = field(default_factory=dict)
 
     def sentences(self) -> list[str]:
         """Everything, most serious first."""
@@ -88,7 +90,12 @@ class CheckReport:
 
 
 def check_rows(
-    splits: Splits, data_dir: Path, *, skip_bad: bool = False, cut_validation: bool = False
+    splits: Splits,
+    data_dir: Path,
+    *,
+    skip_bad: bool = False,
+    cut_validation: bool = False,
+    bands: Sequence[int] | None = None,
 ) -> tuple[Splits, CheckReport]:
     """Check all rows of a data set and report everything that is wrong with it at once.
 
@@ -97,6 +104,7 @@ def check_rows(
         data_dir: The data set's folder; names in the report are relative to it.
         skip_bad: Leave out rows with a problem, with a warning that names them.
         cut_validation: A validation split is still to be cut from train.
+        bands: As for `decode_image`.
 
     Returns:
         The splits without the rows left out, and all that was found.
@@ -105,7 +113,7 @@ def check_rows(
         DataError: Rows have a problem and `skip_bad` is False, a split has no usable row, or no mask to train on
             has any foreground. The message lists every file.
     """
-    report = examine_rows(splits, data_dir, cut_validation)
+    report = examine_rows(splits, data_dir, cut_validation, bands)
     text = report.problem_text()
     if text and not skip_bad:
         raise DataError(f"{data_dir}: {text}\nskip_bad (--skip_bad) leaves these rows out.")
@@ -126,12 +134,14 @@ def check_rows(
     return {split: [record for record, _ in pairs] for split, pairs in good.items()}, report
 
 
-def examine_rows(splits: Splits, data_dir: Path, cut_validation: bool = False) -> CheckReport:
+def examine_rows(
+    splits: Splits, data_dir: Path, cut_validation: bool = False, bands: Sequence[int] | None = None
+) -> CheckReport:
     """Decode every file of every row, and gather what is wrong or worth knowing."""
     to_divide = {UNSPLIT} | ({"train"} if cut_validation and "validation" not in splits else set())
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:  # image libraries release the GIL
         checks = {
-            split: list(pool.map(lambda record: check_record(record, data_dir), records))
+            split: list(pool.map(lambda record: check_record(record, data_dir, bands), records))
             for split, records in splits.items()
         }
     repeats = _mark_copies(splits, checks, data_dir, to_divide)
@@ -145,7 +155,7 @@ def examine_rows(splits: Splits, data_dir: Path, cut_validation: bool = False) -
     return report
 
 
-def check_record(record: Record, data_dir: Path) -> RowCheck:
+def check_record(record: Record, data_dir: Path, bands: Sequence[int] | None = None) -> RowCheck:
     """Decode all files of a row: a truncated file only shows when it is decoded."""
     problems: list[tuple[str, str]] = []
 
@@ -158,7 +168,8 @@ def check_record(record: Record, data_dir: Path) -> RowCheck:
             problems.append((kind, str(error)))
             return None
 
-    image = read(UNREADABLE_IMAGE, record.image, read_pixels)
+    picture = read(UNREADABLE_IMAGE, record.image, partial(read_picture, bands=bands))
+    image = picture and picture.values
     mask_levels = read(UNREADABLE_MASK, record.mask, _read_mask)
     view = read(UNREADABLE_VIEW, record.valid_mask, decode_mask)
     if record.mask is None:
@@ -177,7 +188,7 @@ def check_record(record: Record, data_dir: Path) -> RowCheck:
         foreground=None if mask is None else float(mask.mean()),
         grey_levels=levels,
         fingerprint=b"" if image is None else _fingerprint(image),
-        is_wide=image is not None and image.dtype != np.uint8,
+        numbers=picture and picture.numbers,
     )
 
 
@@ -262,11 +273,7 @@ def _remark(report: CheckReport, splits: Splits, data_dir: Path, repeats: Sequen
     if len(sizes) > 1:
         common = _some([f"{width}x{height} ({count})" for (width, height), count in sizes.most_common()])
         report.notes.append(f"images have {len(sizes)} sizes: {common}")
-    report.wide_images = frozenset(record.image for record, check in pairs if check.is_wide)
-    if report.wide_images:
-        report.notes.append(
-            f"{len(report.wide_images)} images have more than 8 bits; percentiles of the training images scale them"
-        )
+    report.numbers = {record.image: check.numbers for record, check in pairs if check.numbers and not check.problems}
 
 
 def _require_foreground(good: dict[str, list[tuple[Record, RowCheck]]], data_dir: Path) -> None:

@@ -1,7 +1,7 @@
 """A data set by name, path or Hub id: its files are listed, checked and split before any library of data is needed."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,8 +10,15 @@ from .archives import content_root, unpack
 from .catalog import DatasetSpec, find_dataset
 from .checks import check_rows
 from .errors import DataError
-from .images.pictures import read_pixels
-from .intensity import PERCENTILES, IntensityScaling, evenly_spread, fit_intensity_scaling
+from .images.pictures import read_picture
+from .intensity import (
+    IntensityScaling,
+    Numbers,
+    evenly_spread,
+    fit_intensity_scaling,
+    require_one_scale,
+    tell_numbers,
+)
 from .protocols import PROTOCOLS
 from .readers.folder import read_folder
 from .readers.listed import divide_by_lists
@@ -51,7 +58,8 @@ def load_segmentation_data(
     layout: Layout | None = None,
     intensity: IntensityScaling | None = None,
     intensity_transform: str = "linear",
-    intensity_percentiles: Sequence[float] = PERCENTILES,
+    intensity_percentiles: Sequence[float] | None = None,
+    bands: Sequence[int] | None = None,
     validation_fraction: float = 0.1,
     seed: int = 0,
     skip_bad: bool = False,
@@ -74,8 +82,11 @@ def load_segmentation_data(
         layout: Names of folders, files or columns, if they are not the usual ones.
         intensity: How images of more than 8 bits become 8 bits; by default fitted on the training images. Give an
             adapter's own to score it.
-        intensity_transform: For that fit: "linear", "sqrt" or "log" (for radar amplitude).
-        intensity_percentiles: For that fit: of the values that become 0 and 255.
+        intensity_transform: For that fit: "linear", "sqrt" or "log" (for radar amplitude). Images of 8 bits are fitted
+            too if this or the percentiles are given.
+        intensity_percentiles: For that fit: of the values that become 0 and 255; None as `fit_intensity_scaling` says.
+        bands: Numbers of the one or three bands to take of each image, from 1, as (4, 3, 2). Images of two or of more
+            than three bands need them.
         validation_fraction: Share of the training rows that become the validation split, if the set has none; 0 for
             no validation split.
         seed: Chooses those rows. The test split does not depend on it.
@@ -106,22 +117,27 @@ def load_segmentation_data(
     for shortcoming in listing.shortcomings:
         logger.warning("%s: %s", listing.root, shortcoming)
     splits = _set_field_of_view(listing.splits, fov or spec.fov if PROTOCOLS[protocol].has_field_of_view else "none")
-    splits, report = check_rows(splits, listing.root, skip_bad=skip_bad, cut_validation=validation_fraction > 0)
+    splits, report = check_rows(
+        splits, listing.root, skip_bad=skip_bad, cut_validation=validation_fraction > 0, bands=bands
+    )
     splits = complete_splits(
         splits, test_fraction=spec.test_fraction, validation_fraction=validation_fraction, seed=seed
     )
-    if not report.wide_images:
+    is_asked = intensity_percentiles is not None or intensity_transform != "linear"
+    if intensity is None:
+        intensity = _fit_intensity(splits, report.numbers, intensity_percentiles, intensity_transform, bands)
+    elif is_asked:
+        raise DataError("the adapter's own intensity scaling is used: give no transform and no percentiles besides")
+    if not intensity or not (intensity.of_8_bits or any(numbers.is_wide for numbers in report.numbers.values())):
         intensity = None
-    elif intensity is None:
-        intensity = _fit_intensity(splits, report.wide_images, intensity_percentiles, intensity_transform)
     from .rows import SegmentationData, rows_from_records
 
     squash_of = PROTOCOLS[protocol].squash_of
     data = SegmentationData(
-        {part: rows_from_records(records, intensity, squash_of(part)) for part, records in splits.items()}
+        {part: rows_from_records(records, intensity, squash_of(part), bands) for part, records in splits.items()}
     )
-    data.intensity = intensity
-    data.remarks = (*listing.shortcomings, *report.sentences())
+    data.intensity, data.bands = intensity, tuple(bands) if bands else None
+    data.remarks = (*listing.shortcomings, *report.sentences(), *_tell(report.numbers, intensity))
     return data
 
 
@@ -178,12 +194,33 @@ def _is_saved_dataset(folder: Path) -> bool:
 
 
 def _fit_intensity(
-    splits: Splits, wide_images: frozenset[Path], percentiles: Sequence[float], transform: str
-) -> IntensityScaling:
-    """The scaling that the wide images among the training images ask for."""
+    splits: Splits,
+    numbers: Mapping[Path, Numbers],
+    percentiles: Sequence[float] | None,
+    transform: str,
+    bands: Sequence[int] | None,
+) -> IntensityScaling | None:
+    """The scaling that the training images ask for: those of more than 8 bits; else, if it is asked for, all.
+
+    Raises:
+        DataError: Their types are of several scales, or the transform is impossible or would change nothing.
+    """
+    require_one_scale(list(numbers.values()))
+    wide = {image for image, each in numbers.items() if each.is_wide}
+    if not wide and percentiles is None and transform == "linear":
+        return None
+    fitted = wide or numbers.keys()
     learnt_from = splits.get("train") or next(iter(splits.values()))
-    images = [record.image for record in learnt_from if record.image in wide_images] or sorted(wide_images)
-    return fit_intensity_scaling((read_pixels(path) for path in evenly_spread(images)), percentiles, transform)
+    images = [record.image for record in learnt_from if record.image in fitted] or sorted(fitted)
+    pictures = (read_picture(path, bands=bands) for path in evenly_spread(images))
+    return fit_intensity_scaling((picture.usable for picture in pictures), percentiles, transform)
+
+
+def _tell(numbers: Mapping[Path, Numbers], intensity: IntensityScaling | None) -> list[str]:
+    """What the values of the images are, unless all are 8 bits that stay as they are."""
+    if intensity is None and not any(each.invalid for each in numbers.values()):
+        return []
+    return tell_numbers(list(numbers.values()), intensity)
 
 
 def _require_options(spec: DatasetSpec, split: str, annotator: int, fov: str | None) -> None:

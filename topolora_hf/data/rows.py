@@ -13,7 +13,7 @@ from ..fundus.field_of_view import estimate_field_of_view
 from .catalog import DatasetSpec
 from .errors import DataError
 from .images.masks import decode_mask
-from .images.pictures import decode_image
+from .images.pictures import read_picture
 from .intensity import IntensityScaling
 from .records import ESTIMATED, Record, printable
 
@@ -28,15 +28,20 @@ class SegmentationData(DatasetDict):
 
     Attributes:
         intensity: How images of more than 8 bits became 8 bits; None if all have 8.
+        bands: Numbers of the bands that were read of each image; None for grey and RGB images.
         remarks: Sentences on what is missing, was left out, may be a mistake or is good to know.
     """
 
     intensity: IntensityScaling | None = None
+    bands: tuple[int, ...] | None = None
     remarks: tuple[str, ...] = ()
 
 
 def rows_from_records(
-    records: Sequence[Record], intensity: IntensityScaling | None = None, squash: int | None = None
+    records: Sequence[Record],
+    intensity: IntensityScaling | None = None,
+    squash: int | None = None,
+    bands: Sequence[int] | None = None,
 ) -> Dataset:
     """Make a data set of paths. Its rows decode when they are read.
 
@@ -44,6 +49,7 @@ def rows_from_records(
         records: The files of each row.
         intensity: How images of more than 8 bits become 8 bits.
         squash: Resize rows to a square of this side; None for their own size.
+        bands: As for `decode_image`.
     """
     columns = {
         "id": [printable(record.id) for record in records],
@@ -58,7 +64,7 @@ def rows_from_records(
             columns[column] = [None if path is None else os.fsencode(path) for path in columns[column]]
             features[column] = Value("binary")
     return Dataset.from_dict(columns, features=features).with_transform(
-        partial(_decode_rows, intensity=intensity, squash=squash)
+        partial(_decode_rows, intensity=intensity, squash=squash, bands=bands)
     )
 
 
@@ -80,19 +86,21 @@ def _draw_rows(batch: dict[str, list[int]], size: int, kinds: Sequence[str]) -> 
 
 
 def _decode_rows(
-    batch: dict[str, list[Any]], intensity: IntensityScaling | None, squash: int | None
+    batch: dict[str, list[Any]], intensity: IntensityScaling | None, squash: int | None, bands: Sequence[int] | None
 ) -> dict[str, list[Any]]:
     """Paths to arrays; `batch` has only those columns that the caller asked for."""
     rows = dict(batch)
     if "image" in batch:
-        rows["image"] = [decode_image(os.fsdecode(path), scaling=intensity) for path in batch["image"]]
+        pictures = [read_picture(os.fsdecode(path), bands=bands) for path in batch["image"]]
+        rows["image"] = [picture.rgb(intensity) for picture in pictures]
     if "mask" in batch:
         rows["mask"] = [decode_mask(os.fsdecode(path)) for path in batch["mask"]]
     if "valid_mask" in batch:
         if "image" not in batch:
             raise DataError("valid_mask cannot be read without the image, of which it has the size. Read whole rows")
         rows["valid_mask"] = [
-            _decode_valid_mask(path, image) for path, image in zip(batch["valid_mask"], rows["image"], strict=True)
+            _decode_valid_mask(path, image, picture.valid)
+            for path, image, picture in zip(batch["valid_mask"], rows["image"], pictures, strict=True)
         ]
     if squash is not None:
         for column in rows.keys() & {"image", "mask", "valid_mask"}:
@@ -103,8 +111,10 @@ def _decode_rows(
     return rows
 
 
-def _decode_valid_mask(path: str | bytes | None, image: np.ndarray) -> np.ndarray:
+def _decode_valid_mask(path: str | bytes | None, image: np.ndarray, has_data: np.ndarray | None) -> np.ndarray:
+    """The field of view, without the pixels for which the image has no data."""
     if path is None:
-        return np.ones(image.shape[:2], dtype=bool)
+        return np.ones(image.shape[:2], dtype=bool) if has_data is None else has_data
     name = os.fsdecode(path)
-    return estimate_field_of_view(image) if name == ESTIMATED else decode_mask(name).astype(bool)
+    view = estimate_field_of_view(image) if name == ESTIMATED else decode_mask(name).astype(bool)
+    return view if has_data is None else view & has_data

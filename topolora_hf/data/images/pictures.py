@@ -144,7 +144,3 @@ def _over_black(values: np.ndarray, alpha: np.ndarray) -> np.ndarray:
         return (((product >> 8) + product) >> 8).astype(np.uint8)
     blended = values * (alpha / np.float32(255)).reshape(*alpha.shape, *[1] * (values.ndim - 2))
     return (blended if values.dtype.kind == "f" else blended.round()).astype(values.dtype)
-
-
-def read_pixels(source: Source, name: str | None = None) -> np.ndarray:
-    return read_picture(source, name).values

@@ -41,9 +41,7 @@ def read(source: str | os.PathLike | bytes, frame: int = 0) -> Contents:
         layouts = {part.args if isinstance(part.args, str) else str(part.args[0]) for part in image.tile if part.args}
         if any(";16" in layout for layout in layouts) and image.mode not in _WIDE_MODES:
             if not layouts <= _OTHER_BYTE.keys() or image.format == "TIFF":
-                raise DataError(
-                    "has 16 bits, of which Pillow keeps 8 in grey with alpha and CMYK; save it as RGB"
-                )
+                raise DataError("has 16 bits, of which Pillow keeps 8 in grey with alpha and CMYK; save it as RGB")
             return _read_wide_colour(source)
         if image.format == "JPEG2000" and image.mode not in _WIDE_MODES:
             _require_8_bits(source)
