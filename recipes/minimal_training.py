@@ -89,7 +89,7 @@ def main(args: Arguments) -> dict:
 
     # What is published: the adapter, and the settings with which it predicts.
     settings = AdapterSettings.of_network(network, preset=args.preset, dataset=Path(args.dataset).name)
-    settings.intensity = splits.intensity
+    settings.intensity, settings.bands = splits.intensity, splits.bands
     scores = {}
     if accelerator.is_main_process:
         directory = Path(args.output_dir)

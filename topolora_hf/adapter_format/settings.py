@@ -66,6 +66,11 @@ class AdapterSettings(_FormFields):
     intensity: IntensityScaling | None = setting(
         None, "how images of more than 8 bits became 8 bits; null: there were none", or_null(OBJECT)
     )
+    bands: tuple[int, ...] | None = setting(
+        None,
+        "numbers of the bands that are taken of each image, from 1; null: images are grey or RGB",
+        or_null(several(number(1, 1000), 1, 3, "one or three band numbers")),
+    )
     fov_diameter: float | None = setting(
         None,
         "diameter in pixels of the training images' field of view; null: they have none, or several scales",

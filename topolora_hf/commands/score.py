@@ -46,7 +46,7 @@ def score(args: ScoreArguments, network: "nn.Module | None" = None) -> dict:
 
     predictor = args.build_predictor(network)
     settings = predictor.settings
-    splits = args.load(intensity=settings.intensity)
+    splits = args.load(intensity=settings.intensity, bands=settings.bands)
     if args.part not in (*splits, "all"):
         raise DataError(f"{args.dataset} has no {args.part!r} images; --part may be {', '.join(splits)} or all")
     scores = score_rows(predictor, _rows_of_all(splits) if args.part == "all" else splits[args.part])

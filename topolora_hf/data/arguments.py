@@ -58,8 +58,11 @@ class DataArguments:
         [],
         "how images of more than 8 bits become 8 bits, as key=value: "
         f"transform ({', '.join(TRANSFORMS)}; sqrt or log suit radar amplitude), low and high (percentiles that become "
-        f"black and white, by default {PERCENTILES[0]} and {PERCENTILES[1]})",
+        f"black and white, by default {PERCENTILES[0]} and {PERCENTILES[1]}). Images of 8 bits then too",
         group="data",
+    )
+    bands: list[int] = option(
+        [], "the three bands to take as red, green and blue, or one for grey, of images with more: 4 3 2", group="data"
     )
     validation_fraction: float = option(
         0.1, "share of the training images, if there is no validation split", group="data", at_least=0, below=1
@@ -84,8 +87,8 @@ class DataArguments:
             return Layout(**_checked("layout", _read_settings_file(Path(self.layout[0])), _LAYOUT_KEYS))
         return Layout(**_key_values("layout", self.layout, _LAYOUT_KEYS))
 
-    def read_intensity(self) -> tuple[str, tuple[float, float]]:
-        """The transform and the two percentiles that `intensity` says.
+    def read_intensity(self) -> tuple[str, tuple[float, float] | None]:
+        """The transform and the two percentiles that `intensity` says; None for the usual ones.
 
         Raises:
             DataError: A key is unknown or given twice, or a value is not allowed.
@@ -100,19 +103,22 @@ class DataArguments:
             raise DataError(f"intensity: low and high must be numbers ({error})") from error
         if not 0 <= low < high <= 100:
             raise DataError(f"intensity: percentiles must be 0 <= low < high <= 100, got {low} and {high}")
-        return transform, (low, high)
+        return transform, (low, high) if given.keys() & {"low", "high"} else None
 
-    def load(self, intensity: IntensityScaling | None = None) -> "SegmentationData":
+    def load(self, intensity: IntensityScaling | None = None, bands: Sequence[int] | None = None) -> "SegmentationData":
         """Load the data set that these settings name.
 
         Args:
             intensity: An adapter's own scaling of images of more than 8 bits; by default fitted on the training images.
+            bands: An adapter's own; None: as the settings say.
 
         Raises:
             DataError: As `load_segmentation_data` does.
         """
         from .loading import load_segmentation_data
 
+        if bands and self.bands and list(bands) != self.bands:
+            raise DataError(f"the adapter was trained on bands {_joined(bands)}; --bands {_joined(self.bands)} differs")
         transform, percentiles = self.read_intensity()
         return load_segmentation_data(
             self.dataset,
@@ -125,10 +131,15 @@ class DataArguments:
             intensity=intensity,
             intensity_transform=transform,
             intensity_percentiles=percentiles,
+            bands=bands or self.bands or None,
             validation_fraction=self.validation_fraction,
             seed=self.seed,
             skip_bad=self.skip_bad,
         )
+
+
+def _joined(bands: Sequence[int]) -> str:
+    return " ".join(map(str, bands))
 
 
 def _key_values(option: str, texts: Sequence[str], allowed: Sequence[str]) -> dict[str, str]:

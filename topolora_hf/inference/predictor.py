@@ -14,8 +14,7 @@ from torch import nn
 from ..adapter_format.settings import AdapterSettings
 from ..data.errors import DataError
 from ..data.images.limits import max_image_pixels, too_large
-from ..data.images.pictures import decode_image
-from ..data.intensity import IntensityScaling
+from ..data.images.pictures import read_picture
 from ..data.windows import normalise
 from ..fundus.normaliser import FundusNormaliser
 from ..network.tile_scaling import resize_antialiased
@@ -135,7 +134,7 @@ class Predictor:
             ValueError: An array has another shape or dtype.
         """
         settings, fundus = self.settings, self.fundus
-        pixels = _as_array(image, settings.intensity)
+        pixels, has_data = _pixels_of(image, settings)
         prepared, scale, fov = fundus.prepare(pixels)
         try:
             probability = self._probability(prepared, scale)
@@ -143,6 +142,8 @@ class Predictor:
             raise DataError(f"{image if isinstance(image, (str, Path)) else 'the image'}: {error}") from error
         if fundus.within_fov:
             probability[~fov.inside()] = 0
+        if has_data is not None:
+            probability[~has_data] = 0
         warnings = doubts(settings, fov, probability >= settings.threshold)
         return Prediction(pixels, probability, settings.threshold, warnings)
 
@@ -229,9 +230,13 @@ def _mean_with_flipped(predict: Callable, flip: Callable) -> Callable:
     return lambda tiles: (predict(tiles) + flip(predict(flip(tiles)))) / 2
 
 
-def _as_array(image: str | Path | Image.Image | np.ndarray, intensity: IntensityScaling | None) -> np.ndarray:
+def _pixels_of(
+    image: str | Path | Image.Image | np.ndarray, settings: AdapterSettings
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """uint8 (H, W, 3), and where a file has data (bool (H, W), None: everywhere)."""
     if isinstance(image, (str, Path, Image.Image)):
-        return decode_image(image, scaling=intensity)
+        picture = read_picture(image, bands=settings.bands)
+        return picture.rgb(settings.intensity), picture.valid
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"expected an RGB array, uint8 (H, W, 3); got {image.dtype} {image.shape}")
-    return image
+    return image, None

@@ -52,7 +52,7 @@ def score_base(args: RunArguments, on_step: Callable) -> dict:
     """Score the network that a run of these settings would start from, without any training."""
     spec, splits = load_splits(args, None)
     network, settings = build_network(args, spec)
-    settings.intensity = getattr(splits, "intensity", None)
+    settings.intensity, settings.bands = getattr(splits, "intensity", None), getattr(splits, "bands", None)
     split = "test" if "test" in splits else "validation"
     scores = score_rows(Predictor(network, settings), splits[split])
     metrics = scores.metrics(settings, settings.dataset, split, args.protocol, steps=0)
