@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
-IMAGE_SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".gif", ".bmp", ".ppm", ".pgm", ".pbm", ".pnm", ".webp", ".npy"}
-)
+_SUFFIXES = """
+.png .apng .jpg .jpeg .jpe .jfif .tif .tiff .gif .bmp .dib .ppm .pgm .pbm .pnm .pfm .webp .avif .avifs
+.jp2 .j2k .jpc .jpf .jpx .j2c .npy
+"""
+IMAGE_SUFFIXES = frozenset(_SUFFIXES.split())
 """Each may also be compressed, as in `im0001.ppm.gz`."""
 
 
