@@ -48,7 +48,6 @@ WHEN = {
     "auto_batch_size": "You do not know what fits into memory.",
     "gradient_checkpointing": "Memory is short: 1.5 GB instead of 2.3 GB, 1.3 times the time.",
     "cache_features": "Full images on a CPU, no augmentation, many passes: 3.7 s instead of 7.8 s a step.",
-    "compile": "Runs of hours.",
     "cldice_weight": "0 for regions; up to 1 if centrelines matter more than area (0.018 clDice on CHASE_DB1).",
     "cldice_schedule": "`fixed` for the paper; `adaptive` ends equal on vessels.",
     "output_dir": "To choose a name, or to keep two runs of the same data set and seed apart.",

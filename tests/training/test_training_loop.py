@@ -1,6 +1,5 @@
 import csv
 import json
-import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -285,12 +284,3 @@ def test_a_missing_split_is_an_error_that_says_so(make_arguments, splits, there,
 def test_calibration_may_be_fitted_on_the_training_images(make_arguments, splits):
     metrics = train(make_arguments(calibrate="train"), {name: splits[name] for name in ("train", "test")})
     assert metrics["temperature"] != 1 and metrics["ece"] != metrics["ece_before"]
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
-def test_a_compiled_run_trains_the_same(make_arguments, splits):
-    plain, compiled = make_arguments("plain", max_steps=3), make_arguments("compiled", max_steps=3, compile=True)
-    for args in (plain, compiled):
-        train(args, splits)
-    assert column(compiled, "loss") == pytest.approx(column(plain, "loss"), rel=1e-4)

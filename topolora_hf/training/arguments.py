@@ -87,9 +87,6 @@ class TrainArguments(DataArguments):
         "run the encoder's frozen layers once an image: half the time a step. Needs view full and augmentation none",
         group="training",
     )
-    compile: bool = option(
-        False, "compile the network and the loss: 5 percent faster, after some minutes of compiling", group="training"
-    )
 
     cldice_weight: float = option(
         0.5, "weight of the clDice term; 0 for regions without a centreline", group="objective", at_least=0
