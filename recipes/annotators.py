@@ -1,4 +1,4 @@
-"""Scores the second annotator's masks of a data set against the first's: how far two experts agree.
+"""Score the second annotator's masks of a data set against the first's: how far two experts agree.
 
     python recipes/annotators.py --dataset drive --data_dir path/to/DRIVE
 

@@ -1,4 +1,4 @@
-"""From one form to another: what it becomes is told by what it is, and by the name of the output.
+"""Convert networks and adapters. The source says what is read, the name of the output what is written.
 
 python recipes/convert.py --source sam_vit_b_01ec64.pth --output bases/sam-vit-base   # Meta's file: a base
 python recipes/convert.py --source epoch=49.ckpt --output adapters/drive              # the authors' code: an adapter

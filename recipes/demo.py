@@ -1,4 +1,4 @@
-"""Serves a page on which adapters are tried: drop an image, pick an adapter, slide the threshold, download.
+"""Serve a page on which adapters are tried: drop an image, pick an adapter, move the threshold, download.
 
     python recipes/demo.py --adapters runs/drive/adapter someone/polyps
 

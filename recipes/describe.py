@@ -1,4 +1,4 @@
-"""Describes a data set and draws some of it: what was found, how wide its structures are, what looks wrong.
+"""Describe a data set and draw some of it: what was found, how wide its structures are, what looks wrong.
 
 python recipes/describe.py --dataset drive --data_dir path/to/DRIVE
 """

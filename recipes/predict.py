@@ -1,4 +1,4 @@
-"""Segments images of any size with an adapter.
+"""Segment images of any size with an adapter.
 
 python recipes/predict.py --adapter runs/drive/adapter --images photographs/ --output_dir masks
 """

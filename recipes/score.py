@@ -1,4 +1,4 @@
-"""Scores an adapter on a data set.
+"""Score an adapter on a data set.
 
 python recipes/score.py --adapter runs/drive/adapter --dataset drive --data_dir path/to/DRIVE
 """

@@ -1,4 +1,4 @@
-"""Trains an adapter, scores it and fills a run directory.
+"""Train an adapter, score it and fill a run directory.
 
     accelerate launch recipes/train.py --dataset drive --data_dir path/to/DRIVE --base tiny
 

@@ -66,9 +66,10 @@ def run_command(arguments: type, job: Callable, words: Sequence[str] | None = No
         from .adapter_format.errors import AdapterMismatchError
 
         foreseen = (AdapterMismatchError, FloatingPointError, ImportError, MemoryError, OSError, ValueError)
+        is_ours = isinstance(error, foreseen) and getattr(error, "name", None) is None  # an import of Python's names it
         if hasattr(error, "exit_status"):  # RunStopped
             fail(str(error), error.exit_status)
-        if not isinstance(error, foreseen):
+        if not is_ours:
             raise
         fail(f"error: {error}", 1)
 

@@ -115,11 +115,13 @@ def end(monkeypatch, error):
 
 def test_errors_become_exit_statuses_and_mistakes_of_ours_keep_their_traceback(monkeypatch, capsys):
     assert end(monkeypatch, OSError("no such file")) == 1
+    assert end(monkeypatch, ImportError("pip install it")) == 1
     assert end(monkeypatch, RunStopped("stopped after step 3", 15)) == 143
     assert end(monkeypatch, KeyboardInterrupt()) == 130
-    assert capsys.readouterr().err == "error: no such file\nstopped after step 3\ninterrupted\n"
-    with pytest.raises(KeyError):
-        cli.run_command(PredictArguments, lambda _: {}["x"], PREDICT[1:])
+    assert capsys.readouterr().err == "error: no such file\nerror: pip install it\nstopped after step 3\ninterrupted\n"
+    for mistake in (KeyError("x"), ModuleNotFoundError("No module named 'x'", name="x")):
+        with pytest.raises(type(mistake)):
+            end(monkeypatch, mistake)
 
 
 def test_a_launcher_of_several_processes_quotes_our_error(monkeypatch, tmp_path):

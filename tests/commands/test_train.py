@@ -20,6 +20,8 @@ def test_an_adapter_of_a_folder_is_trained_scored_and_used(topolora, folder, no_
     assert (metrics["dataset"], metrics["split"], metrics["n"]) == ("data", "test", 1)
     assert f"dice                   {metrics['dice']:.4f}" in done.out
     assert "next      topolora predict --adapter run/adapter" in done.out
+    stored = json.loads(Path("run/adapter/topolora_config.json").read_text())
+    assert stored["foreground_range"] == [0.05, 0.05]  # 3 rows of 60
     mask = os.umask(0)
     os.umask(mask)
     assert {path.stat().st_mode & 0o777 for path in Path("run/adapter").iterdir()} == {0o666 & ~mask}

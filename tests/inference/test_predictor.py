@@ -212,14 +212,11 @@ def test_an_opened_image_of_any_mode_is_read_as_its_file(predictor, tmp_path, mo
     np.testing.assert_array_equal(predictor()(from_file.image).probability, from_file.probability)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_numbers_that_are_not_finite_in_a_float_image_are_black_or_white(predictor, tmp_path, value):
+def test_numbers_that_are_not_finite_in_an_image_give_finite_probabilities(predictor, tmp_path):
     array = np.random.default_rng(0).random((TILE, TILE)).astype(np.float32)
-    array[10, 20] = value
+    array[10, 20:22] = np.nan, np.inf
     np.save(tmp_path / "a.npy", array)
-    prediction = predictor()(tmp_path / "a.npy")
-    assert (prediction.image[10, 20] == (255 if value == np.inf else 0)).all()
-    assert np.isfinite(prediction.probability).all()
+    assert np.isfinite(predictor()(tmp_path / "a.npy").probability).all()
 
 
 def test_prediction_is_in_evaluation_mode_and_training_goes_on_after(adapter, predictor):

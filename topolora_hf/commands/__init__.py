@@ -1,1 +1,1 @@
-"""What the command lines do: predict, score, compare graders, publish."""
+"""What the commands do, a file each: settings, and a function of the command's name."""

@@ -80,7 +80,7 @@ def build_page(shelf: "AdapterShelf") -> "gradio.Blocks":
 
 
 def launch_options() -> dict:
-    """Of `Blocks.launch`: this machine alone (GRADIO_SERVER_NAME says otherwise), no tunnel, no extras."""
+    """Options of `Blocks.launch`: this machine alone (unless GRADIO_SERVER_NAME is set), no tunnel, no extras."""
     gr = require_gradio()
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
     theme.set(checkbox_background_color_hover="*neutral_300")  # its own is white, as the dot of what is chosen
@@ -88,7 +88,7 @@ def launch_options() -> dict:
 
 
 def require_gradio():
-    """The module gradio, its analytics switched off; ImportError says how to install it."""
+    """Import gradio with its analytics switched off. `ImportError` says how to install it."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when it is imported
     try:
         import gradio

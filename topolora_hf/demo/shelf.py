@@ -20,12 +20,12 @@ class AdapterShelf:
     """Adapters by name. Those of one base, its weights and form the same, share it in memory, and are switched to.
 
     Args:
-        names: directories or Hub ids of adapters; embedded bases such as `"tiny"` and directories of whole networks.
-        base: of the adapters, in place of those that they name.
-        dtype: as of `Predictor`.
+        names: Directories or Hub ids of adapters; embedded bases such as `"tiny"`; directories of full networks.
+        base: The base of all adapters; by default the one that each names.
+        dtype: As for `Predictor`.
 
     Raises:
-        ValueError: there is no name, or one twice.
+        ValueError: There is no name, or one twice.
     """
 
     def __init__(self, names: Sequence[str], base: str | None = None, dtype: torch.dtype | None = None):
@@ -39,20 +39,20 @@ class AdapterShelf:
         self._lock = threading.Lock()  # switching an adapter and running it are one step
 
     def settings(self, name: str) -> AdapterSettings:
-        """Those of an adapter; it is loaded for that.
+        """The settings of an adapter, which is loaded for that.
 
         Raises:
-            KeyError: the name is not one of the shelf's.
-            AdapterMismatchError, OSError, ValueError: it cannot be loaded; as of `load_network`.
+            KeyError: The name is not one of the shelf's.
+            AdapterMismatchError, OSError, ValueError: It cannot be loaded; see `load_network`.
         """
         with self._lock:
             return self._predictor(name).settings
 
     def predict(self, name: str, image) -> Prediction:
-        """Segments what `Predictor` takes. One image at a time, whichever thread asks.
+        """Segment what `Predictor` takes. One image at a time, whichever thread asks.
 
         Raises:
-            DataError: the image cannot be read; else as of `settings`.
+            DataError: The image cannot be read; else see `settings`.
         """
         with self._lock:
             predictor = self._predictor(name)

@@ -1,6 +1,5 @@
 """The centreline of a mask of thin structures, measured."""
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,8 @@ from PIL import Image
 from scipy import ndimage
 from skimage.morphology import skeletonize
 
-from ..files import whole_file
+from ..files import write_json
+from .prediction import save_png
 
 _AROUND = np.ones((3, 3), int)
 
@@ -38,7 +38,7 @@ class Centreline:
 
     @classmethod
     def of_mask(cls, mask: np.ndarray) -> "Centreline":
-        """Thins and measures a mask, bool (H, W).
+        """Thin and measure a mask, bool (H, W).
 
         >>> mask = np.zeros((20, 50), bool)
         >>> mask[8:13, 5:45] = True
@@ -47,7 +47,7 @@ class Centreline:
         (0, 2, 5.0)
 
         Raises:
-            ValueError: the mask has another shape or dtype.
+            ValueError: The mask has another shape or dtype.
         """
         mask = np.asarray(mask)
         if mask.ndim != 2 or mask.dtype != bool:
@@ -60,14 +60,11 @@ class Centreline:
         return cls(skeleton, length, junctions, int(tips.sum()), _mean_width(mask, tips, length))
 
     def save(self, path: str | Path) -> None:
-        """Writes the numbers as JSON (NaN as null) and, beside it, the skeleton as a PNG of 0 and 255."""
+        """Write the numbers as JSON (NaN as null) and, beside it, the skeleton as a PNG of 0 and 255."""
         path = Path(path)
-        numbers = {"length": self.length, "branch_points": self.branch_points, "end_points": self.end_points}
-        numbers["mean_width"] = None if np.isnan(self.mean_width) else self.mean_width
-        with whole_file(path.with_suffix(".png")) as temporary:
-            Image.fromarray(self.skeleton.astype(np.uint8) * 255).save(temporary, format="PNG")
-        with whole_file(path) as temporary:
-            temporary.write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
+        numbers = {name: getattr(self, name) for name in ("length", "branch_points", "end_points", "mean_width")}
+        save_png(Image.fromarray(self.skeleton.astype(np.uint8) * 255), path.with_suffix(".png"))
+        write_json(path, numbers)
 
 
 def _steps(skeleton: np.ndarray) -> tuple[int, int]:

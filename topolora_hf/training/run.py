@@ -29,8 +29,8 @@ from .setup import (
     build_feature_cache,
     build_network,
     build_tiles,
-    compile_parts,
     load_splits,
+    measure_foreground,
     measure_fundus,
 )
 
@@ -104,11 +104,11 @@ def _build_model(
     model, settings = build_network(args, spec)
     if args.score_untrained and not isinstance(model, PeftModel):
         raise ValueError("score_untrained scores the base of an adapter, and this run trains none")
-    settings.intensity = getattr(splits, "intensity", None)
+    settings.intensity, settings.bands = getattr(splits, "intensity", None), getattr(splits, "bands", None)
     settings.fov_diameter, settings.fov_colours = measure_fundus(args, spec, splits["train"])
+    settings.foreground_range = measure_foreground(splits["train"])
     if args.gradient_checkpointing:
         model.gradient_checkpointing_enable()
-    compile_parts(model, args.compile)
     return model, settings
 
 
@@ -177,8 +177,6 @@ def _announce(accelerator, args, splits, settings, criterion, model) -> None:
     print(
         f"objective BCE + Dice + {args.cldice_weight} clDice ({args.cldice_schedule}), {criterion.iterations} erosions"
     )
-    if args.compile:
-        print("compile   the first steps take up to some minutes longer")
     print(format_parameter_table(parameter_table(model)), flush=True)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration, DistributedDataParallelKwargs
@@ -25,7 +26,6 @@ from ..fundus.colours import FovColours
 from ..fundus.normaliser import fit_fundus
 from ..network.encoder import count_frozen_layers
 from ..network.segmenter import TopoSamForSegmentation
-from ..objective.compilation import compile_skeleton
 from ..objective.losses import TopoLoss
 from ..processes import launched_on_cpus, usable_cores
 from .arguments import TrainArguments
@@ -154,11 +154,6 @@ def _load_base(base: str, **form) -> TopoSamForSegmentation:
         network = TopoSamForSegmentation.from_pretrained(base, **form)
     except OSError as error:
         raise OSError(f"cannot load the base {base}: {error}\n--base tiny needs no download.") from error
-    except RuntimeError as error:
-        wanted = ", ".join(f"{name}={value}" for name, value in form.items())
-        raise ValueError(
-            f"the base {base} was saved in another form than {wanted} ({str(error).splitlines()[0]})"
-        ) from error
     if hasattr(network, "peft_config"):
         raise ValueError(f"{base} is an adapter: a base is a SAM, or a full network that save_pretrained wrote")
     return network
@@ -195,6 +190,16 @@ def measure_fundus(
         return None, None
     measured = (rows[number] for number in evenly_spread(range(len(rows)), _FUNDUS_MEASURED))
     return fit_fundus(((row["image"], row["valid_mask"]) for row in measured), has_scale=spec.reader is not None)
+
+
+def measure_foreground(rows: Sequence[dict], limit: int = 50) -> tuple[float, float] | None:
+    """Measure the least and largest share of foreground in the field of view, of rows that are evenly spread."""
+    if hasattr(rows, "select_columns"):  # of a `datasets.Dataset`: the images need not be decoded for this
+        rows = rows.select_columns(["mask", "valid_mask"])
+    seen = (rows[number] for number in evenly_spread(range(len(rows)), limit))
+    inside = [np.asarray(row["mask"])[np.asarray(row["valid_mask"], bool)] == 1 for row in seen]
+    shares = [float(mask.mean()) for mask in inside if mask.size]
+    return (min(shares), max(shares)) if shares else None
 
 
 def build_criterion(args: TrainArguments, rows: Sequence[dict], settings: AdapterSettings) -> TopoLoss:
@@ -260,14 +265,6 @@ def parameter_groups(args: TrainArguments, model: nn.Module, criterion: TopoLoss
             decay = args.weight_decay if parameter.ndim > 1 else 0.0
             groups.setdefault((rate, decay), []).append(parameter)
     return [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()]
-
-
-def compile_parts(model: nn.Module, wanted: bool) -> None:
-    """Compile, if wanted, what runs many small steps: the detail branch, the decoder's transformer and the loss."""
-    compile_skeleton(wanted)
-    for name, part in list(model.named_modules()) if wanted else ():
-        if name.endswith(("detail_branch", "mask_decoder.transformer")):
-            part.compile()
 
 
 def _precision(choice: str) -> str:
