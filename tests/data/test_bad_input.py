@@ -50,8 +50,8 @@ DAMAGES = {
     "mask missing its end": ("masks", cut, "unreadable mask", "masks/002.png"),
     "mask is empty": ("masks", lambda path: path.write_bytes(b""), "unreadable mask", "masks/002.png"),
     "mask is absent": ("masks", lambda path: path.unlink(), "no mask", "images/002.png"),
-    "mask of class indices": ("masks", lambda p: grey_png(p, CLASSES), "unreadable mask", "class indices up to 3"),
-    "mask of coloured classes": ("masks", coloured_palette, "unreadable mask", "coloured palette with 4 classes"),
+    "mask of class indices": ("masks", lambda p: grey_png(p, CLASSES), "read in several ways", "1 (25 %), 2 (25 %), 3"),
+    "mask of coloured classes": ("masks", coloured_palette, "in several ways", "has several colours: #000000"),
     "mask of another size": ("masks", lambda p: grey_png(p, np.ones((48, 40), np.uint8)), "differ in size", "40x48"),
     "mask is a stack": ("masks", stack, "unreadable mask", "one image a file"),
     "mask is a folder": ("masks", lambda p: (p.unlink(), p.mkdir()), "no mask", "images/002.png"),
@@ -101,7 +101,7 @@ def test_unreadable_files_are_named(tmp_path, kind, decode):
 
 
 def test_an_image_of_nothing_finite_is_named(tmp_path):
-    with pytest.raises(DataError, match="a.npy: has no finite value"):
+    with pytest.raises(DataError, match="a.npy: has no valid pixel"):
         decode_image(save_npy(tmp_path / "a.npy", np.full((4, 4), np.nan)))
 
 

@@ -70,7 +70,7 @@ def test_one_empty_mask_is_fine_but_not_all_of_them(folder):
     for number in range(12):
         assert sum(map(len, load_segmentation_data(str(folder)).values())) == 12
         Image.new("L", (40, 32)).save(folder / f"masks/{number:02d}.png")
-    with pytest.raises(DataError, match=r"no mask .* has any foreground: masks/00.png, .*masks/11.png"):
+    with pytest.raises(DataError, match=r"no mask .* has any foreground: masks/00.png, .* and 9 more"):
         load_segmentation_data(str(folder), skip_bad=True)
 
 
@@ -135,15 +135,13 @@ def test_a_copy_inside_one_split_is_only_mentioned_unless_validation_is_cut_from
     assert "there twice in one split: train/images/001.png = train/images/000.png" in caplog.text
 
 
-def test_grey_and_full_masks_are_mentioned_with_values_and_rule(folder, caplog):
-    levels = np.zeros((32, 40), np.uint8)
-    levels[:8], levels[8:16] = 90, 200
-    Image.fromarray(levels).save(folder / "masks/03.png")
+def test_soft_and_full_masks_are_mentioned(folder, caplog):
+    Image.radial_gradient("L").resize((40, 32)).save(folder / "masks/03.png")
     Image.new("L", (40, 32), 255).save(folder / "masks/04.png")
     Image.new("L", (40, 32)).save(folder / "masks/05.png")
     with caplog.at_level(logging.WARNING):
         data = load_segmentation_data(str(folder))
-    assert "1 masks are not binary: masks/03.png (3 values: 0, 90, 200)" in caplog.text
+    assert "1 masks are not binary: masks/03.png. From half" in caplog.text
     assert "1 masks are foreground everywhere: masks/04.png" in caplog.text
     assert "masks/05.png" not in caplog.text
     assert any("1 masks have no foreground: masks/05.png" in remark for remark in data.remarks)

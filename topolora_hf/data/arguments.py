@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ..settings import check_limits, option
 from .errors import DataError
 from .intensity import PERCENTILES, TRANSFORMS, IntensityScaling
+from .mask_rule import MaskRule
 from .protocols import PROTOCOLS
 from .records import FIELDS_OF_VIEW, Layout
 
@@ -54,6 +55,22 @@ class DataArguments:
         group="data",
         choices=FIELDS_OF_VIEW,
     )
+    mask_values: list[str] = option(
+        [],
+        'what in a mask is structure; the rest is background: numbers, ranges (128-255), colours ("#ff0000") or all '
+        "(but 0 and black). By default what is bright, if masks have two levels",
+        group="data",
+    )
+    ignore: list[str] = option(
+        [], "values of a mask that are neither: not trained on, not scored. Example: 255", group="data"
+    )
+    invert_masks: bool = option(False, "take what is dark in a mask as structure", group="data")
+    missing_mask: str = option(
+        "error",
+        "an image without a mask is an error, or shows nothing to find (empty)",
+        group="data",
+        choices=("error", "empty"),
+    )
     intensity: list[str] = option(
         [],
         "how images of more than 8 bits become 8 bits, as key=value: "
@@ -76,6 +93,15 @@ class DataArguments:
         check_limits(self)
         self.read_layout()
         self.read_intensity()
+        self.read_mask_rule()
+
+    def read_mask_rule(self) -> MaskRule:
+        """Make a `MaskRule` of `mask_values`, `ignore` and `invert_masks`.
+
+        Raises:
+            DataError: A value has no meaning, or they contradict each other.
+        """
+        return MaskRule(tuple(self.mask_values), tuple(self.ignore), self.invert_masks)
 
     def read_layout(self) -> Layout:
         """Make a `Layout` of `layout`.
@@ -128,6 +154,8 @@ class DataArguments:
             annotator=self.annotator,
             fov=self.fov,
             layout=self.read_layout(),
+            mask_rule=self.read_mask_rule(),
+            missing_mask=self.missing_mask,
             intensity=intensity,
             intensity_transform=transform,
             intensity_percentiles=percentiles,

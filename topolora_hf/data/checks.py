@@ -4,36 +4,37 @@ import hashlib
 import logging
 import os
 from collections import Counter, defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from .errors import DataError
-from .images.masks import binarise, decode_mask, read_mask_levels
+from .images.masks import AmbiguousMask, decode_mask, describe_levels, flags_for, read_mask, unite
 from .images.pictures import read_picture
 from .intensity import Numbers
-from .records import ESTIMATED, UNSPLIT, Record, Splits
+from .mask_rule import USUAL, MaskRule
+from .records import ESTIMATED, UNSPLIT, Record, Splits, row_name
 
 logger = logging.getLogger(__name__)
 
 NO_MASK = "no mask"
 UNREADABLE_IMAGE = "unreadable image"
 UNREADABLE_MASK = "unreadable mask"
+AMBIGUOUS_MASK = "mask that can be read in several ways"
 UNREADABLE_VIEW = "unreadable field of view"
 OTHER_SIZE = "image and mask differ in size"
 EMPTY_VIEW = "field of view shows nothing"
 LEAK = "image that is in another split, too"
 REPEATED = "image that is there twice, and could fall into two splits"
 
-_NAMES_SHOWN = 5
+_HINTS = {NO_MASK: "If they show nothing to find: --missing_mask empty"}
+_NAMES_SHOWN = 3
 # A copy is kept in the split that is scored, and left out of the one that is learnt from.
 _KEEP_FIRST = ("test", "validation", "train", UNSPLIT)
-_GREY_RANGE = (64, 191)  # values of a lossy mask that no noise around 0 and 255 explains
-_GREY_SHARE = 0.01
+_BATCH = 16  # rows that a thread takes at a time
 
 
 @dataclass(frozen=True)
@@ -44,15 +45,25 @@ class RowCheck:
         problems: Pairs of a kind (`NO_MASK`, ...) and the name or sentence to report under it.
         size: Width and height of the image, None if it cannot be read.
         foreground: Share of foreground pixels, None if the mask cannot be read.
-        grey_levels: What the mask holds besides its two levels, in words; empty for a binary mask.
+        structure: The levels that its masks take as structure without being told.
+        unnamed: Share of each level that is background because the rule does not name it.
+        ignored: Share of pixels that its masks leave out.
+        is_soft: Its mask has grey levels and was cut at half.
+        is_turned: The image is turned as its orientation says and the mask has none, which their sizes do not settle.
+        doubt: Why its mask can be read in several ways.
         fingerprint: Of the image's pixels.
-        numbers: What the image's values are, None if it cannot be read.
+        numbers: What the image's values are.
     """
 
     problems: tuple[tuple[str, str], ...]
     size: tuple[int, int] | None = None
     foreground: float | None = None
-    grey_levels: str = ""
+    structure: tuple[str, ...] = ()
+    unnamed: dict[str, float] = field(default_factory=dict)
+    ignored: float = 0.0
+    is_soft: bool = False
+    is_turned: bool = False
+    doubt: AmbiguousMask | None = None
     fingerprint: bytes = b""
     numbers: Numbers | None = None
 
@@ -67,6 +78,7 @@ class CheckReport:
         warnings: Sentences on what may be a mistake.
         notes: Sentences on what is good to know.
         numbers: What the values of each usable image are.
+        structure: How many masks take which level as structure.
     """
 
     checks: dict[str, list[RowCheck]]
@@ -74,46 +86,46 @@ class CheckReport:
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     numbers: dict[Path, Numbers] = field(default_factory=dict)
+    structure: dict[str, int] = field(default_factory=dict)
 
     def sentences(self) -> list[str]:
         """Everything, most serious first."""
         return [*filter(None, [self.problem_text()]), *self.warnings, *self.notes]
 
     def problem_text(self) -> str:
-        """All problems grouped by kind, with every name; empty when there is none."""
+        """All problems grouped by kind: their number, the first names, and what may be done; empty without any."""
         if not self.problems:
             return ""
         rows = [check for split in self.checks.values() for check in split]
-        bad = sum(bool(check.problems) for check in rows)
-        lines = [f"\n  {kind} ({len(texts)}): {', '.join(texts)}" for kind, texts in self.problems.items()]
-        return f"{bad} of {len(rows)} rows cannot be used:{''.join(lines)}"
+        lines = []
+        for kind, texts in self.problems.items():
+            hint = _doubts(rows) if kind == AMBIGUOUS_MASK else _HINTS.get(kind, "")
+            lines.append(f"\n  {kind} ({len(texts)}): {_some(texts)}" + f". {hint}" * bool(hint))
+        return f"{sum(bool(check.problems) for check in rows)} of {len(rows)} rows cannot be used:{''.join(lines)}"
 
 
 def check_rows(
-    splits: Splits,
-    data_dir: Path,
-    *,
-    skip_bad: bool = False,
-    cut_validation: bool = False,
-    bands: Sequence[int] | None = None,
-) -> tuple[Splits, CheckReport]:
+    splits: Splits, data_dir: Path, *, skip_bad: bool = False, cut_validation: bool = False,
+    mask_rule: MaskRule = USUAL, bands: Sequence[int] | None = None,
+) -> tuple[Splits, CheckReport]:  # fmt: skip
     """Check all rows of a data set and report everything that is wrong with it at once.
 
     Args:
         splits: The rows of each split, as a reader lists them.
         data_dir: The data set's folder; names in the report are relative to it.
-        skip_bad: Leave out rows with a problem, with a warning that names them.
+        skip_bad: Leave out rows with a problem, with a warning.
         cut_validation: A validation split is still to be cut from train.
-        bands: As for `decode_image`.
+        mask_rule: What in a mask is structure.
+        bands: Of the images.
 
     Returns:
         The splits without the rows left out, and all that was found.
 
     Raises:
-        DataError: Rows have a problem and `skip_bad` is False, a split has no usable row, or no mask to train on
-            has any foreground. The message lists every file.
+        DataError: Rows have a problem and `skip_bad` is False, a split has no usable row, masks mark structure by
+            different values, or no mask to train on has any foreground.
     """
-    report = examine_rows(splits, data_dir, cut_validation, bands)
+    report = examine_rows(splits, data_dir, cut_validation, mask_rule, bands)
     text = report.problem_text()
     if text and not skip_bad:
         raise DataError(f"{data_dir}: {text}\nskip_bad (--skip_bad) leaves these rows out.")
@@ -130,89 +142,105 @@ def check_rows(
     for split, pairs in good.items():
         if not pairs:
             raise DataError(f"{data_dir}: {split} has no usable row left. {text}")
+    _require_one_structure(good, report, data_dir)
     _require_foreground(good, data_dir)
+    report.numbers = {record.image: check.numbers for pairs in good.values() for record, check in pairs}
     return {split: [record for record, _ in pairs] for split, pairs in good.items()}, report
 
 
 def examine_rows(
-    splits: Splits, data_dir: Path, cut_validation: bool = False, bands: Sequence[int] | None = None
+    splits: Splits, data_dir: Path, cut_validation: bool, mask_rule: MaskRule, bands: Sequence[int] | None
 ) -> CheckReport:
     """Decode every file of every row, and gather what is wrong or worth knowing."""
+    from tqdm import tqdm
+
+    records = [record for of_split in splits.values() for record in of_split]
+    batches = [records[first : first + _BATCH] for first in range(0, len(records), _BATCH)]
+    found: list[RowCheck] = []
+    with (
+        ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool,  # image libraries release the GIL
+        tqdm(total=len(records), desc="checking", unit="row", leave=False, disable=None) as bar,
+    ):
+        for checked in pool.map(
+            lambda batch: [check_record(row, data_dir, mask_rule, bands) for row in batch], batches
+        ):
+            found += checked
+            bar.update(len(checked))
+    left = iter(found)
+    checks = {split: [next(left) for _ in of_split] for split, of_split in splits.items()}
     to_divide = {UNSPLIT} | ({"train"} if cut_validation and "validation" not in splits else set())
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:  # image libraries release the GIL
-        checks = {
-            split: list(pool.map(lambda record: check_record(record, data_dir, bands), records))
-            for split, records in splits.items()
-        }
     repeats = _mark_copies(splits, checks, data_dir, to_divide)
     problems = defaultdict(list)
-    for split_checks in checks.values():
-        for check in split_checks:
-            for kind, text in check.problems:
-                problems[kind].append(text)
+    for check in (check for of_split in checks.values() for check in of_split):
+        for kind, text in check.problems:
+            problems[kind].append(text)
     report = CheckReport(checks, dict(problems))
-    _remark(report, splits, data_dir, repeats)
+    pairs = list(zip(records, (check for of_split in checks.values() for check in of_split), strict=True))
+    _remark_masks(report, [(_mask_name(record, data_dir), check) for record, check in pairs], mask_rule)
+    _remark_images(report, [(row_name(record.image, data_dir), check) for record, check in pairs], repeats)
     return report
 
 
-def check_record(record: Record, data_dir: Path, bands: Sequence[int] | None = None) -> RowCheck:
+def check_record(
+    record: Record, data_dir: Path, mask_rule: MaskRule = USUAL, bands: Sequence[int] | None = None
+) -> RowCheck:
     """Decode all files of a row: a truncated file only shows when it is decoded."""
     problems: list[tuple[str, str]] = []
+    doubt = None
 
-    def read(kind: str, path: Path | str | None, decode):
-        if path is None or path == ESTIMATED:
-            return None
+    def read(kind: str, path: Path, decode: Callable, *args):
+        nonlocal doubt
         try:
-            return decode(path, _name(path, data_dir))
+            return decode(path, row_name(path, data_dir), *args)
         except DataError as error:
-            problems.append((kind, str(error)))
+            if kind == UNREADABLE_MASK and isinstance(error.__cause__, AmbiguousMask):
+                doubt = error.__cause__
+                problems.append((AMBIGUOUS_MASK, row_name(path, data_dir)))
+            else:
+                problems.append((kind, str(error)))
             return None
 
-    picture = read(UNREADABLE_IMAGE, record.image, partial(read_picture, bands=bands))
-    image = picture and picture.values
-    mask_levels = read(UNREADABLE_MASK, record.mask, _read_mask)
-    view = read(UNREADABLE_VIEW, record.valid_mask, decode_mask)
+    image = read(UNREADABLE_IMAGE, record.image, read_picture, bands)
+    readings = [read(UNREADABLE_MASK, path, read_mask, mask_rule) for path in record.masks]
+    has_view = record.valid_mask not in (None, ESTIMATED)
+    view = read(UNREADABLE_VIEW, record.valid_mask, decode_mask) if has_view else None
     if record.mask is None:
-        problems.append((NO_MASK, _name(record.image, data_dir)))
-    mask, levels = mask_levels if mask_levels else (None, "")
-    for array, path in ((mask, record.mask), (view, record.valid_mask)):
-        if image is not None and array is not None and array.shape != image.shape[:2]:
-            sizes = [f"{shown.shape[1]}x{shown.shape[0]}" for shown in (image, array)]
-            names = [_name(file, data_dir) for file in (record.image, path)]
-            problems.append((OTHER_SIZE, f"{names[0]} is {sizes[0]}, {names[1]} is {sizes[1]}"))
+        problems.append((NO_MASK, row_name(record.image, data_dir)))
+    readings = readings if all(readings) else []
+    for path, array, turned in [
+        *((path, reading.mask, reading.orientation) for path, reading in zip(record.masks, readings, strict=False)),
+        *([(record.valid_mask, view, 1)] if view is not None else []),
+    ]:
+        if image is not None and array.shape[::-1] != image.size:
+            texts = ["{} is {}x{}".format(row_name(file, data_dir), *size)
+                     for file, size in ((record.image, image.size), (path, array.shape[::-1]))]  # fmt: skip
+            if array.shape == image.size:
+                texts.append(f"one is turned: orientation (EXIF) is {image.orientation} for the image, {turned} here")
+            problems.append((OTHER_SIZE, ", ".join(texts)))
     if view is not None and not view.any():
-        problems.append((EMPTY_VIEW, _name(record.valid_mask, data_dir)))
-    return RowCheck(
-        tuple(problems),
-        size=None if image is None else (image.shape[1], image.shape[0]),
-        foreground=None if mask is None else float(mask.mean()),
-        grey_levels=levels,
-        fingerprint=b"" if image is None else _fingerprint(image),
-        numbers=picture and picture.numbers,
+        problems.append((EMPTY_VIEW, row_name(record.valid_mask, data_dir)))
+    check = RowCheck(tuple(problems), doubt=doubt)
+    if image is not None:
+        check = replace(check, size=image.size, numbers=image.numbers, fingerprint=_fingerprint(image.values))
+    if record.is_negative:
+        return replace(check, foreground=0.0)
+    if not readings or OTHER_SIZE in dict(problems):
+        return check
+    mask, ignored = unite(readings)
+    can_differ = image is not None and (image.size[0] == image.size[1] or image.orientation in (2, 3, 4))
+    return replace(
+        check,
+        foreground=float(mask.mean()),
+        structure=tuple({reading.structure for reading in readings} - {"", "opaque"}),
+        unnamed={name: share for reading in readings for name, share in reading.unnamed.items()},
+        ignored=0.0 if ignored is None else float(ignored.mean()),
+        is_soft=any(reading.is_soft for reading in readings),
+        is_turned=can_differ and image.orientation != 1 and all(reading.orientation == 1 for reading in readings),
     )
 
 
-def _name(path: Path, folder: Path) -> str:
-    """The path in `folder`, if it lies there."""
-    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
-
-
-def _read_mask(path: Path, name: str) -> tuple[np.ndarray, str]:
-    """A mask cut in two, and what it held besides two levels."""
-    levels, is_lossy = read_mask_levels(path, name)
-    try:
-        mask = binarise(levels, is_lossy)
-    except DataError as error:
-        raise DataError(f"{name}: {error}") from error
-    if is_lossy:
-        low, high = _GREY_RANGE
-        share = float(((levels >= low) & (levels <= high)).mean())
-        return mask, f"{share:.0%} of it between {low} and {high}" if share > _GREY_SHARE else ""
-    values = np.unique(levels)
-    if len(values) <= 2:
-        return mask, ""
-    shown = ", ".join(f"{value:g}" for value in values[:_NAMES_SHOWN].astype(float))
-    return mask, f"{len(values)} values: {shown}{', ...' if len(values) > _NAMES_SHOWN else ''}"
+def _mask_name(record: Record, data_dir: Path) -> str:
+    return row_name(record.masks[0] if record.masks else record.image, data_dir)
 
 
 def _fingerprint(pixels: np.ndarray) -> bytes:
@@ -225,55 +253,95 @@ def _mark_copies(
     splits: Splits, checks: dict[str, list[RowCheck]], data_dir: Path, to_divide: Collection[str]
 ) -> list[str]:
     """Make a problem of identical images that are, or could fall, in two splits; return the harmless pairs."""
-    first: dict[bytes, tuple[str, str]] = {}
+    first: dict[bytes, tuple[str, Path]] = {}
     harmless = []
     for split in sorted(splits, key=_KEEP_FIRST.index):
         for number, (record, check) in enumerate(zip(splits[split], checks[split], strict=True)):
-            name = _name(record.image, data_dir)
             if not check.fingerprint or check.problems:
                 continue
-            if check.fingerprint not in first:
-                first[check.fingerprint] = (split, name)
+            other_split, other = first.setdefault(check.fingerprint, (split, record.image))
+            if other is record.image:
                 continue
-            other_split, other = first[check.fingerprint]
+            text = f"{row_name(record.image, data_dir)} = {row_name(other, data_dir)}"
             if split == other_split and split not in to_divide:
-                harmless.append(f"{name} = {other}")
+                harmless.append(text)
                 continue
             kind = REPEATED if split == other_split else LEAK
-            checks[split][number] = replace(check, problems=((kind, f"{name} = {other}"),))
+            checks[split][number] = replace(check, problems=((kind, text),))
     return harmless
 
 
-def _remark(report: CheckReport, splits: Splits, data_dir: Path, repeats: Sequence[str]) -> None:
-    pairs = [
-        (record, check)
-        for split, records in splits.items()
-        for record, check in zip(records, report.checks[split], strict=True)
-    ]
-    grey = [f"{_name(record.mask, data_dir)} ({check.grey_levels})" for record, check in pairs if check.grey_levels]
-    full = [_name(record.mask, data_dir) for record, check in pairs if check.foreground == 1]
-    empty = [_name(record.mask, data_dir) for record, check in pairs if check.foreground == 0]
-    if grey:
+def _remark_masks(report: CheckReport, pairs: Sequence[tuple[str, RowCheck]], rule: MaskRule) -> None:
+    soft = [name for name, check in pairs if check.is_soft]
+    full = [name for name, check in pairs if check.foreground == 1]
+    empty = [name for name, check in pairs if check.foreground == 0]
+    left_out = [check.ignored for _, check in pairs if check.ignored]
+    unnamed = Counter(level for _, check in pairs for level in check.unnamed)
+    report.structure = dict(Counter(level for _, check in pairs for level in check.structure))
+    if soft:
         report.warnings.append(
-            f"{len(grey)} masks are not binary: {_some(grey)}. From half of the range (128 of 255) on is foreground"
+            f"{len(soft)} masks are not binary: {_some(soft)}. From half of the range on is foreground"
         )
     if full:
         report.warnings.append(f"{len(full)} masks are foreground everywhere: {_some(full)}")
     marked = [check.foreground for _, check in pairs if check.foreground]
     inverted = sum(share > 0.5 for share in marked)
     if inverted > len(marked) / 2:
+        report.warnings.append(
+            f"{inverted} of {len(marked)} masks are more foreground than background. If their structure is "
+            f"{'bright' if rule.inverted else 'dark'}: --invert_masks{' is wrong' if rule.inverted else ''}"
+        )
+    if unnamed:
+        shown = ", ".join(f"{level} in {count} masks" for level, count in unnamed.most_common(_NAMES_SHOWN))
+        report.notes.append(f"values that mask_values does not name are background: {shown}")
+    if left_out:
         report.notes.append(
-            f"{inverted} of {len(marked)} masks are more foreground (bright) than background: are they inverted?"
+            f"{len(left_out)} masks leave out pixels ({np.mean(left_out):.2%}): neither class, not scored"
+        )
+    elif rule.ignore:
+        report.warnings.append(f"no mask has a value of --ignore {' '.join(rule.ignore)}")
+    if report.structure.keys() - {"1", "255"}:
+        report.notes.append("structure is " + ", ".join(f"{key} ({n} masks)" for key, n in report.structure.items()))
+    if empty:
+        report.notes.append(f"{len(empty)} masks have no foreground: {_some(empty)}")
+
+
+def _remark_images(report: CheckReport, pairs: Sequence[tuple[str, RowCheck]], repeats: Sequence[str]) -> None:
+    turned = [name for name, check in pairs if check.is_turned]
+    if turned:
+        report.warnings.append(
+            f"{len(turned)} images are turned as their orientation (EXIF) says and their masks have none, so they may "
+            f"not fit: {_some(turned)}. Look at the sheet of `topolora describe`"
         )
     if repeats:
         report.warnings.append(f"{len(repeats)} images are there twice in one split: {_some(repeats)}")
-    if empty:
-        report.notes.append(f"{len(empty)} masks have no foreground: {_some(empty)}")
     sizes = Counter(check.size for _, check in pairs if check.size)
     if len(sizes) > 1:
         common = _some([f"{width}x{height} ({count})" for (width, height), count in sizes.most_common()])
         report.notes.append(f"images have {len(sizes)} sizes: {common}")
-    report.numbers = {record.image: check.numbers for record, check in pairs if check.numbers and not check.problems}
+
+
+def _doubts(rows: Sequence[RowCheck]) -> str:
+    """What the masks hold that can be read in several ways, and the flags for each way."""
+    doubts = [check.doubt for check in rows if check.doubt]
+    shares = Counter()
+    for doubt in doubts:
+        shares.update(doubt.shares)
+    of_all = {name: share / len(doubts) for name, share in sorted(shares.items(), key=lambda item: -item[1])}
+    reasons = Counter(doubt.reason for doubt in doubts).most_common()
+    return f"{' or '.join(reason for reason, _ in reasons)}: {describe_levels(of_all)}. {flags_for(of_all)}"
+
+
+def _require_one_structure(good: dict[str, list[tuple[Record, RowCheck]]], report: CheckReport, data_dir: Path) -> None:
+    """Refuse a set whose masks have two levels each, and not the same: one of them may be another class, or ignored."""
+    names = defaultdict(list)
+    for record, check in (pair for pairs in good.values() for pair in pairs):
+        for level in check.structure:
+            names[level].append(_mask_name(record, data_dir))
+    if len(names) > 1:
+        shown = "; ".join(f"{level} in {len(masks)} ({_some(masks)})" for level, masks in names.items())
+        shares = dict.fromkeys(sorted(names), 0.0)
+        raise DataError(f"{data_dir}: masks mark structure by different values: {shown}. {flags_for(shares)}")
 
 
 def _require_foreground(good: dict[str, list[tuple[Record, RowCheck]]], data_dir: Path) -> None:
@@ -281,8 +349,8 @@ def _require_foreground(good: dict[str, list[tuple[Record, RowCheck]]], data_dir
     trained_on = next((split for split in ("train", UNSPLIT) if split in good), None)
     for split in [trained_on] if trained_on else good:
         if not any(check.foreground for _, check in good[split]):
-            masks = ", ".join(_name(record.mask, data_dir) for record, _ in good[split] if record.mask)
-            raise DataError(f"{data_dir}: no mask of {split} has any foreground: {masks}")
+            masks = [_mask_name(record, data_dir) for record, _ in good[split]]
+            raise DataError(f"{data_dir}: no mask of {split} has any foreground: {_some(masks)}")
 
 
 def _some(names: Sequence[str]) -> str:

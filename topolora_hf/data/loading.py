@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from .archives import content_root, unpack
 from .catalog import DatasetSpec, find_dataset
 from .checks import check_rows
@@ -19,17 +21,20 @@ from .intensity import (
     require_one_scale,
     tell_numbers,
 )
+from .mask_rule import USUAL, MaskRule
 from .protocols import PROTOCOLS
 from .readers.folder import read_folder
 from .readers.listed import divide_by_lists
 from .readers.table import TABLE_SUFFIXES, read_table
-from .records import ESTIMATED, FIELDS_OF_VIEW, Layout, ReadOptions, Record, Splits
+from .records import EMPTY, ESTIMATED, FIELDS_OF_VIEW, Layout, ReadOptions, Record, Splits
 from .splits import complete_splits
 
 if TYPE_CHECKING:
     from .rows import SegmentationData
 
 logger = logging.getLogger(__name__)
+
+_LOOKED_AT, _LOOKED_AT_SIDE = 5, 512  # images, and their side, that may want an estimated field of view
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,8 @@ def load_segmentation_data(
     annotator: int = 1,
     fov: str | None = None,
     layout: Layout | None = None,
+    mask_rule: MaskRule = USUAL,
+    missing_mask: str = "error",
     intensity: IntensityScaling | None = None,
     intensity_transform: str = "linear",
     intensity_percentiles: Sequence[float] | None = None,
@@ -80,6 +87,8 @@ def load_segmentation_data(
         fov: The field of view: "given" (from a file, else everything), "auto" (from a file, else estimated
             from the image), "none" (everything); by default as the catalogue says.
         layout: Names of folders, files or columns, if they are not the usual ones.
+        mask_rule: What in a mask is structure. What it ignores leaves `valid_mask`.
+        missing_mask: "error", or "empty": an image without a mask shows nothing to find.
         intensity: How images of more than 8 bits become 8 bits; by default fitted on the training images. Give an
             adapter's own to score it.
         intensity_transform: For that fit: "linear", "sqrt" or "log" (for radar amplitude). Images of 8 bits are fitted
@@ -117,9 +126,12 @@ def load_segmentation_data(
     for shortcoming in listing.shortcomings:
         logger.warning("%s: %s", listing.root, shortcoming)
     splits = _set_field_of_view(listing.splits, fov or spec.fov if PROTOCOLS[protocol].has_field_of_view else "none")
+    if missing_mask == "empty":
+        splits = {part: [replace(row, mask=row.mask or EMPTY) for row in rows] for part, rows in splits.items()}
     splits, report = check_rows(
-        splits, listing.root, skip_bad=skip_bad, cut_validation=validation_fraction > 0, bands=bands
-    )
+        splits, listing.root, skip_bad=skip_bad, cut_validation=validation_fraction > 0, mask_rule=mask_rule,
+        bands=bands,
+    )  # fmt: skip
     splits = complete_splits(
         splits, test_fraction=spec.test_fraction, validation_fraction=validation_fraction, seed=seed
     )
@@ -130,14 +142,18 @@ def load_segmentation_data(
         raise DataError("the adapter's own intensity scaling is used: give no transform and no percentiles besides")
     if not intensity or not (intensity.of_8_bits or any(numbers.is_wide for numbers in report.numbers.values())):
         intensity = None
-    from .rows import SegmentationData, rows_from_records
+    from .rows import RowReader, SegmentationData, rows_from_records
 
-    squash_of = PROTOCOLS[protocol].squash_of
-    data = SegmentationData(
-        {part: rows_from_records(records, intensity, squash_of(part), bands) for part, records in splits.items()}
-    )
+    reader = RowReader(intensity, bands, mask_rule)
+    data = SegmentationData({
+        part: rows_from_records(records, replace(reader, squash=PROTOCOLS[protocol].squash_of(part)))
+        for part, records in splits.items()
+    })  # fmt: skip
     data.intensity, data.bands = intensity, tuple(bands) if bands else None
-    data.remarks = (*listing.shortcomings, *report.sentences(), *_tell(report.numbers, intensity))
+    data.structure = report.structure
+    wants_hint = fov is None and PROTOCOLS[protocol].has_field_of_view
+    hints = _hint_at_field_of_view(splits, bands) if wants_hint else ()
+    data.remarks = (*listing.shortcomings, *report.sentences(), *_tell(report.numbers, intensity), *hints)
     return data
 
 
@@ -243,6 +259,27 @@ def _require_nothing_to_read(spec: DatasetSpec, protocol: str, fov: str | None, 
             f"data set {spec.name!r} is drawn, with its field of view: protocol must be native and fov given, got "
             f"{protocol} and {fov or 'given'}"
         )
+
+
+def _hint_at_field_of_view(splits: Splits, bands: Sequence[int] | None) -> Sequence[str]:
+    """Whether most of a few images without a field of view are fundus photographs."""
+    from PIL import Image
+
+    from ..fundus.field_of_view import estimate_field_of_view
+
+    images = [record.image for rows in splits.values() for record in rows if record.valid_mask is None]
+    looked_at = evenly_spread(images, _LOOKED_AT) if images else []
+    round_ones = 0
+    for path in looked_at:
+        picture = Image.fromarray(read_picture(path, bands=bands).rgb())
+        picture.thumbnail((_LOOKED_AT_SIDE, _LOOKED_AT_SIDE))
+        round_ones += not estimate_field_of_view(np.asarray(picture)).all()
+    if 2 * round_ones <= len(looked_at):
+        return ()
+    hint = f"{len(images)} images have no field of view, and look like fundus photographs (a bright circle on a dark "
+    hint += "ground): --fov auto estimates it, --fov none takes all"
+    logger.warning(hint)
+    return (hint,)
 
 
 def _set_field_of_view(splits: Splits, fov: str) -> Splits:

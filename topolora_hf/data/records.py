@@ -1,5 +1,7 @@
 """What a reader is asked, and what it returns: which files make one row, before anything is decoded."""
 
+import functools
+import json
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,6 +14,10 @@ from .images.names import is_image_file, without_suffix
 FIELDS_OF_VIEW = ("auto", "given", "none")
 ESTIMATED = "estimated"
 """Stands in place of a file for a field of view that is estimated from its image."""
+EMPTY = "empty"
+"""Stands in place of a file for the mask of an image in which there is nothing to find."""
+ROWS_FILE = ".rows.json"
+"""In a folder that was exported from a data set with columns: which row and column each file was."""
 
 
 @dataclass(frozen=True)
@@ -21,14 +27,25 @@ class Record:
     Attributes:
         id: Unique within its split.
         image: The picture.
-        mask: The target; None where there is no such file, which `checks` reports.
+        mask: The target, of which an image may have several; `EMPTY`, or None where there is no such file, which
+            `checks` reports.
         valid_mask: The field of view; `ESTIMATED` where it is found from the image, None where all of it is valid.
     """
 
     id: str
     image: Path
-    mask: Path | None
+    mask: Path | tuple[Path, ...] | str | None
     valid_mask: Path | str | None = None
+
+    @property
+    def masks(self) -> tuple[Path, ...]:
+        """The files of its mask."""
+        return self.mask if isinstance(self.mask, tuple) else (self.mask,) if isinstance(self.mask, Path) else ()
+
+    @property
+    def is_negative(self) -> bool:
+        """Whether its mask is empty by decision."""
+        return self.mask == EMPTY
 
 
 Splits = dict[str, list[Record]]
@@ -129,14 +146,53 @@ def _is_surrogate(character: str) -> bool:
     return "\ud800" <= character <= "\udfff"
 
 
+def row_name(path: Path, folder: Path) -> str:
+    """The path in `folder`, if it lies there, and the row and column that it was, if it was exported from one."""
+    text, root = str(path), str(folder)
+    if not text.startswith(root.rstrip(os.sep) + os.sep):
+        return text
+    name = path.relative_to(folder).as_posix()
+    row = _exported_rows(folder).get(name)
+    return f"{name} ({row})" if row else name
+
+
+@functools.lru_cache(maxsize=8)
+def _exported_rows(folder: Path) -> Mapping[str, str]:
+    file = folder / ROWS_FILE
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
 def list_images(folder: Path) -> list[Path]:
-    """All image files under `folder`, sorted; hidden files and archive debris (`._x.png`, `__MACOSX`) left out."""
-    found = []
-    for path in folder.rglob("*"):
-        parts = path.relative_to(folder).parts
-        if is_image_file(path) and not any(part.startswith((".", "__MACOSX")) for part in parts) and path.is_file():
-            found.append(path)
-    return sorted(found)
+    """All image files under `folder`, sorted; hidden files and archive debris (`._x.png`, `__MACOSX`) left out.
+
+    Links to folders are followed, but for those that lead round in circles.
+    """
+    found, seen = [], set()
+    above = {os.path.realpath(folder), *map(str, Path(os.path.realpath(folder)).parents)}
+
+    def walk(place: str, parts: tuple[str, ...]) -> None:
+        real = os.path.realpath(place)
+        if real in seen or (parts and real in above):
+            return
+        seen.add(real)
+        with os.scandir(place) as entries:
+            for entry in entries:
+                if entry.name.startswith((".", "__MACOSX")):
+                    continue
+                if is_image_file(entry.name) and _is_file(entry):
+                    found.append((*parts, entry.name))
+                elif entry.is_dir():
+                    walk(entry.path, (*parts, entry.name))
+
+    walk(str(folder), ())
+    return [folder.joinpath(*parts) for parts in sorted(found)]
+
+
+def _is_file(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link to itself
+        return False
 
 
 def name_rows(images: Sequence[Path], folder: Path) -> list[str]:
@@ -146,16 +202,12 @@ def name_rows(images: Sequence[Path], folder: Path) -> list[str]:
     ['a/1', 'b/1', '2']
     """
     relative = [path.relative_to(folder) for path in images]
-    stems = Counter(without_suffix(path).name for path in relative)
-    bare = Counter(without_suffix(path).as_posix() for path in relative)
-    ids = []
-    for path in relative:
-        bare_path = without_suffix(path)
-        if stems[bare_path.name] == 1:
-            ids.append(bare_path.name)
-        else:
-            ids.append(bare_path.as_posix() if bare[bare_path.as_posix()] == 1 else path.as_posix())
-    return ids
+    bare = [without_suffix(path) for path in relative]
+    stems, paths = Counter(path.name for path in bare), Counter(bare)
+    return [
+        short.name if stems[short.name] == 1 else (short if paths[short] == 1 else path).as_posix()
+        for short, path in zip(bare, relative, strict=True)
+    ]
 
 
 def read_names(path: Path) -> list[str]:

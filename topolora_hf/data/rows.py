@@ -1,8 +1,10 @@
 """Rows that decode, or are drawn, when they are read."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -12,13 +14,15 @@ from PIL import Image
 from ..fundus.field_of_view import estimate_field_of_view
 from .catalog import DatasetSpec
 from .errors import DataError
-from .images.masks import decode_mask
-from .images.pictures import read_picture
+from .images.masks import decode_mask, read_mask, unite
+from .images.pictures import Picture, read_picture
 from .intensity import IntensityScaling
-from .records import ESTIMATED, Record, printable
+from .mask_rule import USUAL, MaskRule
+from .records import EMPTY, ESTIMATED, Record, printable
 
 COLUMNS = ("id", "image", "mask", "valid_mask")
 
+_BETWEEN = "\0"  # files of one mask
 _SYNTHETIC_SEED = 0
 _SYNTHETIC_FIRST_INDEX = {"train": 0, "validation": 1_000_000, "test": 2_000_000}
 
@@ -29,32 +33,87 @@ class SegmentationData(DatasetDict):
     Attributes:
         intensity: How images of more than 8 bits became 8 bits; None if all have 8.
         bands: Numbers of the bands that were read of each image; None for grey and RGB images.
+        structure: How many masks take which level as structure, where no rule names it.
         remarks: Sentences on what is missing, was left out, may be a mistake or is good to know.
     """
 
     intensity: IntensityScaling | None = None
     bands: tuple[int, ...] | None = None
+    structure: Mapping[str, int] = MappingProxyType({})
     remarks: tuple[str, ...] = ()
 
 
-def rows_from_records(
-    records: Sequence[Record],
-    intensity: IntensityScaling | None = None,
-    squash: int | None = None,
-    bands: Sequence[int] | None = None,
-) -> Dataset:
+@dataclass(frozen=True)
+class RowReader:
+    """How the paths of rows become arrays.
+
+    Attributes:
+        intensity: How images of more than 8 bits become 8 bits.
+        bands: The one or three bands of an image to take.
+        mask_rule: What in a mask is structure.
+        squash: Resize rows to a square of this side; None for their own size.
+    """
+
+    intensity: IntensityScaling | None = None
+    bands: Sequence[int] | None = None
+    mask_rule: MaskRule = USUAL
+    squash: int | None = None
+
+    def __call__(self, batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        """Paths to arrays; `batch` has only those columns that the caller asked for."""
+        rows = dict(batch)
+        if "valid_mask" in batch and not {"image", "mask"} <= batch.keys():
+            raise DataError("valid_mask depends on image and mask. Read whole rows")
+        if "image" in batch:
+            pictures = [read_picture(os.fsdecode(path), bands=self.bands) for path in batch["image"]]
+            rows["image"] = [picture.rgb(self.intensity) for picture in pictures]
+        if "mask" in batch:
+            shapes = [image.shape[:2] for image in rows["image"]] if "image" in batch else [None] * len(batch["mask"])
+            masks = [self._mask(os.fsdecode(text), shape) for text, shape in zip(batch["mask"], shapes, strict=True)]
+            rows["mask"] = [mask for mask, _ in masks]
+        if "valid_mask" in batch:
+            rows["valid_mask"] = [
+                self._valid_mask(*row) for row in zip(batch["valid_mask"], rows["image"], pictures, masks, strict=True)
+            ]
+        if self.squash is not None:
+            for column in rows.keys() & {"image", "mask", "valid_mask"}:
+                method = Image.Resampling.BILINEAR if column == "image" else Image.Resampling.NEAREST
+                side = (self.squash, self.squash)
+                rows[column] = [np.asarray(Image.fromarray(array).resize(side, method)) for array in rows[column]]
+        return rows
+
+    def _mask(self, text: str, shape: tuple[int, int] | None) -> tuple[np.ndarray, np.ndarray | None]:
+        """A mask and what it ignores."""
+        if text != EMPTY:
+            return unite([read_mask(path, rule=self.mask_rule) for path in text.split(_BETWEEN)])
+        if shape is None:
+            raise DataError("the mask of an image that has none cannot be read without the image. Read whole rows")
+        return np.zeros(shape, np.uint8), None
+
+    @staticmethod
+    def _valid_mask(path: str | bytes | None, image: np.ndarray, picture: Picture, mask: tuple) -> np.ndarray:
+        """The field of view without pixels that have no data or no class."""
+        name = None if path is None else os.fsdecode(path)
+        if name is None:
+            valid = np.ones(image.shape[:2], dtype=bool)
+        else:
+            valid = estimate_field_of_view(image) if name == ESTIMATED else decode_mask(name).astype(bool)
+        for left_out in (None if picture.valid is None else ~picture.valid, mask[1]):
+            valid = valid if left_out is None else valid & ~left_out
+        return valid
+
+
+def rows_from_records(records: Sequence[Record], reader: RowReader = RowReader()) -> Dataset:  # noqa: B008 (frozen)
     """Make a data set of paths. Its rows decode when they are read.
 
     Args:
         records: The files of each row.
-        intensity: How images of more than 8 bits become 8 bits.
-        squash: Resize rows to a square of this side; None for their own size.
-        bands: As for `decode_image`.
+        reader: How they decode.
     """
     columns = {
         "id": [printable(record.id) for record in records],
         "image": [str(record.image) for record in records],
-        "mask": [str(record.mask) for record in records],
+        "mask": [_BETWEEN.join(map(str, record.masks)) or EMPTY for record in records],
         "valid_mask": [str(record.valid_mask) if record.valid_mask else None for record in records],
     }
     features = Features({column: Value("string") for column in COLUMNS})
@@ -63,9 +122,7 @@ def rows_from_records(
             # Names of files are bytes; these are no Unicode and cannot be text.
             columns[column] = [None if path is None else os.fsencode(path) for path in columns[column]]
             features[column] = Value("binary")
-    return Dataset.from_dict(columns, features=features).with_transform(
-        partial(_decode_rows, intensity=intensity, squash=squash, bands=bands)
-    )
+    return Dataset.from_dict(columns, features=features).with_transform(reader)
 
 
 def generated_rows(spec: DatasetSpec, split: str) -> Dataset:
@@ -83,38 +140,3 @@ def _draw_rows(batch: dict[str, list[int]], size: int, kinds: Sequence[str]) -> 
 
     samples = [draw_synthetic(number, _SYNTHETIC_SEED, size, kinds) for number in numbers]
     return {column: [sample[column] for sample in samples] for column in batch}
-
-
-def _decode_rows(
-    batch: dict[str, list[Any]], intensity: IntensityScaling | None, squash: int | None, bands: Sequence[int] | None
-) -> dict[str, list[Any]]:
-    """Paths to arrays; `batch` has only those columns that the caller asked for."""
-    rows = dict(batch)
-    if "image" in batch:
-        pictures = [read_picture(os.fsdecode(path), bands=bands) for path in batch["image"]]
-        rows["image"] = [picture.rgb(intensity) for picture in pictures]
-    if "mask" in batch:
-        rows["mask"] = [decode_mask(os.fsdecode(path)) for path in batch["mask"]]
-    if "valid_mask" in batch:
-        if "image" not in batch:
-            raise DataError("valid_mask cannot be read without the image, of which it has the size. Read whole rows")
-        rows["valid_mask"] = [
-            _decode_valid_mask(path, image, picture.valid)
-            for path, image, picture in zip(batch["valid_mask"], rows["image"], pictures, strict=True)
-        ]
-    if squash is not None:
-        for column in rows.keys() & {"image", "mask", "valid_mask"}:
-            method = Image.Resampling.BILINEAR if column == "image" else Image.Resampling.NEAREST
-            rows[column] = [
-                np.asarray(Image.fromarray(array).resize((squash, squash), method)) for array in rows[column]
-            ]
-    return rows
-
-
-def _decode_valid_mask(path: str | bytes | None, image: np.ndarray, has_data: np.ndarray | None) -> np.ndarray:
-    """The field of view, without the pixels for which the image has no data."""
-    if path is None:
-        return np.ones(image.shape[:2], dtype=bool) if has_data is None else has_data
-    name = os.fsdecode(path)
-    view = estimate_field_of_view(image) if name == ESTIMATED else decode_mask(name).astype(bool)
-    return view if has_data is None else view & has_data

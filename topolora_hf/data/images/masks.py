@@ -1,83 +1,272 @@
-"""Image files to binary masks."""
+"""Image files to binary masks. One rule says for a whole data set what is structure, and nothing is guessed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from ..errors import DataError
+from ..mask_rule import RANGE, USUAL, MaskRule
 from .containers import Contents, Source, guarded, read_contents
 
-# A lossless mask with three or more levels, none above this, holds numbers of classes or objects and not grey levels.
-_HIGHEST_CLASS_INDEX = 127
+_NEAR = 24  # by which a lossy format moves a value
+_NOISE, _SMEAR = (
+    0.01,
+    0.02,
+)  # shares of a lossy mask: of all pixels between two levels; of the marked ones in other colours
+_MOST_EQUAL = 0.6  # of neighbouring grey levels; in a map of classes or objects nearly all are equal
+_DARK, _BRIGHT = 85, 170  # for two levels of which none is black
 
 
-def decode_mask(source: Source, name: str | None = None) -> np.ndarray:
-    """Read a binary mask, cut at half of its range.
+@dataclass(frozen=True)
+class MaskReading:
+    """A mask and what was found in its file.
 
-    Both {0, 1} and {0, 255} files are right, in 1-bit, palette, grey, colour or 16-bit form, and so are JPEG files,
-    whose values lie near 0 and 255. A colour counts as bright as its brightest channel.
+    Attributes:
+        mask: uint8 (H, W) of 0 and 1.
+        ignored: bool (H, W), what is neither structure nor background; None if nothing.
+        structure: The level taken as structure where the rule names none; empty if the mask has none.
+        unnamed: Share of each level that is background because the rule does not name it.
+        is_soft: It has grey levels from dark to bright, and was cut at half.
+        orientation: Of EXIF or TIFF, as stored; 1 if nothing had to be turned.
+    """
+
+    mask: np.ndarray
+    ignored: np.ndarray | None = None
+    structure: str = ""
+    unnamed: dict[str, float] = field(default_factory=dict)
+    is_soft: bool = False
+    orientation: int = 1
+
+
+class AmbiguousMask(DataError):
+    """A mask that can be read in several ways; `shares` has the share of each of its levels."""
+
+    def __init__(self, reason: str, shares: dict[str, float]):
+        super().__init__(f"{reason}: {describe_levels(shares)}. {flags_for(shares)}")
+        self.reason, self.shares = reason, shares
+
+
+def describe_levels(shares: dict[str, float], most: int = 8) -> str:
+    """Levels and their shares, in words.
+
+    >>> describe_levels({"0": 0.9, "255": 0.1})
+    '0 (90 %), 255 (10 %)'
+    """
+    shown = [f"{name} ({100 * share:.2g} %)" for name, share in shares.items()]
+    return ", ".join(shown[:most]) + (f" and {len(shown) - most} more" if len(shown) > most else "")
+
+
+def flags_for(shares: dict[str, float]) -> str:
+    """The flags for each way to read masks of these levels."""
+    levels = [name for name in shares if name not in ("0", "#000000", "transparent", "no data")]
+    first = min(levels or ["0"], key=lambda name: name.startswith("-"))
+    parts = [f'--mask_values "{first}" (or several) says what is structure']
+    if levels:
+        parts.append("--mask_values all takes everything but 0 and black")
+    if len(levels) > 1 and any(name.isdigit() and int(name) > 127 for name in levels):
+        parts.append("--mask_values 128-255 cuts grey levels at half")
+    left_out = next((name for name in ("transparent", "255", "-1") if name in shares), (levels or ["0"])[-1])
+    return "; ".join([*parts, f'--ignore "{left_out}" leaves a value out']) + "."
+
+
+def decode_mask(source: Source, name: str | None = None, rule: MaskRule = USUAL) -> np.ndarray:
+    """Read a binary mask.
+
+    Without a rule a mask has two levels: 0 and anything, black and a colour, a dark and a bright palette, or one colour
+    on transparent ground. Grey levels that pass from dark to bright, and those of JPEG, are cut at half of their range.
 
     Args:
         source: A path, the encoded file itself as bytes, or an opened PIL image.
         name: What to call the mask in errors; the path by default.
+        rule: What is structure.
 
     Returns:
-        uint8 array (H, W) of 0 (background) and 1 (foreground).
+        uint8 array (H, W) of 0 (background and what is ignored) and 1 (foreground).
 
     Raises:
-        DataError: The file cannot be read, or holds class indices of more than two classes.
+        DataError: The file cannot be read, or can be read in several ways (its cause is then an `AmbiguousMask`).
     """
-    return guarded(lambda source: binarise(*_levels(read_contents(source))), source, name)
+    return read_mask(source, name, rule).mask
 
 
-def read_mask_levels(source: Source, name: str | None = None) -> tuple[np.ndarray, bool]:
-    """Read a mask before it is cut: its (H, W) values, and whether its format is a lossy one.
+def read_mask(source: Source, name: str | None = None, rule: MaskRule = USUAL) -> MaskReading:
+    """Read a mask as `decode_mask` does, with what was found in its file."""
+    return guarded(lambda source: _Levels(read_contents(source)).read(rule), source, name)
+
+
+def unite(readings: Sequence[MaskReading]) -> tuple[np.ndarray, np.ndarray | None]:
+    """The mask of an image with several, and what they leave out.
 
     Raises:
-        DataError: The file cannot be read.
+        DataError: They differ in size.
     """
-    return guarded(lambda source: _levels(read_contents(source)), source, name)
+    if len({reading.mask.shape for reading in readings}) > 1:
+        raise DataError("the masks of one image differ in size")
+    mask = np.logical_or.reduce([reading.mask for reading in readings]).astype(np.uint8)
+    ignored = [reading.ignored for reading in readings if reading.ignored is not None]
+    return mask, np.logical_or.reduce(ignored) & (mask == 0) if ignored else None
 
 
-def binarise(levels: np.ndarray, is_lossy: bool) -> np.ndarray:
-    """Cut (H, W) values at half of their range: 1, 255, or their own maximum if that is higher.
+class _Levels:
+    """A mask as levels, and which of them each pixel has.
 
-    Raises:
-        DataError: The values are class indices of more than two classes, or infinite; NaN is background.
+    `codes` is (H, W). Of each level there is its number (NaN if none), its colour in `rgb` (None for a grey mask), and
+    its `light`: how bright it is, NaN if it is transparent or no number.
     """
-    if is_lossy:
-        return (levels >= 127.5).astype(np.uint8)
-    if np.issubdtype(levels.dtype, np.floating):
-        if np.isinf(levels).any():
+
+    def __init__(self, contents: Contents):
+        self.is_lossy, self.is_min_white = contents.is_lossy, contents.is_min_white
+        self.orientation = contents.orientation
+        values, palette, self.rgb = contents.values, contents.palette, None
+        if values.ndim == 3 and (values == values[..., :1]).all():
+            values = values[..., 0]
+        if values.ndim == 3:
+            packed = (_to_bytes(values).astype(np.int64) << np.array([16, 8, 0])).sum(axis=2)
+            levels, self.codes = _factored(packed)
+            self.rgb, self.numbers = levels[:, None] >> np.array([16, 8, 0]) & 255, np.full(len(levels), np.nan)
+        else:
+            levels, self.codes = _factored(values * np.uint8(255) if values.dtype == bool else values)
+            self.numbers = levels.astype(np.float64)
+        if palette is not None and len(np.unique(palette[levels], axis=0)) == len(levels):  # else indices tell more
+            self.rgb = palette[levels].astype(np.int64)
+            if (self.rgb == self.rgb[:, :1]).all():
+                self.numbers, self.rgb = self.rgb[:, 0].astype(np.float64), None
+        self.top = np.iinfo(values.dtype).max if values.dtype.kind in "ui" else 255
+        self.light = self.numbers if self.rgb is None else self.rgb.max(axis=1).astype(np.float64)
+        if np.isinf(self.light).any():
             raise DataError("holds infinite values; a mask of two classes is needed (0 and 1, or 0 and 255)")
-        levels = np.nan_to_num(levels)
-    peak = float(levels.max())
-    if peak <= 1:
-        return (levels >= 0.5).astype(np.uint8)
-    is_positive = levels > 0
-    if (levels[is_positive] == peak).all():  # {0, v}: v is foreground, whatever it is
-        return is_positive.astype(np.uint8)
-    if peak <= _HIGHEST_CLASS_INDEX:
-        raise DataError(
-            f"holds class indices up to {peak:.0f}; a mask of two classes is needed (0 and 1, or 0 and 255)"
-        )
-    return (levels >= max(255.0, peak) / 2).astype(np.uint8)
+        self.hidden = self.no_data = None
+        if contents.alpha is not None and contents.alpha.min() < 128:
+            self.hidden = self._add_level(contents.alpha < 128)
+        if contents.valid is not None and contents.nodata != 0:  # a map of structures may call its background no data
+            self.no_data = self._add_level(~contents.valid)
+
+    def _add_level(self, where: np.ndarray) -> int:
+        """Give pixels a level of their own, which has no number and no colour."""
+        level = len(self.light)
+        self.codes = np.where(where, level, self.codes)
+        self.numbers, self.light = np.append(self.numbers, np.nan), np.append(self.light, np.nan)
+        self.rgb = None if self.rgb is None else np.append(self.rgb, [[0, 0, 0]], axis=0)
+        return level
+
+    def read(self, rule: MaskRule) -> MaskReading:
+        counts = np.bincount(self.codes.ravel(), minlength=len(self.light))
+        shares = dict(zip(map(self._name, range(len(counts))), (counts / self.codes.size).tolist(), strict=True))
+        shares = {name: share for name, share in shares.items() if share}
+        ignored = self._named(rule.ignore) | (np.isnan(self.light) & (np.arange(len(counts)) != self.hidden))
+        asked = ~ignored & (counts > 0)
+        if rule.values:
+            chosen, structure, is_soft = self._named(rule.values), "", False
+            unnamed = {self._name(n): float(counts[n] / self.codes.size) for n in np.flatnonzero(asked & ~chosen)}
+            unnamed = {name: share for name, share in unnamed.items() if name not in ("0", "#000000", "transparent")}
+        else:
+            try:
+                chosen, structure, is_soft = self._usual(asked, counts, rule)
+            except _Doubt as doubt:
+                raise AmbiguousMask(str(doubt), shares) from None
+            unnamed = {}
+        mask = ((chosen != rule.inverted) & ~ignored)[self.codes].astype(np.uint8)
+        left_out = ignored[self.codes] if (ignored & (counts > 0)).any() else None
+        return MaskReading(mask, left_out, structure, unnamed, is_soft, self.orientation)
+
+    def _name(self, level: int) -> str:
+        if level in (self.hidden, self.no_data):
+            return "transparent" if level == self.hidden else "no data"
+        return f"{self.numbers[level]:.10g}" if self.rgb is None else "#{:02x}{:02x}{:02x}".format(*self.rgb[level])
+
+    def _named(self, tokens: Sequence[str]) -> np.ndarray:
+        """Which levels have one of these names."""
+        named, reach = np.zeros(len(self.light), bool), _NEAR if self.is_lossy else 0
+        for token in tokens:
+            if token == "transparent":
+                named[[] if self.hidden is None else self.hidden] = True
+            elif token == "all":
+                named |= self.light > 2 * reach
+            elif token[0] == "#":
+                colour = [int(token[at : at + 2], 16) for at in (1, 3, 5)]
+                rgb = np.repeat(self.light[:, None], 3, axis=1) if self.rgb is None else self.rgb
+                named |= (np.abs(rgb - colour) <= reach).all(axis=1) & ~np.isnan(self.light)
+            else:
+                low, high = (float(bound) for bound in RANGE.fullmatch(token).group("low", "high") if bound)
+                named |= (self.numbers >= low - reach) & (self.numbers <= high + reach)
+        return named
+
+    def _usual(self, asked: np.ndarray, counts: np.ndarray, rule: MaskRule) -> tuple[np.ndarray, str, bool]:
+        """Which levels are structure, what to call them, and whether they were cut at half."""
+        present = np.flatnonzero(asked & ~np.isnan(self.light))
+        if self.hidden is not None and asked[self.hidden]:
+            if len(present) <= 1:
+                return ~np.isnan(self.light), "opaque" * len(present), False
+            if (self.light[present] == 0).any():
+                raise _Doubt("is black in some places and transparent in others")
+        if not len(present):
+            return np.zeros(len(self.light), bool), "", False
+        if self.is_min_white and not rule.inverted:
+            raise _Doubt("stores white as 0 (MinIsWhite); --invert_masks takes what is shown dark as structure")
+        colour = "" if self.rgb is None else self._colour(present, counts)
+        least, peak = self.light[present].min(), self.light[present].max()
+        if least < 0:
+            raise _Doubt("holds negative values")
+        is_pair = len(present) == 2 and least <= _DARK and peak >= _BRIGHT and (least != 1 or self.rgb is not None)
+        if is_pair or not self.is_lossy and (self.light[present] > 0).sum() <= 1:
+            name = colour or ("255" if peak in (255, self.top) else f"{peak:g}")
+            return self.light > (least if is_pair else 0), name * bool(peak > 0), False
+        cut, is_soft = self._cut(peak, counts)
+        return self.light >= cut, (colour or "255") * bool(peak >= cut), is_soft
+
+    def _cut(self, peak: float, counts: np.ndarray) -> tuple[float, bool]:
+        """Half of the range of grey levels, and whether there are more than the noise of a lossy format."""
+        top = 255.0 if self.is_lossy else peak
+        between = (self.light > top / 8) & (self.light < top * 7 / 8)
+        is_soft = bool(counts[between].sum() > (_NOISE * self.codes.size if self.is_lossy else 0))
+        is_low = (32 if self.is_lossy else 1) < peak < 128
+        if is_low or not (self._is_graded(between) if is_soft else self.is_lossy):
+            raise _Doubt("has more than two levels")
+        return (0.5 if top <= 1 else max(top, 255.0) / 2), is_soft
+
+    def _colour(self, present: np.ndarray, counts: np.ndarray) -> str:
+        """The one colour that stands on black or near black."""
+        rgb, light = self.rgb[present], self.light[present]
+        if len(present) <= 2:
+            if len(present) == 2 and light.min() and (light.min() > _DARK or light.max() < _BRIGHT):
+                raise _Doubt("has two colours of which none is dark")
+            brightest = rgb[light.argmax()]
+            is_white = brightest.min() >= _BRIGHT and np.ptp(brightest) <= _NEAR
+            return "255" if is_white else self._name(present[light.argmax()])
+        marked = light >= (128 if self.is_lossy else 32)
+        shades = rgb[marked] / light[marked, None]
+        of_hue = np.bincount((shades >= 0.5) @ np.array([4, 2, 1]), counts[present][marked], minlength=8)
+        is_one = np.sort(of_hue)[-2] <= _SMEAR * of_hue.sum() if self.is_lossy else np.ptp(shades, axis=0).max() <= 0.05
+        if not is_one:
+            raise _Doubt("has several colours")
+        return "255" if of_hue.argmax() == 7 else f"hue {of_hue.argmax():03b}"
+
+    def _is_graded(self, between: np.ndarray) -> bool:
+        """Whether levels between dark and bright pass into each other. In a map of classes neighbours are equal."""
+        light, inside = self.light[self.codes], between[self.codes]
+        pairs = equal = 0
+        for one, other in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):
+            both = inside[one] & inside[other]
+            pairs += both.sum()
+            equal += (np.abs(light[one][both] - light[other][both]) <= (_NEAR / 3 if self.is_lossy else 0)).sum()
+        return bool(pairs) and equal <= _MOST_EQUAL * pairs
 
 
-def _levels(contents: Contents) -> tuple[np.ndarray, bool]:
-    values = contents.values
-    if contents.palette is not None:
-        values = _palette_levels(values, contents.palette)
-    elif values.ndim == 3:
-        values = values.max(axis=2)
-        if contents.alpha is not None:  # it dims what it hides, so that white on transparent reads as white on black
-            values = values.astype(np.uint16) * contents.alpha // 255
-    return values, contents.is_lossy
+class _Doubt(Exception):
+    """Why a mask can be read in several ways."""
 
 
-def _palette_levels(indices: np.ndarray, palette: np.ndarray) -> np.ndarray:
-    """Grey levels of a mask whose palette is grey; else the palette's indices, which then name classes."""
-    colours = palette[np.unique(indices)]
-    if (colours == colours[:, :1]).all():
-        return palette[indices, 0]
-    if len(colours) > 2:
-        raise DataError(f"has a coloured palette with {len(colours)} classes; a mask of two classes is needed")
-    return indices > 0
+def _factored(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The different values, and which of them each pixel has."""
+    is_small = values.dtype != np.uint8 and values.size < 2**20
+    if is_small or values.dtype.kind not in "ui" or values.min() < 0 or values.max() >= 2**24:
+        levels, codes = np.unique(values, return_inverse=True)
+        return levels, codes.reshape(values.shape)
+    seen = np.zeros(int(values.max()) + 1, bool)
+    seen[values] = True
+    return np.flatnonzero(seen), (np.cumsum(seen) - 1)[values]
+
+
+def _to_bytes(rgb: np.ndarray) -> np.ndarray:
+    return rgb if rgb.max() <= 255 else rgb >> 8

@@ -1,5 +1,6 @@
 """Which files are images, by name."""
 
+import os
 from pathlib import Path
 
 _SUFFIXES = """
@@ -10,14 +11,14 @@ IMAGE_SUFFIXES = frozenset(_SUFFIXES.split())
 """Each may also be compressed, as in `im0001.ppm.gz`."""
 
 
-def is_image_file(path: Path) -> bool:
+def is_image_file(path: str | Path) -> bool:
     """Tell whether the name is an image's, compressed or not.
 
     >>> is_image_file(Path("im0001.ppm.gz")), is_image_file(Path("notes.txt.gz"))
     (True, False)
     """
-    name = path.with_suffix("") if path.suffix.lower() == ".gz" else path
-    return name.suffix.lower() in IMAGE_SUFFIXES
+    stem, suffix = os.path.splitext(path)
+    return (os.path.splitext(stem)[1] if suffix.lower() == ".gz" else suffix).lower() in IMAGE_SUFFIXES
 
 
 def without_suffix(path: Path) -> Path:
@@ -26,4 +27,5 @@ def without_suffix(path: Path) -> Path:
     >>> without_suffix(Path("labels/im0001.ah.ppm.gz")).as_posix()
     'labels/im0001.ah'
     """
-    return (path.with_suffix("") if path.suffix.lower() == ".gz" else path).with_suffix("")
+    stem, suffix = os.path.splitext(path.name)
+    return path.with_name(os.path.splitext(stem)[0] if suffix.lower() == ".gz" else stem)
