@@ -194,8 +194,6 @@ def measure_fundus(
 
 def measure_foreground(rows: Sequence[dict], limit: int = 50) -> tuple[float, float] | None:
     """Measure the least and largest share of foreground in the field of view, of rows that are evenly spread."""
-    if hasattr(rows, "select_columns"):  # of a `datasets.Dataset`: the images need not be decoded for this
-        rows = rows.select_columns(["mask", "valid_mask"])
     seen = (rows[number] for number in evenly_spread(range(len(rows)), limit))
     inside = [np.asarray(row["mask"])[np.asarray(row["valid_mask"], bool)] == 1 for row in seen]
     shares = [float(mask.mean()) for mask in inside if mask.size]
