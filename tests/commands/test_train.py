@@ -54,4 +54,4 @@ def test_masks_without_foreground_are_an_error(topolora, folder):
     for path in (folder / "masks").iterdir():
         save(path, np.zeros((60, 70), np.uint8))
     done = topolora("train", "--dataset", folder, *FEW)
-    assert done.status == 1 and "foreground" in done.err and "masks/3.png" in done.err
+    assert done.status == 1 and "foreground" in done.err and "masks/0.png" in done.err

@@ -10,7 +10,7 @@ from scipy import ndimage
 from skimage.morphology import skeletonize
 
 from ..files import write_json
-from .prediction import save_png
+from .files import save_png
 
 _AROUND = np.ones((3, 3), int)
 

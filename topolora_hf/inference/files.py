@@ -1,12 +1,17 @@
-"""Which files are images, and what the results of each are called."""
+"""Which files are images, and what the results of each are called and how they are written."""
 
 from collections import Counter
 from collections.abc import Sequence
 from glob import iglob
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..data.errors import DataError
 from ..data.images.names import IMAGE_SUFFIXES, is_image_file, without_suffix
+from ..files import whole_file
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 def find_images(patterns: Sequence[str | Path]) -> list[Path]:
@@ -50,3 +55,9 @@ def output_names(files: Sequence[Path]) -> list[str]:
     if twice:
         raise DataError(f"several images of the same name would overwrite each other's masks: {', '.join(twice)}")
     return names
+
+
+def save_png(picture: "Image.Image", path: str | Path) -> None:
+    """Write a PNG as `whole_file` does."""
+    with whole_file(path) as temporary:
+        picture.save(temporary, format="PNG")

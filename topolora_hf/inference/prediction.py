@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from ..files import whole_file
+from .files import save_png
 
 if TYPE_CHECKING:
     from .centreline import Centreline
@@ -68,9 +68,3 @@ class Prediction:
     def save_overlay(self, path: str | Path, centreline: bool = False) -> None:
         """Write the overlay as a PNG."""
         save_png(self.overlay(centreline), path)
-
-
-def save_png(picture: Image.Image, path: str | Path) -> None:
-    """Write a PNG as `whole_file` does."""
-    with whole_file(path) as temporary:
-        picture.save(temporary, format="PNG")
