@@ -15,8 +15,7 @@ from topolora_hf.commands.score import print_metrics
 from topolora_hf.data.arguments import DataArguments
 from topolora_hf.data.errors import DataError
 from topolora_hf.files import output_folder, write_json
-from topolora_hf.metrics.intervals import summarise
-from topolora_hf.metrics.report import score_images, write_per_image_csv
+from topolora_hf.metrics.report import score_images, summarise, write_per_image_csv
 from topolora_hf.settings import option
 
 

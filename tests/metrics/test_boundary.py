@@ -6,7 +6,7 @@ import pytest
 from monai.metrics.utils import get_edge_surface_distance
 from scipy.ndimage import binary_erosion, distance_transform_edt
 
-from topolora_hf.metrics.boundary import bfscore
+from topolora_hf.metrics.tolerance import bfscore
 
 
 def draw(*rows: str) -> np.ndarray:

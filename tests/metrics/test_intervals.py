@@ -1,11 +1,11 @@
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
-from topolora_hf.metrics.intervals import bootstrap_intervals
-from topolora_hf.metrics.report import score_set
+from topolora_hf.metrics.report import bootstrap_intervals, score_set
 
 
 def rows(values, name: str = "dice") -> list[dict]:
@@ -18,6 +18,22 @@ def test_agrees_with_scipys_percentile_bootstrap():
     theirs = bootstrap((values,), np.mean, n_resamples=20_000, method="percentile", rng=1).confidence_interval
     assert (low, high) == pytest.approx((theirs.low, theirs.high), abs=1e-3)
     assert low < score_set(rows(values))["dice"] < high
+
+
+def test_sets_drawn_a_few_at_a_time_are_those_drawn_at_once():
+    values = np.random.default_rng(0).random(2000)
+    drawn = np.random.default_rng(5).integers(2000, size=(2000, 2000))
+    at_once = np.percentile(values[drawn].mean(1), (2.5, 97.5))
+    assert bootstrap_intervals(rows(values), seed=5)["dice"] == tuple(at_once)
+
+
+def test_a_large_set_needs_no_memory_for_all_draws():
+    table = rows(np.arange(20_000) % 97 / 97)
+    tracemalloc.start()
+    bootstrap_intervals(table, samples=300)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 32 * 2**20  # the draws alone are 48 MB
 
 
 def test_interval_shrinks_with_the_root_of_the_number_of_images():

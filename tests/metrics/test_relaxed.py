@@ -5,7 +5,7 @@ import pytest
 from scipy.ndimage import distance_transform_edt
 
 from topolora_hf.metrics.overlap import precision, recall
-from topolora_hf.metrics.relaxed import relaxed_f1, relaxed_precision, relaxed_recall
+from topolora_hf.metrics.tolerance import relaxed_f1, relaxed_precision, relaxed_recall
 
 EMPTY, FULL = np.zeros((5, 9), bool), np.ones((5, 9), bool)
 

@@ -1,19 +1,17 @@
 """Whether probabilities mean what they say: reliability data and the expected calibration error."""
 
 from dataclasses import dataclass
+from operator import add
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .masks import pixels_inside_field_of_view
-from .ratios import ratio, ratios
-
-BINS = 15
+from .masks import pixels_inside_field_of_view, ratio, ratios
 
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """Pixels gathered by their predicted probability into B bins of equal width; added up over images with `+`.
+    """Pixels counted by their predicted probability in B bins of equal width; added up over images with `+`.
 
     Attributes:
         pixels: (B,) int, pixels with b / B <= probability < (b + 1) / B; probability 1 falls into the last bin.
@@ -43,25 +41,22 @@ class Reliability:
     def __add__(self, other: "Reliability") -> "Reliability":
         if len(self.pixels) != len(other.pixels):
             raise ValueError(f"{len(self.pixels)} bins and {len(other.pixels)} bins cannot be added up")
-        return Reliability(
-            self.pixels + other.pixels, self.probability_sum + other.probability_sum, self.foreground + other.foreground
-        )
+        return Reliability(*map(add, vars(self).values(), vars(other).values()))
 
 
 def reliability(
-    probability: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None = None, bins: int = BINS
+    probability: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None = None, bins: int = 15
 ) -> Reliability:
-    """Gather the pixels of the field of view by predicted probability. Arguments and errors are `ece`'s.
+    """Count the pixels of the field of view by predicted probability. Arguments and errors are `ece`'s.
 
-    Example:
-        >>> data = reliability([[0.1, 0.2], [0.7, 0.9]], [[0, 0], [0, 1]], bins=2)
-        >>> data.pixels.tolist(), data.foreground.tolist()
-        ([2, 2], [0, 1])
+    >>> data = reliability([[0.1, 0.2], [0.7, 0.9]], [[0, 0], [0, 1]], bins=2)
+    >>> data.pixels.tolist(), data.foreground.tolist()
+    ([2, 2], [0, 1])
     """
-    return _gather(*pixels_inside_field_of_view(probability, target, valid_mask), bins)
+    return _count(*pixels_inside_field_of_view(probability, target, valid_mask), bins)
 
 
-def ece(probability: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None = None, bins: int = BINS) -> float:
+def ece(probability: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None = None, bins: int = 15) -> float:
     """Expected calibration error over all pixels of the field of view (Naeini et al. 2015; Guo et al. 2017).
 
     It compares the probability of foreground with the share of foreground, bin by bin. Where structures are thin,
@@ -75,17 +70,14 @@ def ece(probability: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None 
         bins: Number of bins of equal width.
 
     Returns:
-        float: In [0, 1]; NaN when there is no pixel to score.
+        In [0, 1]; NaN when there is no pixel to score.
 
     Raises:
         ValueError: There is less than one bin, the probabilities leave [0, 1], an array is no mask, or the shapes
             differ.
 
-    Example:
-        >>> ece([[0.25, 0.25], [0.25, 0.25]], [[1, 0], [0, 0]])
-        0.0
-        >>> ece([[1.0, 1.0], [0.0, 0.0]], [[1, 0], [0, 0]])
-        0.25
+    >>> ece([[0.25, 0.25], [0.25, 0.25]], [[1, 0], [0, 0]]), ece([[1.0, 1.0], [0.0, 0.0]], [[1, 0], [0, 0]])
+    (0.0, 0.25)
     """
     return reliability(probability, target, valid_mask, bins).error
 
@@ -95,36 +87,26 @@ def ece_foreground(
     target: ArrayLike,
     valid_mask: ArrayLike | None = None,
     threshold: float = 0.5,
-    bins: int = BINS,
+    bins: int = 15,
 ) -> float:
-    """`ece` over the foreground alone: pixels that are foreground in the target or are predicted to be.
+    """`ece` over the foreground alone: pixels that are foreground in the target, or have at least the threshold.
 
     Such pixels are chosen by their label too, so a perfectly calibrated map that misses something does not score 0.
-    Compare models by it; do not read it as a distance from perfection. Arguments and errors are `ece`'s.
+    Compare models by it; do not read it as a distance from perfection. It is NaN if no pixel is foreground in either.
 
-    Args:
-        threshold: In [0, 1]; a pixel is predicted to be foreground if its probability is at least this.
-
-    Returns:
-        float: In [0, 1]; NaN if no pixel is foreground in either.
-
-    Example:
-        >>> ece_foreground([[1.0, 1.0], [0.0, 0.0]], [[1, 0], [0, 0]])
-        0.5
+    >>> ece_foreground([[1.0, 1.0], [0.0, 0.0]], [[1, 0], [0, 0]])
+    0.5
     """
     if not 0 <= threshold <= 1:
         raise ValueError(f"threshold must lie in [0, 1], got {threshold}")
     values, labels = pixels_inside_field_of_view(probability, target, valid_mask)
     foreground = labels | (values >= threshold)
-    return _gather(values[foreground], labels[foreground], bins).error
+    return _count(values[foreground], labels[foreground], bins).error
 
 
-def _gather(values: np.ndarray, labels: np.ndarray, bins: int) -> Reliability:
+def _count(values: np.ndarray, labels: np.ndarray, bins: int) -> Reliability:
     if bins < 1:
         raise ValueError(f"bins must be 1 or more, got {bins}")
     numbers = np.minimum((values * bins).astype(np.intp), bins - 1)
-    return Reliability(
-        pixels=np.bincount(numbers, minlength=bins),
-        probability_sum=np.bincount(numbers, weights=values, minlength=bins),
-        foreground=np.bincount(numbers[labels], minlength=bins),
-    )
+    pixels, foreground = (np.bincount(part, minlength=bins) for part in (numbers, numbers[labels]))
+    return Reliability(pixels, np.bincount(numbers, weights=values, minlength=bins), foreground)

@@ -32,10 +32,9 @@ class SegmentationMetric(evaluate.Metric):
     Raises:
         ValueError: A name is unknown.
 
-    Example:
-        >>> metric = SegmentationMetric(["dice", "iou"], keep_in_memory=True)
-        >>> metric.compute(predictions=[[[0.9, 0.6], [0.1, 0.2]]], references=[[[1, 0], [0, 0]]])["iou"]
-        0.5
+    >>> metric = SegmentationMetric(["dice", "iou"], keep_in_memory=True)
+    >>> metric.compute(predictions=[[[0.9, 0.6], [0.1, 0.2]]], references=[[[1, 0], [0, 0]]])["iou"]
+    0.5
     """
 
     def __init__(self, names: Sequence[str] = ("dice",), threshold: float = 0.5, **kwargs):
@@ -48,12 +47,8 @@ class SegmentationMetric(evaluate.Metric):
     def _info(self) -> evaluate.MetricInfo:
         # Nested sequences hold arrays of any size in one column; `Array2D` fixes the width.
         columns = {"predictions": Nested(Nested(Value("float64"))), "references": Nested(Nested(Value("bool")))}
-        return evaluate.MetricInfo(
-            description="\n\n".join(METRICS[name].__doc__ for name in self.names),
-            citation="",
-            inputs_description=_INPUTS,
-            features=Features(columns),
-        )
+        description = "\n\n".join(METRICS[name].__doc__ for name in self.names)
+        return evaluate.MetricInfo(description, citation="", inputs_description=_INPUTS, features=Features(columns))
 
     def add(self, *, prediction=None, reference=None, predictions=None, references=None) -> None:
         """Add one prediction (H, W) and its true mask (H, W)."""
@@ -70,14 +65,12 @@ class SegmentationMetric(evaluate.Metric):
         super().add_batch(predictions=predictions, references=references, **kwargs)
 
     def _compute(self, predictions: Sequence, references: Sequence, valid_masks: Sequence | None = None) -> dict:
-        if valid_masks is None:
-            valid_masks = [None] * len(references)
+        valid_masks = [None] * len(references) if valid_masks is None else valid_masks
         if len(valid_masks) != len(references):
             raise ValueError(f"got {len(valid_masks)} valid_masks for {len(references)} images")
-        triples = zip(predictions, references, valid_masks, strict=True)
         rows = [
             score_image(np.array(prediction), np.array(reference), valid_mask, self.threshold, self.names)
-            for prediction, reference, valid_mask in triples
+            for prediction, reference, valid_mask in zip(predictions, references, valid_masks, strict=True)
         ]
         means = score_set(rows)
         return {name: means[name] for name in self.names}

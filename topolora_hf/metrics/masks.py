@@ -1,21 +1,19 @@
-"""The one place where masks and probabilities given to a metric are checked and cut to the field of view.
+"""What all metrics share: arrays are checked and cut to the field of view, and quotients are NaN where undefined.
 
-Every function raises ValueError if an array is not what its name says, or the shapes differ.
+A mask is (H, W), bool or numbers that are all 0 or 1. Every function raises ValueError if an array is not what its name
+says, or the shapes differ.
 """
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 
-def as_mask(array: ArrayLike, name: str = "mask") -> np.ndarray:
-    """Read an array, (H, W), bool or numbers that are all 0 or 1, as a bool mask.
+def as_mask(array: ArrayLike, name: str = "mask", shape: tuple[int, int] | None = None) -> np.ndarray:
+    """Read a mask, of the target's `shape` if it is given, as bool.
 
-    Anything else is refused: cast to bool, probabilities would become foreground wherever above zero, and so would the
-    ones that JPEG noise leaves in a mask of 0 and 255.
+    Probabilities and masks of 0 and 255 are refused: cast to bool, they would be foreground wherever above zero.
     """
-    array = np.asarray(array)
-    if array.ndim != 2:
-        raise ValueError(f"{name} must have shape (H, W), got {array.shape}")
+    array = _as_map(array, name, shape)
     if array.dtype == bool:
         return array
     mask = array == 1
@@ -27,14 +25,12 @@ def as_mask(array: ArrayLike, name: str = "mask") -> np.ndarray:
     return mask
 
 
-def as_probability(array: ArrayLike, name: str = "probability") -> np.ndarray:
-    """Read an array, (H, W), of numbers in [0, 1] in its own floating dtype, float32 if it holds bool or integers.
+def as_probability(array: ArrayLike, name: str = "probability", shape: tuple[int, int] | None = None) -> np.ndarray:
+    """Read numbers in [0, 1], of the target's `shape` if it is given: in their own floating dtype, else as float32.
 
     Logits, percentages and NaN are refused: they would still give plausible scores.
     """
-    array = np.asarray(array)
-    if array.ndim != 2:
-        raise ValueError(f"{name} must have shape (H, W), got {array.shape}")
+    array = _as_map(array, name, shape)
     if array.dtype.kind not in "buif":
         raise ValueError(f"{name} must hold numbers in [0, 1], got {array.dtype}")
     if not ((array >= 0) & (array <= 1)).all():  # fails for NaN, too
@@ -42,34 +38,20 @@ def as_probability(array: ArrayLike, name: str = "probability") -> np.ndarray:
     return array if array.dtype.kind == "f" else array.astype(np.float32)
 
 
-def as_probability_and_target(probability: ArrayLike, target: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Read a probability map and its target, (H, W) floating and (H, W) bool."""
-    probability, target = as_probability(probability), as_mask(target, "target")
-    if probability.shape != target.shape:
-        raise ValueError(f"probability has shape {probability.shape}, target has shape {target.shape}")
-    return probability, target
-
-
 def as_valid_mask(valid_mask: ArrayLike | None, shape: tuple[int, int]) -> np.ndarray:
-    """Read a field of view of a given shape, bool or 0/1, true where the image is to be scored; `None` is all of it."""
-    if valid_mask is None:
-        return np.ones(shape, bool)
-    valid_mask = as_mask(valid_mask, "valid_mask")
-    if valid_mask.shape != shape:
-        raise ValueError(f"valid_mask has shape {valid_mask.shape}, target has shape {shape}")
-    return valid_mask
+    """Read a field of view, true where the image is to be scored; `None` is all of it."""
+    return np.ones(shape, bool) if valid_mask is None else as_mask(valid_mask, "valid_mask", shape)
 
 
 def masks_inside_field_of_view(
     prediction: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Read a pair of masks, (H, W) bool, and set to background what lies outside the field of view.
+    """Read a pair of masks, and set to background what lies outside the field of view.
 
     Background pixels enter none of Dice, IoU, precision, recall and clDice, so this equals leaving those pixels out.
     """
-    prediction, target = as_mask(prediction, "prediction"), as_mask(target, "target")
-    if prediction.shape != target.shape:
-        raise ValueError(f"prediction has shape {prediction.shape}, target has shape {target.shape}")
+    target = as_mask(target, "target")
+    prediction = as_mask(prediction, "prediction", target.shape)
     if valid_mask is None:
         return prediction, target
     valid_mask = as_valid_mask(valid_mask, target.shape)
@@ -80,6 +62,31 @@ def pixels_inside_field_of_view(
     probability: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Read a probability map and its target, and keep the N pixels of the field of view: (N,) floating, (N,) bool."""
-    probability, target = as_probability_and_target(probability, target)
+    target = as_mask(target, "target")
+    probability = as_probability(probability, shape=target.shape)
     valid_mask = as_valid_mask(valid_mask, target.shape)
     return probability[valid_mask], target[valid_mask]
+
+
+def ratio(part: float, whole: float) -> float:
+    """`part / whole`, NaN when the whole is 0: a mean over images leaves it out."""
+    return part / whole if whole else float("nan")
+
+
+def ratios(parts: np.ndarray, wholes: np.ndarray) -> np.ndarray:
+    """(N,) `ratio` of each pair; no whole may be negative."""
+    return np.divide(parts, wholes, out=np.full(wholes.shape, np.nan), where=wholes > 0)
+
+
+def harmonic_mean(first: float, second: float) -> float:
+    """Of two shares in [0, 1]; 0 when both are 0."""
+    return 2 * first * second / (first + second) if first + second else 0.0
+
+
+def _as_map(array: ArrayLike, name: str, shape: tuple[int, int] | None) -> np.ndarray:
+    array = np.asarray(array)
+    if array.ndim != 2:
+        raise ValueError(f"{name} must have shape (H, W), got {array.shape}")
+    if shape is not None and array.shape != shape:
+        raise ValueError(f"{name} has shape {array.shape}, target has shape {shape}")
+    return array

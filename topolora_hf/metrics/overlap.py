@@ -3,29 +3,24 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .masks import masks_inside_field_of_view
-from .ratios import ratio
+from .masks import masks_inside_field_of_view, ratio
 
 
 def dice(prediction: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None = None) -> float:
     """Dice coefficient, 2 |P and T| / (|P| + |T|), the F1 score of the pixels.
 
     Args:
-        prediction: (H, W), bool or 0/1.
-        target: (H, W), bool or 0/1.
+        prediction, target: (H, W), bool or 0/1.
         valid_mask: (H, W), bool or 0/1, true where the image is to be scored; `None` scores all of it.
 
     Returns:
-        float: In [0, 1]; NaN if prediction and target are both empty.
+        In [0, 1]; NaN if prediction and target are both empty.
 
     Raises:
         ValueError: An array is no mask, or the shapes differ.
 
-    Example:
-        >>> dice([[1, 1], [0, 0]], [[1, 0], [0, 0]])
-        0.6666666666666666
-        >>> dice([[0, 0]], [[0, 0]])
-        nan
+    >>> dice([[1, 1], [0, 0]], [[1, 0], [0, 0]])
+    0.6666666666666666
     """
     hits, predicted, true = _areas(prediction, target, valid_mask)
     return ratio(2 * hits, predicted + true)
@@ -42,9 +37,7 @@ def iou(prediction: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None =
 
 
 def precision(prediction: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None = None) -> float:
-    """Share of the predicted pixels that are true, |P and T| / |P|; NaN if the prediction is empty.
-
-    Arguments and errors are `dice`'s.
+    """Share of the predicted pixels that are true, |P and T| / |P|; NaN if the prediction is empty. See `dice`.
 
     >>> precision([[1, 1], [0, 0]], [[1, 0], [1, 1]])
     0.5
@@ -54,9 +47,7 @@ def precision(prediction: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | 
 
 
 def recall(prediction: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None = None) -> float:
-    """Share of the true pixels that are found, |P and T| / |T|, the sensitivity; NaN if the target is empty.
-
-    Arguments and errors are `dice`'s.
+    """Share of the true pixels that are found, |P and T| / |T|, or sensitivity; NaN if the target is empty. See `dice`.
 
     >>> recall([[1, 1], [0, 0]], [[1, 0], [1, 1]])
     0.3333333333333333

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import add
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,22 +18,21 @@ _BINS = 2048
 class PlattScaling:
     """`sigmoid(logit(p) / T + b)` (Platt 1999; the temperature alone: Guo et al. 2017, arXiv 1706.04599).
 
-    A temperature above 1 makes probabilities less certain; a bias below 0 makes foreground rarer, as it is needed after
+    A temperature above 1 makes probabilities less certain. A bias below 0 makes foreground rarer, as it is needed after
     a Dice loss, which marks more than is there. The order of pixels stays. The threshold t gives the mask that it gave
     before when it is changed likewise, to `scaling(t)`.
 
     Attributes:
         temperature: T, above 0.
-        bias: b, added to the logit.
+        bias: b, finite, added to the logit.
 
     Raises:
-        ValueError: If the temperature is not above 0, or the bias is not finite.
+        ValueError: The temperature is not above 0, or the bias is not finite.
 
-    Example:
-        >>> PlattScaling(temperature=2)([0.2, 0.5, 0.8]).round(3).tolist()
-        [0.333, 0.5, 0.667]
-        >>> PlattScaling(bias=-1)([0.2, 0.5, 0.8]).round(3).tolist()
-        [0.084, 0.269, 0.595]
+    >>> PlattScaling(temperature=2)([0.2, 0.5, 0.8]).round(3).tolist()
+    [0.333, 0.5, 0.667]
+    >>> PlattScaling(bias=-1)([0.2, 0.5, 0.8]).round(3).tolist()
+    [0.084, 0.269, 0.595]
     """
 
     temperature: float = 1.0
@@ -45,7 +45,7 @@ class PlattScaling:
             raise ValueError(f"bias must be finite, got {self.bias}")
 
     def __call__(self, probability: ArrayLike) -> np.ndarray:
-        """Numbers in [0, 1], of any shape -> the same shape and floating dtype; to the bit the same where T 1, b 0."""
+        """Scale numbers in [0, 1] of any shape, in their floating dtype; to the bit the same where T is 1 and b 0."""
         probability = np.asarray(probability)
         if self == PlattScaling():
             return probability
@@ -60,7 +60,7 @@ class PlattScaling:
 
 @dataclass(frozen=True, eq=False)
 class LogitCounts:
-    """What the fit needs of the pixels of an image, gathered into B bins of logits; added up with `+`.
+    """What the fit needs of the pixels of an image, counted in B bins of logits; added up over images with `+`.
 
     Attributes:
         pixels: (B,) int, pixels in each bin.
@@ -75,27 +75,14 @@ class LogitCounts:
     foreground_logit_sum: float
 
     def __add__(self, other: "LogitCounts") -> "LogitCounts":
-        return LogitCounts(
-            self.pixels + other.pixels,
-            self.logit_sum + other.logit_sum,
-            self.foreground + other.foreground,
-            self.foreground_logit_sum + other.foreground_logit_sum,
-        )
+        return LogitCounts(*map(add, vars(self).values(), vars(other).values()))
 
 
 def logit_counts(probability: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None = None) -> LogitCounts:
-    """Gather the pixels of the field of view by the logit of their probability: some kilobytes, whatever the image.
+    """Count the pixels of the field of view by the logit of their probability: some kilobytes, whatever the image.
 
-    Args:
-        probability: (H, W), numbers in [0, 1], as the network gives them.
-        target: (H, W), bool or 0/1.
-        valid_mask: (H, W), bool or 0/1, true where the image counts; `None` counts all of it.
-
-    Returns:
-        LogitCounts: In bins of equal width between the logits -16 and 16; what lies beyond counts as those.
-
-    Raises:
-        ValueError: If the probabilities leave [0, 1], an array is no mask, or the shapes differ.
+    The bins are of equal width between the logits -16 and 16; what lies beyond counts as those. Arguments and errors
+    are `ece`'s.
     """
     from scipy.special import logit
 
@@ -111,7 +98,7 @@ def logit_counts(probability: ArrayLike, target: ArrayLike, valid_mask: ArrayLik
 
 
 def fit_platt_scaling(counts: Sequence[LogitCounts]) -> PlattScaling:
-    """Fit the scaling with the smallest binary cross-entropy over all pixels.
+    """Fit the scaling with the smallest binary cross-entropy over all pixels; its temperature lies in `TEMPERATURES`.
 
     Use validation images: on training images the network is too certain.
 
@@ -120,20 +107,16 @@ def fit_platt_scaling(counts: Sequence[LogitCounts]) -> PlattScaling:
     Averaged probabilities (over tiles, over mirrorings) are scaled after the average, here and at prediction.
 
     Args:
-        counts: One an image, as the network gives them; every pixel counts alike.
-
-    Returns:
-        PlattScaling: Its temperature lies in `TEMPERATURES`.
+        counts: One an image, of the network's own probabilities; every pixel counts alike.
 
     Raises:
         ValueError: The pixels are all foreground, or all background, or there are none.
 
-    Example:
-        >>> target = np.arange(100).reshape(10, 10) % 10 < 7
-        >>> certain = np.where(np.arange(10) < 5, 0.9, 0.8)  # right in all and in two of five pixels
-        >>> scaling = fit_platt_scaling([logit_counts(np.tile(certain, (10, 1)), target)])
-        >>> scaling([0.9, 0.8]).round(3).tolist()
-        [1.0, 0.4]
+    >>> target = np.arange(100).reshape(10, 10) % 10 < 7
+    >>> certain = np.where(np.arange(10) < 5, 0.9, 0.8)  # right in all and in two of five pixels
+    >>> scaling = fit_platt_scaling([logit_counts(np.tile(certain, (10, 1)), target)])
+    >>> scaling([0.9, 0.8]).round(3).tolist()
+    [1.0, 0.4]
     """
     from scipy.optimize import minimize
     from scipy.special import expit

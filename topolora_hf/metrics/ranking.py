@@ -21,14 +21,13 @@ def auroc(probability: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | Non
         valid_mask: (H, W), bool or 0/1, true where the image is to be scored; `None` scores all of it.
 
     Returns:
-        float: In [0, 1], 0.5 where nothing is told apart; NaN when the target is empty or full.
+        In [0, 1], 0.5 where nothing is told apart; NaN when the target is empty or full.
 
     Raises:
-        ValueError: If the probabilities leave [0, 1], an array is no mask, or the shapes differ.
+        ValueError: The probabilities leave [0, 1], an array is no mask, or the shapes differ.
 
-    Example:
-        >>> auroc([[0.9, 0.4], [0.4, 0.1]], [[1, 1], [0, 0]])
-        0.875
+    >>> auroc([[0.9, 0.4], [0.4, 0.1]], [[1, 1], [0, 0]])
+    0.875
     """
     return auroc_and_average_precision(probability, target, valid_mask)[0]
 
@@ -37,15 +36,12 @@ def average_precision(probability: ArrayLike, target: ArrayLike, valid_mask: Arr
     """Average precision, the area under the precision-recall curve as a step function, over the field of view.
 
     The sum over thresholds of (rise in recall) x precision, without interpolation. As recall rises only where a
-    foreground pixel enters, this is the mean over foreground pixels of the precision at the pixel's own probability.
-    Arguments and errors are `auroc`'s.
+    foreground pixel enters, this is the mean over foreground pixels of the precision at the pixel's own probability:
+    in (0, 1], the foreground's share of the pixels if nothing is told apart, NaN if the target is empty. Arguments and
+    errors are `auroc`'s.
 
-    Returns:
-        float: In (0, 1], the foreground's share of the pixels if nothing is told apart; NaN if the target is empty.
-
-    Example:
-        >>> average_precision([[0.9, 0.4], [0.4, 0.1]], [[1, 1], [0, 0]])
-        0.8333333333333333
+    >>> average_precision([[0.9, 0.4], [0.4, 0.1]], [[1, 1], [0, 0]])
+    0.8333333333333333
     """
     return auroc_and_average_precision(probability, target, valid_mask)[1]
 
@@ -53,10 +49,7 @@ def average_precision(probability: ArrayLike, target: ArrayLike, valid_mask: Arr
 def auroc_and_average_precision(
     probability: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None = None
 ) -> tuple[float, float]:
-    """`auroc` and `average_precision` from one sorting of the pixels, which is what both spend their time on.
-
-    Arguments and errors are theirs.
-    """
+    """Both from one sorting of the pixels, which is what they spend their time on."""
     values, labels = pixels_inside_field_of_view(probability, target, valid_mask)
     foreground, background = np.sort(values[labels]), np.sort(values[~labels])
     if not foreground.size:

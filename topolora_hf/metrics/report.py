@@ -1,4 +1,4 @@
-"""From probability maps to rows of scores, from rows to a table and to means over a set."""
+"""From probability maps to rows of scores; from rows to a table, and to means over a set with their intervals."""
 
 import csv
 import math
@@ -12,13 +12,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..files import whole_file
-from .boundary import bfscore
 from .calibration import ece, ece_foreground
-from .masks import as_probability_and_target, as_valid_mask
+from .masks import as_mask, as_probability, as_valid_mask, ratio
 from .overlap import dice, iou, precision, recall
 from .ranking import auroc, auroc_and_average_precision, average_precision
-from .ratios import ratio
-from .relaxed import relaxed_f1, relaxed_precision, relaxed_recall
+from .tolerance import bfscore, relaxed_f1, relaxed_precision, relaxed_recall
 from .topology import betti0_error, betti1_error, cldice
 
 MASK_METRICS = {
@@ -31,6 +29,7 @@ MASK_METRICS = {
 }
 PROBABILITY_METRICS = {metric.__name__: metric for metric in (auroc, average_precision, ece, ece_foreground)}
 METRICS = MASK_METRICS | PROBABILITY_METRICS
+_DRAWN_AT_ONCE = 1 << 20  # images of bootstrap samples
 
 
 def score_image(
@@ -50,20 +49,20 @@ def score_image(
         names: Which of `METRICS`.
 
     Returns:
-        dict[str, float]: A score for each name, NaN where it is undefined. `MASK_METRICS` see the thresholded map,
+        A score for each name, NaN where it is undefined. `MASK_METRICS` see the thresholded map,
         `PROBABILITY_METRICS` the probabilities.
 
     Raises:
         ValueError: Probabilities or threshold leave [0, 1] (NaN included), target or valid_mask is no mask, or the
             shapes differ.
 
-    Example:
-        >>> score_image([[0.9, 0.6], [0.1, 0.0]], [[1, 0], [0, 0]])["precision"]
-        0.5
+    >>> score_image([[0.9, 0.6], [0.1, 0.0]], [[1, 0], [0, 0]])["precision"]
+    0.5
     """
     if not 0 <= threshold <= 1:
         raise ValueError(f"threshold must lie in [0, 1], got {threshold}")
-    probability, target = as_probability_and_target(probability, target)
+    target = as_mask(target, "target")
+    probability = as_probability(probability, shape=target.shape)
     if valid_mask is not None:
         # No metric looks past the field of view: leaving its surroundings out saves their share of the time.
         valid_mask = as_valid_mask(valid_mask, target.shape)
@@ -95,10 +94,10 @@ def score_images(
             held in memory.
 
     Returns:
-        list[dict[str, object]]: `id` and the scores of each image, in the order of the samples.
+        `id` and the scores of each image, in the order of the samples.
 
     Raises:
-        ValueError: If there is less than one worker, or as for `score_image`, naming the image.
+        ValueError: There is less than one worker, or as for `score_image`, naming the image.
     """
     workers = min(8, os.cpu_count() or 1) if workers is None else workers
     if workers < 1:
@@ -120,34 +119,57 @@ def score_set(rows: Sequence[Mapping[str, object]]) -> dict[str, float]:
         rows: One mapping an image: metric names to floats, and an `id` where there is one.
 
     Returns:
-        dict[str, float]: The mean of every metric over the images where it is defined (NaN where it is on none), and
-        `n`, the number of images.
+        The mean of every metric over the images where it is defined (NaN where it is on none), and `n`, the number of
+        images.
 
     Raises:
-        ValueError: If there are no rows, the rows hold different metrics, or an id occurs twice (an image that was
-            scored by two processes would count double).
+        ValueError: There are no rows, the rows hold different metrics, or an id occurs twice (an image that was scored
+            by two processes would count double).
 
-    Example:
-        >>> score_set([{"id": "a", "dice": 0.5}, {"id": "b", "dice": 1.0}, {"id": "c", "dice": float("nan")}])
-        {'dice': 0.75, 'n': 3}
+    >>> score_set([{"id": "a", "dice": 0.5}, {"id": "b", "dice": 1.0}, {"id": "c", "dice": float("nan")}])
+    {'dice': 0.75, 'n': 3}
     """
-    means = {name: ratio(math.fsum(values), len(values)) for name, values in metric_columns(rows).items()}
+    means = {name: ratio(math.fsum(values), len(values)) for name, values in _defined_scores(rows).items()}
     return {**means, "n": len(rows)}
 
 
-def metric_columns(rows: Sequence[Mapping[str, object]]) -> dict[str, list[float]]:
-    """The scores of every metric over the images where it is defined, out of rows as for `score_set`.
+def bootstrap_intervals(
+    rows: Sequence[Mapping[str, object]], samples: int = 2000, seed: int = 0
+) -> dict[str, tuple[float, float]]:
+    """95 % intervals of the means that `score_set` gives, by the percentile bootstrap (Efron 1979).
+
+    Images are drawn with replacement, as many as there are: the interval says how much the mean depends on which
+    images happen to be in the set, and nothing of how much another training run would differ.
+
+    Args:
+        rows: As for `score_set`.
+        samples: Number of sets drawn.
+        seed: Of the draws; the same rows and seed give the same intervals.
+
+    Returns:
+        For every metric the 2.5th and the 97.5th percentile of the means, over the images where it is defined; NaN
+        with fewer than two of those.
+
+    Raises:
+        ValueError: As for `score_set`, or there is less than one sample.
+
+    >>> low, high = bootstrap_intervals([{"dice": value / 10} for value in range(1, 10)])["dice"]
+    >>> round(low, 2), round(high, 2)
+    (0.32, 0.66)
+    """
+    if samples < 1:
+        raise ValueError(f"samples must be 1 or more, got {samples}")
+    return {name: _interval(np.array(values), samples, seed) for name, values in _defined_scores(rows).items()}
+
+
+def summarise(rows: Sequence[Mapping[str, object]]) -> dict[str, object]:
+    """What metrics.json says of a set: the means of `score_set`, and under `intervals` those of `bootstrap_intervals`.
 
     Raises:
         ValueError: As for `score_set`.
     """
-    names = [name for name in _columns(rows) if name != "id"]
-    ids = Counter(row["id"] for row in rows if "id" in row)
-    repeated = sorted(str(image_id) for image_id, times in ids.items() if times > 1)
-    if repeated:
-        raise ValueError(f"{len(repeated)} images were scored more than once: {', '.join(repeated)}")
-    scores = {name: [float(row[name]) for row in rows] for name in names}
-    return {name: [value for value in values if not math.isnan(value)] for name, values in scores.items()}
+    intervals = {name: list(interval) for name, interval in bootstrap_intervals(rows).items()}
+    return {**score_set(rows), "intervals": intervals}
 
 
 def write_per_image_csv(path: str | os.PathLike, rows: Sequence[Mapping[str, object]]) -> None:
@@ -158,7 +180,7 @@ def write_per_image_csv(path: str | os.PathLike, rows: Sequence[Mapping[str, obj
         rows: As for `score_set`, each with an `id`. NaN is written as `nan`.
 
     Raises:
-        ValueError: If there are no rows, a row has no `id`, or the rows have different columns.
+        ValueError: There are no rows, a row has no `id`, or the rows have different columns.
     """
     columns = _columns(rows)
     if "id" not in columns:
@@ -198,3 +220,28 @@ def _columns(rows: Sequence[Mapping[str, object]]) -> list[str]:
         if set(row) != set(columns):
             raise ValueError(f"row {row.get('id', row)} has the columns {sorted(row)}, the first has {sorted(columns)}")
     return columns
+
+
+def _defined_scores(rows: Sequence[Mapping[str, object]]) -> dict[str, list[float]]:
+    """The scores of every metric over the images where it is defined."""
+    names = [name for name in _columns(rows) if name != "id"]
+    ids = Counter(row["id"] for row in rows if "id" in row)
+    repeated = sorted(str(image_id) for image_id, times in ids.items() if times > 1)
+    if repeated:
+        raise ValueError(f"{len(repeated)} images were scored more than once: {', '.join(repeated)}")
+    scores = {name: [float(row[name]) for row in rows] for name in names}
+    return {name: [value for value in values if not math.isnan(value)] for name, values in scores.items()}
+
+
+def _interval(values: np.ndarray, samples: int, seed: int) -> tuple[float, float]:
+    count = len(values)
+    if count < 2:
+        return float("nan"), float("nan")
+    # The same draws for every metric, so that their intervals belong together; a few samples at a time, for the memory.
+    generator = np.random.default_rng(seed)
+    means, block = [], max(1, _DRAWN_AT_ONCE // count)
+    for first in range(0, samples, block):
+        drawn = generator.integers(count, size=(min(block, samples - first), count))
+        means.append(values[drawn].mean(1))
+    low, high = np.percentile(np.concatenate(means), (2.5, 97.5))
+    return float(low), float(high)

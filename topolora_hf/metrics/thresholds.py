@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .masks import pixels_inside_field_of_view
-from .ratios import ratios
+from .masks import pixels_inside_field_of_view, ratios
 
 # Quotients, not multiples of a step: 0.42 is exactly the 0.42 that is written in a settings file.
 THRESHOLDS = np.arange(201) / 200
@@ -15,9 +14,7 @@ THRESHOLDS = np.arange(201) / 200
 
 @dataclass(frozen=True, eq=False)
 class ThresholdCounts:
-    """Pixels counted at every threshold: a precision-recall curve that can be added up over images.
-
-    A few kilobytes an image of any size, so the curves of a whole set can be kept, and pooled with `+`.
+    """Pixels counted at every threshold, a few kilobytes an image of any size; added up over images with `+`.
 
     Attributes:
         thresholds: (T,) float, ascending in [0, 1].
@@ -61,23 +58,21 @@ def threshold_counts(
 ) -> ThresholdCounts:
     """Count hits and predicted pixels of one image at every threshold, from one histogram.
 
+    The counts are exactly those of `probability >= threshold`.
+
     Args:
         probability: (H, W), numbers in [0, 1].
         target: (H, W), bool or 0/1.
         valid_mask: (H, W), bool or 0/1, true where the image is to be scored; `None` scores all of it.
         thresholds: (T,), ascending in [0, 1]; steps of 0.005 by default.
 
-    Returns:
-        ThresholdCounts: Exactly the counts of `probability >= threshold` at each of them.
-
     Raises:
-        ValueError: If the thresholds leave [0, 1] or do not ascend, the probabilities leave [0, 1], an array is no
-            mask, or the shapes differ.
+        ValueError: The thresholds leave [0, 1] or do not ascend, the probabilities leave [0, 1], an array is no mask,
+            or the shapes differ.
 
-    Example:
-        >>> counts = threshold_counts([[0.9, 0.6], [0.4, 0.1]], [[1, 0], [1, 0]], thresholds=[0.0, 0.3, 0.5])
-        >>> counts.precision.tolist(), counts.recall.tolist()
-        ([0.5, 0.6666666666666666, 0.5], [1.0, 1.0, 0.5])
+    >>> counts = threshold_counts([[0.9, 0.6], [0.4, 0.1]], [[1, 0], [1, 0]], thresholds=[0.0, 0.3, 0.5])
+    >>> counts.precision.tolist(), counts.recall.tolist()
+    ([0.5, 0.6666666666666666, 0.5], [1.0, 1.0, 0.5])
     """
     thresholds = np.asarray(thresholds, float)
     inside = thresholds.ndim == 1 and thresholds.size and ((thresholds >= 0) & (thresholds <= 1)).all()

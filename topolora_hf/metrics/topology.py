@@ -5,8 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .masks import as_valid_mask, masks_inside_field_of_view
-from .ratios import harmonic_mean
+from .masks import as_valid_mask, harmonic_mean, masks_inside_field_of_view
 
 _EIGHT_NEIGHBOURS = np.ones((3, 3), int)
 _FOUR_NEIGHBOURS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]])
@@ -21,15 +20,14 @@ def cldice(prediction: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | Non
     `valid_mask` before: nothing outside bends a skeleton inside.
 
     Args:
-        prediction: (H, W), bool or 0/1.
-        target: (H, W), bool or 0/1.
+        prediction, target: (H, W), bool or 0/1.
         valid_mask: (H, W), bool or 0/1, true where the image is to be scored; `None` scores all of it.
 
     Returns:
-        float: In [0, 1]; 0 when exactly one of prediction and target is empty, NaN when both are.
+        In [0, 1]; 0 when exactly one of prediction and target is empty, NaN when both are.
 
     Raises:
-        ValueError: If an array is no mask or the shapes differ.
+        ValueError: An array is no mask, or the shapes differ.
 
     Example:
         Half of a line was found, all of what was found is true:
@@ -50,26 +48,12 @@ def cldice(prediction: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | Non
 def betti0_error(prediction: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None = None) -> float:
     """Difference in the number of connected pieces, |b0(P) - b0(T)|, pieces being 8-connected.
 
-    A count of the whole field of view: it says nothing of where the pieces lie, and specks of a single pixel count
-    like vessels, so it belongs beside an overlap, never in its place.
+    A whole number, 0 or more; NaN when there is no pixel to score. Arguments and errors are `cldice`'s. The count says
+    nothing of where the pieces lie, and specks of a single pixel count like vessels: it belongs beside an overlap,
+    never in its place.
 
-    Args:
-        prediction: (H, W), bool or 0/1.
-        target: (H, W), bool or 0/1.
-        valid_mask: (H, W), bool or 0/1, true where the image is to be scored; `None` scores all of it. What lies
-            outside is background.
-
-    Returns:
-        float: 0 or more, a whole number; NaN when there is no pixel to score.
-
-    Raises:
-        ValueError: If an array is no mask or the shapes differ.
-
-    Example:
-        A line that is broken in the prediction:
-
-        >>> betti0_error([[1, 1, 0, 1]], [[1, 1, 1, 1]])
-        1.0
+    >>> betti0_error([[1, 1, 0, 1]], [[1, 1, 1, 1]])  # a line that is broken in the prediction
+    1.0
     """
     return _difference(_count_pieces, prediction, target, valid_mask)
 
@@ -81,11 +65,8 @@ def betti1_error(prediction: ArrayLike, target: ArrayLike, valid_mask: ArrayLike
     8-connected foreground: with any other pairing a diagonal line would both connect and be crossed. What lies outside
     the field of view is background, all of it one piece.
 
-    Example:
-        A closed loop, and one with a gap:
-
-        >>> betti1_error([[1, 1, 1], [1, 0, 0], [1, 1, 1]], [[1, 1, 1], [1, 0, 1], [1, 1, 1]])
-        1.0
+    >>> betti1_error([[1, 1, 1], [1, 0, 0], [1, 1, 1]], [[1, 1, 1], [1, 0, 1], [1, 1, 1]])  # an open loop
+    1.0
     """
     return _difference(_count_holes, prediction, target, valid_mask)
 
@@ -99,17 +80,12 @@ def _difference(
     return float(abs(count(prediction) - count(target)))
 
 
-def _count_pieces(mask: np.ndarray) -> int:
-    return _count(mask, _EIGHT_NEIGHBOURS)
+def _count_pieces(mask: np.ndarray, neighbours: np.ndarray = _EIGHT_NEIGHBOURS) -> int:
+    from scipy.ndimage import label
+
+    return label(mask, neighbours)[1]
 
 
 def _count_holes(mask: np.ndarray) -> int:
     # The frame joins everything that reaches the edge with the outside, which is the one piece that is no hole.
-    background = np.pad(~mask, 1, constant_values=True)
-    return _count(background, _FOUR_NEIGHBOURS) - 1
-
-
-def _count(mask: np.ndarray, neighbours: np.ndarray) -> int:
-    from scipy.ndimage import label
-
-    return label(mask, neighbours)[1]
+    return _count_pieces(np.pad(~mask, 1, constant_values=True), _FOUR_NEIGHBOURS) - 1

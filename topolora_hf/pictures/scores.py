@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..metrics.calibration import Reliability
-from ..metrics.intervals import bootstrap_intervals
-from ..metrics.report import score_set
+from ..metrics.report import bootstrap_intervals, score_set
 from ..metrics.thresholds import ThresholdCounts
 from .figures import BLUE, GREEN, VERMILION, new_figure, save_figure, unit_rgb
 

@@ -11,8 +11,7 @@ from tqdm import tqdm
 from ..adapter_format.settings import AdapterSettings
 from ..inference.predictor import Predictor
 from ..metrics.calibration import Reliability, reliability
-from ..metrics.intervals import summarise
-from ..metrics.report import score_images, write_per_image_csv
+from ..metrics.report import score_images, summarise, write_per_image_csv
 from ..metrics.thresholds import ThresholdCounts, threshold_counts
 from ..pictures.samples import BestAndWorst, save_best_and_worst, save_samples
 from ..pictures.scores import save_precision_recall, save_reliability, save_score_distribution

@@ -14,7 +14,7 @@ from engine.tables import (
     deviation_text,
     headings_of,
 )
-from topolora_hf.metrics.intervals import bootstrap_intervals
+from topolora_hf.metrics.report import bootstrap_intervals
 
 _FULL, _BRANCH = "topolora", "detail_only"
 _MEASURES = ["dice", "cldice", "relaxed_f1"]
