@@ -223,4 +223,6 @@ def _existing(path: Path, spec: DatasetSpec) -> Path:
         return path
     else:
         problem = "is neither a folder nor an archive"
+        if path.suffix.lower() in (".xlsx", ".xls", ".ods"):
+            problem = "is a spreadsheet; save it as CSV"
     raise DataError(f"{path} {problem}. Data set {spec.name!r} needs a folder or an archive with:\n{spec.layout}")

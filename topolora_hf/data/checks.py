@@ -16,7 +16,7 @@ from .images.masks import AmbiguousMask, decode_mask, describe_levels, flags_for
 from .images.pictures import read_picture
 from .intensity import Numbers
 from .mask_rule import USUAL, MaskRule
-from .records import ESTIMATED, UNSPLIT, Record, Splits, row_name
+from .records import ESTIMATED, UNSPLIT, Record, Splits, row_name, some
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,6 @@ LEAK = "image that is in another split, too"
 REPEATED = "image that is there twice, and could fall into two splits"
 
 _HINTS = {NO_MASK: "If they show nothing to find: --missing_mask empty"}
-_NAMES_SHOWN = 3
 # A copy is kept in the split that is scored, and left out of the one that is learnt from.
 _KEEP_FIRST = ("test", "validation", "train", UNSPLIT)
 _BATCH = 16  # rows that a thread takes at a time
@@ -100,7 +99,7 @@ class CheckReport:
         lines = []
         for kind, texts in self.problems.items():
             hint = _doubts(rows) if kind == AMBIGUOUS_MASK else _HINTS.get(kind, "")
-            lines.append(f"\n  {kind} ({len(texts)}): {_some(texts)}" + f". {hint}" * bool(hint))
+            lines.append(f"\n  {kind} ({len(texts)}): {some(texts)}" + f". {hint}" * bool(hint))
         return f"{sum(bool(check.problems) for check in rows)} of {len(rows)} rows cannot be used:{''.join(lines)}"
 
 
@@ -280,10 +279,10 @@ def _remark_masks(report: CheckReport, pairs: Sequence[tuple[str, RowCheck]], ru
     report.structure = dict(Counter(level for _, check in pairs for level in check.structure))
     if soft:
         report.warnings.append(
-            f"{len(soft)} masks are not binary: {_some(soft)}. From half of the range on is foreground"
+            f"{len(soft)} masks are not binary: {some(soft)}. From half of the range on is foreground"
         )
     if full:
-        report.warnings.append(f"{len(full)} masks are foreground everywhere: {_some(full)}")
+        report.warnings.append(f"{len(full)} masks are foreground everywhere: {some(full)}")
     marked = [check.foreground for _, check in pairs if check.foreground]
     inverted = sum(share > 0.5 for share in marked)
     if inverted > len(marked) / 2:
@@ -292,7 +291,7 @@ def _remark_masks(report: CheckReport, pairs: Sequence[tuple[str, RowCheck]], ru
             f"{'bright' if rule.inverted else 'dark'}: --invert_masks{' is wrong' if rule.inverted else ''}"
         )
     if unnamed:
-        shown = ", ".join(f"{level} in {count} masks" for level, count in unnamed.most_common(_NAMES_SHOWN))
+        shown = some([f"{level} in {count} masks" for level, count in unnamed.most_common()])
         report.notes.append(f"values that mask_values does not name are background: {shown}")
     if left_out:
         report.notes.append(
@@ -303,7 +302,7 @@ def _remark_masks(report: CheckReport, pairs: Sequence[tuple[str, RowCheck]], ru
     if report.structure.keys() - {"1", "255"}:
         report.notes.append("structure is " + ", ".join(f"{key} ({n} masks)" for key, n in report.structure.items()))
     if empty:
-        report.notes.append(f"{len(empty)} masks have no foreground: {_some(empty)}")
+        report.notes.append(f"{len(empty)} masks have no foreground: {some(empty)}")
 
 
 def _remark_images(report: CheckReport, pairs: Sequence[tuple[str, RowCheck]], repeats: Sequence[str]) -> None:
@@ -311,13 +310,13 @@ def _remark_images(report: CheckReport, pairs: Sequence[tuple[str, RowCheck]], r
     if turned:
         report.warnings.append(
             f"{len(turned)} images are turned as their orientation (EXIF) says and their masks have none, so they may "
-            f"not fit: {_some(turned)}. Look at the sheet of `topolora describe`"
+            f"not fit: {some(turned)}. Look at the sheet of `topolora describe`"
         )
     if repeats:
-        report.warnings.append(f"{len(repeats)} images are there twice in one split: {_some(repeats)}")
+        report.warnings.append(f"{len(repeats)} images are there twice in one split: {some(repeats)}")
     sizes = Counter(check.size for _, check in pairs if check.size)
     if len(sizes) > 1:
-        common = _some([f"{width}x{height} ({count})" for (width, height), count in sizes.most_common()])
+        common = some([f"{width}x{height} ({count})" for (width, height), count in sizes.most_common()])
         report.notes.append(f"images have {len(sizes)} sizes: {common}")
 
 
@@ -339,7 +338,7 @@ def _require_one_structure(good: dict[str, list[tuple[Record, RowCheck]]], repor
         for level in check.structure:
             names[level].append(_mask_name(record, data_dir))
     if len(names) > 1:
-        shown = "; ".join(f"{level} in {len(masks)} ({_some(masks)})" for level, masks in names.items())
+        shown = "; ".join(f"{level} in {len(masks)} ({some(masks)})" for level, masks in names.items())
         shares = dict.fromkeys(sorted(names), 0.0)
         raise DataError(f"{data_dir}: masks mark structure by different values: {shown}. {flags_for(shares)}")
 
@@ -350,9 +349,4 @@ def _require_foreground(good: dict[str, list[tuple[Record, RowCheck]]], data_dir
     for split in [trained_on] if trained_on else good:
         if not any(check.foreground for _, check in good[split]):
             masks = [_mask_name(record, data_dir) for record, _ in good[split]]
-            raise DataError(f"{data_dir}: no mask of {split} has any foreground: {_some(masks)}")
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-    return ", ".join(names[:_NAMES_SHOWN]) + more
+            raise DataError(f"{data_dir}: no mask of {split} has any foreground: {some(masks)}")

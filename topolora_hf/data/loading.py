@@ -128,10 +128,13 @@ def load_segmentation_data(
     splits = _set_field_of_view(listing.splits, fov or spec.fov if PROTOCOLS[protocol].has_field_of_view else "none")
     if missing_mask == "empty":
         splits = {part: [replace(row, mask=row.mask or EMPTY) for row in rows] for part, rows in splits.items()}
-    splits, report = check_rows(
-        splits, listing.root, skip_bad=skip_bad, cut_validation=validation_fraction > 0, mask_rule=mask_rule,
-        bands=bands,
-    )  # fmt: skip
+    try:
+        splits, report = check_rows(
+            splits, listing.root, skip_bad=skip_bad, cut_validation=validation_fraction > 0, mask_rule=mask_rule,
+            bands=bands,
+        )  # fmt: skip
+    except DataError as error:
+        raise DataError("\n".join([str(error), *listing.shortcomings])) from error
     splits = complete_splits(
         splits, test_fraction=spec.test_fraction, validation_fraction=validation_fraction, seed=seed
     )

@@ -179,20 +179,14 @@ def list_images(folder: Path) -> list[Path]:
             for entry in entries:
                 if entry.name.startswith((".", "__MACOSX")):
                     continue
-                if is_image_file(entry.name) and _is_file(entry):
+                looked_at = Path(entry.path) if entry.is_symlink() else entry  # a path to itself is neither
+                if is_image_file(entry.name) and looked_at.is_file():
                     found.append((*parts, entry.name))
-                elif entry.is_dir():
+                elif looked_at.is_dir():
                     walk(entry.path, (*parts, entry.name))
 
     walk(str(folder), ())
     return [folder.joinpath(*parts) for parts in sorted(found)]
-
-
-def _is_file(entry: os.DirEntry) -> bool:
-    try:
-        return entry.is_file()
-    except OSError:  # a link to itself
-        return False
 
 
 def name_rows(images: Sequence[Path], folder: Path) -> list[str]:
@@ -241,3 +235,12 @@ def describe_contents(folder: Path, limit: int = 8) -> str:
         return "nothing (the folder is empty)"
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more
+
+
+def some(names: Sequence[str], most: int = 3) -> str:
+    """The first names, and how many more there are.
+
+    >>> some(["a", "b", "c", "d"])
+    'a, b, c and 1 more'
+    """
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

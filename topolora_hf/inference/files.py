@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from glob import iglob
+from glob import has_magic
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,14 +28,25 @@ def find_images(patterns: Sequence[str | Path]) -> list[Path]:
         elif path.is_file():
             files = [path]
         else:
-            found_by_pattern = map(Path, iglob(str(pattern), recursive=True))
-            files = sorted(file for file in found_by_pattern if _looks_like_an_image(file))
+            files = sorted(file for file in _glob(path) if _looks_like_an_image(file))
         if not files:
             raise DataError(
                 f"no images at {pattern}: expected a file, a folder or a glob of {', '.join(sorted(IMAGE_SUFFIXES))}"
             )
         found.update(dict.fromkeys(files))
     return list(found)
+
+
+def _glob(pattern: Path) -> list[Path]:
+    """Files by a pattern. `**` stands for folders of any depth, but follows no link, which may lead round in circles."""
+    parts = pattern.parts
+    first = next((number for number, part in enumerate(parts) if has_magic(part)), len(parts))
+    if first == len(parts):
+        return []
+    rest = parts[first:] if parts[-1] != "**" else (*parts[first:], "*")
+    root = Path(*parts[:first])
+    found = root.glob(str(Path(*rest)))
+    return [file for file in found if not any(part.startswith(".") for part in file.relative_to(root).parts)]
 
 
 def _looks_like_an_image(file: Path) -> bool:

@@ -103,7 +103,7 @@ def test_tables_that_make_no_sense_say_where(tmp_path, text, message):
         (b'{"image": "a.png", "mask"', "line 1 is not JSON"),
         (b"[1, 2]", "line 1 must be an object"),
         (b'{"image": 3, "mask": "a.png"}', "a file's name is needed, got 3"),
-        (b"\xff\xfe\x00", "is not UTF-8 text"),
+        (b"\xff\xfe\x00", "is not text"),
     ],
 )
 def test_broken_jsonl_says_where(tmp_path, content, message):

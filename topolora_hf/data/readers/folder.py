@@ -1,12 +1,11 @@
 """A user's own folder: images and masks in two folders or one, with or without split folders above or below them."""
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..archives import find_folder
 from ..errors import DataError
-from ..images.names import is_image_file
+from ..images.names import is_image_file, without_suffix
 from ..records import (
     SPLIT_NAMES,
     SPLIT_OF_NAME,
@@ -18,11 +17,11 @@ from ..records import (
     describe_contents,
     list_images,
     name_rows,
+    some,
 )
-from .pairing import image_stems, masks_among, pair_by_name
-from .table import TABLE_SUFFIXES, read_table
-
-logger = logging.getLogger(__name__)
+from .pairing import Masks, explain_names, image_stems, masks_among, pair_by_name
+from .polygons import draw_polygons
+from .table import FOLDER_TABLE_SUFFIXES, read_table
 
 LAYOUT = """\
 images/NAME.jpg  masks/NAME.png   (or masks/NAME_mask.png; any image format), or the same two folders inside
@@ -50,25 +49,43 @@ def read_folder(data_dir: Path, options: ReadOptions) -> tuple[Splits, list[str]
             raise DataError(
                 f"{data_dir} has both images/ and {', '.join(divided)}/images/; keep one of the two layouts"
             )
-        return _divide_by_subfolder(pair_folder(data_dir, layout), data_dir, layout), []
+        records, sentences = pair_folder(data_dir, layout)
+        return _divide_by_subfolder(records, data_dir, layout), sentences
     splits = {split: folder for split, folder in _split_folders(data_dir).items() if _has_images(folder, layout)}
     if splits:
-        return {split: pair_folder(folder, layout) for split, folder in splits.items()}, []
-    tables = [path for path in sorted(data_dir.iterdir()) if path.suffix.lower() in TABLE_SUFFIXES]
+        paired = {split: pair_folder(folder, layout) for split, folder in splits.items()}
+        return {split: rows for split, (rows, _) in paired.items()}, [
+            text for _, texts in paired.values() for text in texts
+        ]
+    tables = [path for path in sorted(data_dir.iterdir()) if path.suffix.lower() in FOLDER_TABLE_SUFFIXES]
     if len(tables) == 1:
         return read_table(tables[0], options)
+    if records := _one_folder_an_image(data_dir):
+        return {UNSPLIT: records}, [f"each of {len(records)} folders is an image, whose masks are united"]
     raise DataError(
         f"{data_dir} is not a folder of images and masks. Expected:\n{LAYOUT}\nFound: {describe_contents(data_dir)}"
     )
 
 
-def pair_folder(folder: Path, layout: Layout) -> list[Record]:
-    """The rows of one folder of images and one of masks, sorted by image name."""
+def pair_folder(folder: Path, layout: Layout) -> tuple[list[Record], list[str]]:
+    """The rows of one folder of images and one of masks, sorted by image name, and what is to be told of them."""
+    sentences: list[str] = []
     images_folder = _images_folder(folder, layout)
-    masks_folder, views_folder = _mask_folders(folder, layout, images_folder)
-    if images_folder is None or masks_folder is None:
-        absent = "images/" if images_folder is None else "masks/"
-        raise DataError(f"{folder} has no {absent}. Expected:\n{LAYOUT}\nFound: {describe_contents(folder)}")
+    masks_folder, views_folder = _mask_folders(folder, layout, images_folder, sentences)
+    if images_folder is None:
+        raise DataError(f"{folder} has no images/. Expected:\n{LAYOUT}\nFound: {describe_contents(folder)}")
+    images, masks = list_images(images_folder), list_images(masks_folder) if masks_folder else []
+    if not images:
+        raise DataError(f"{images_folder} holds no image file. Found: {describe_contents(images_folder)}")
+    if masks_folder == images_folder:
+        images, masks = _separate(images, images_folder, layout)
+    else:
+        images = _outside(images, images_folder, masks_folder, views_folder)
+    drawn = draw_polygons(folder, images) if not masks and layout.mask_dir is None else None
+    if drawn is None and masks_folder is None:
+        raise DataError(f"{folder} has no masks/. Expected:\n{LAYOUT}\nFound: {describe_contents(folder)}")
+    if drawn is None and not masks and masks_folder != images_folder:
+        raise DataError(f"{masks_folder} holds no image file. Found: {describe_contents(masks_folder)}")
     if views_folder is None and layout.valid_mask_pattern is not None:
         if masks_folder != images_folder:
             raise DataError(
@@ -76,33 +93,56 @@ def pair_folder(folder: Path, layout: Layout) -> list[Record]:
                 f"--layout valid_mask_dir=NAME says which. Found: {describe_contents(folder)}"
             )
         views_folder = images_folder
-    images, masks = list_images(images_folder), list_images(masks_folder)
-    for files, subfolder in ((images, images_folder), (masks, masks_folder)):
-        if not files:
-            raise DataError(f"{subfolder} holds no image file. Found: {describe_contents(subfolder)}")
-    if masks_folder == images_folder:
-        images, masks = _separate(images, images_folder, layout)
-    else:
-        images = _outside(images, images_folder, masks_folder, views_folder)
     by_stem = image_stems(images, images_folder, layout.image_pattern)
     if not by_stem:
         raise DataError(f"{images_folder} holds no image named like image_pattern {layout.image_pattern!r}")
-    mask_of, unused = pair_by_name(by_stem, masks, masks_folder, layout.mask_pattern)
-    if not mask_of:
-        examples = f"image {next(iter(by_stem.values())).name}, mask {masks[0].name if masks else '(none)'}"
-        raise DataError(
-            f"no mask in {masks_folder} has the name of an image in {images_folder} ({examples}); "
-            '--layout "mask_pattern={stem}_mask.png" says how they are named'
-        )
-    if unused and masks_folder != images_folder:
-        names = ", ".join(sorted(mask.name for mask in unused))
-        logger.warning("%s: %d masks belong to no image: %s", masks_folder, len(unused), names)
-    view_of = _views(by_stem, views_folder, layout)
+    if drawn is not None:
+        files = {stem: drawn[0] / f"{without_suffix(image).name}.png" for stem, image in by_stem.items()}
+        mask_of = {stem: file for stem, file in files.items() if file.is_file()}
+        sentences += drawn[1]
+    else:
+        mask_of = _pair(by_stem, masks, images_folder, masks_folder, layout, sentences)
+    view_of = _views(by_stem, views_folder, layout, sentences)
     ids = name_rows(list(by_stem.values()), images_folder)
     return [
         Record(row_id, image, mask_of.get(stem), view_of.get(stem))
         for row_id, (stem, image) in zip(ids, by_stem.items(), strict=True)
-    ]
+    ], sentences
+
+
+def _pair(
+    by_stem: dict[str, Path], masks: Sequence[Path], images_folder: Path, masks_folder: Path, layout: Layout,
+    sentences: list[str],
+) -> dict[str, Masks]:  # fmt: skip
+    """The masks by the stem of their image."""
+    mask_of, unused = pair_by_name(by_stem, masks, masks_folder, layout.mask_pattern)
+    without = [image for stem, image in by_stem.items() if stem not in mask_of]
+    differs = explain_names(without[0], unused, images_folder, masks_folder) if without else ""
+    if not mask_of:
+        raise DataError(
+            f"no mask in {masks_folder} has the name of an image in {images_folder}"
+            + f" by mask_pattern {layout.mask_pattern!r}" * bool(layout.mask_pattern)
+            + f" ({len(masks)} masks, {len(without)} images): {differs or 'there is no mask'}"
+        )
+    if unused and masks_folder != images_folder:
+        names = f"{len(unused)} masks belong to no image: {some(sorted(mask.name for mask in unused))}"
+        sentences.append(f"{names}. {differs}" if differs else names)
+    several = [f"{by_stem[stem].name} ({len(of_one)})" for stem, of_one in mask_of.items() if isinstance(of_one, tuple)]
+    if several:
+        sentences.append(f"{len(several)} images have several masks, which are united: {some(several)}")
+    return mask_of
+
+
+def _one_folder_an_image(data_dir: Path) -> list[Record]:
+    """Folders that each hold one image in images/ and a mask an object in masks/, as in DSB2018."""
+    records = []
+    for child in sorted(path for path in data_dir.iterdir() if path.is_dir()):
+        images_folder, masks_folder = find_folder(child, "images", "image"), find_folder(child, "masks", "mask")
+        images = list_images(images_folder) if images_folder else []
+        if len(images) != 1 or masks_folder is None:
+            return []
+        records.append(Record(child.name, images[0], tuple(list_images(masks_folder)) or None))
+    return records
 
 
 def _split_folders(data_dir: Path) -> dict[str, Path]:
@@ -125,10 +165,12 @@ def _images_folder(folder: Path, layout: Layout) -> Path | None:
     files = [path for path in folder.iterdir() if is_image_file(path) and not path.name.startswith(".")]
     if layout.mask_dir is not None or layout.mask_pattern is not None:
         return folder if files else None
-    return folder if _separate(files, folder, layout)[1] else None
+    return folder if _separate(files, folder, layout)[1] or (files and any(folder.glob("*.json"))) else None
 
 
-def _mask_folders(folder: Path, layout: Layout, images_folder: Path | None) -> tuple[Path | None, Path | None]:
+def _mask_folders(
+    folder: Path, layout: Layout, images_folder: Path | None, sentences: list[str]
+) -> tuple[Path | None, Path | None]:
     """The folders of the masks and of the fields of view."""
     view = _given(folder, layout.valid_mask_dir, "valid_mask_dir") or find_folder(folder, *_VIEW_FOLDERS)
     if layout.mask_dir is not None:
@@ -137,10 +179,10 @@ def _mask_folders(folder: Path, layout: Layout, images_folder: Path | None) -> t
     if target and not list_images(target):
         target = None
     if target and masks and view is None:
-        logger.warning(
-            "%s: %s/ is taken as the masks and %s/ as the field of view; mask_dir and valid_mask_dir say otherwise",
-            folder, target.name, masks.name,
-        )  # fmt: skip
+        sentences.append(
+            f"{target.name}/ is taken as the masks and {masks.name}/ as the field of view; mask_dir and valid_mask_dir "
+            "say otherwise"
+        )
         return target, masks
     return masks or target or (images_folder if images_folder == folder else None), view
 
@@ -160,7 +202,8 @@ def _separate(files: Sequence[Path], root: Path, layout: Layout) -> tuple[list[P
         return sorted(images), [path for path in files if path not in images]
     masks = masks_among(files)
     if layout.mask_pattern is not None:
-        masks |= set(pair_by_name(image_stems(files, root), files, root, layout.mask_pattern)[0].values())
+        found = pair_by_name(image_stems(files, root), files, root, layout.mask_pattern)[0].values()
+        masks |= {mask for each in found for mask in (each if isinstance(each, tuple) else (each,))}
     return [path for path in files if path not in masks], sorted(masks)
 
 
@@ -170,14 +213,14 @@ def _outside(images: Sequence[Path], images_folder: Path, *folders: Path | None)
     return [path for path in images if not any(folder in path.parents for folder in inner)]
 
 
-def _views(by_stem: dict[str, Path], folder: Path | None, layout: Layout) -> dict[str, Path]:
+def _views(by_stem: dict[str, Path], folder: Path | None, layout: Layout, sentences: list[str]) -> dict[str, Path]:
     if folder is None:
         return {}
     view_of, _ = pair_by_name(by_stem, list_images(folder), folder, layout.valid_mask_pattern)
     missing = [path.name for stem, path in by_stem.items() if stem not in view_of]
     if missing:
-        logger.warning("%s has no field of view for %d images: %s", folder, len(missing), ", ".join(missing))
-    return view_of
+        sentences.append(f"{folder.name}/ has no field of view for {len(missing)} images: {some(missing)}")
+    return {stem: view for stem, view in view_of.items() if isinstance(view, Path)}
 
 
 def _divide_by_subfolder(records: list[Record], data_dir: Path, layout: Layout) -> Splits:

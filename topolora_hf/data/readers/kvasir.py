@@ -16,11 +16,10 @@ _LISTS = {"train": "train.txt", "test": "val.txt"}  # the 120 images of val.txt 
 
 def read_kvasir(data_dir: Path, options: ReadOptions) -> tuple[Splits, list[str]]:
     """Read the official archive, or a copy already divided into split folders, which may hold any part of the set."""
-    splits, _ = read_folder(data_dir, options)
+    splits, problems = read_folder(data_dir, options)
     if UNSPLIT not in splits:
-        return splits, []
+        return splits, problems
     records = splits[UNSPLIT]
-    problems = []
     expected = options.counts[UNSPLIT]
     if len(records) < expected:
         problems.append(f"images has {len(records)} of {expected} files")

@@ -1,5 +1,6 @@
 """Which mask belongs to which image, by their names."""
 
+import difflib
 import re
 import unicodedata
 from collections import defaultdict
@@ -9,21 +10,28 @@ from pathlib import Path
 from ..errors import DataError
 from ..images.names import without_suffix
 
+_SHOWN = 3
 _MASK_SUFFIX = re.compile(
     r"[-_. ]?(masks?|labels?|gt|ground[-_]?truth|seg|segmentation|annotations?|vessels?|manual\d?"
-    r"|(1st|2nd)[-_]?(ho|manual)|ah|fov|valid)$",
+    r"|(1st|2nd)[-_]?(ho|manual)|ah|fov|valid)([-_. ]?\(?\d{1,3}\)?)?$",
     re.IGNORECASE,
 )
+_ANNOTATOR = re.compile(r"manual|1st|2nd|ah$|vk$", re.IGNORECASE)
+_LAST_NUMBER = re.compile(r"[-_. ]?\(?\d{1,3}\)?$")
 _IMAGE_SUFFIX = re.compile(r"[-_. ](sat|images?|img|rgb|training|test|orig|original)$", re.IGNORECASE)
+
+Masks = Path | tuple[Path, ...]
 
 
 def pair_by_name(
     images: Mapping[str, Path], masks: Sequence[Path], masks_root: Path, mask_pattern: str | None = None
-) -> tuple[dict[str, Path], list[Path]]:
+) -> tuple[dict[str, Masks], list[Path]]:
     """Find the mask of each image.
 
     Without a pattern, a mask has the image's own stem, or that with a suffix such as `_mask` or `_1stHO`, or both
-    share what is left when `_sat` and `_mask` are taken off. With a pattern, it has exactly that name.
+    share what is left when `_sat` and `_mask` are taken off, or it lies in a folder of the image's stem. With a
+    pattern, it has exactly that name. Masks that are numbered (`_mask_1`), fit a pattern with `*` or share such a
+    folder are parts of one mask.
 
     Args:
         images: Path by stem, as `image_stems` gives it.
@@ -32,32 +40,69 @@ def pair_by_name(
         mask_pattern: The name of a mask, with `{stem}` for the image's.
 
     Returns:
-        The mask by stem, for images that have one; and the masks that belong to no image.
+        The mask or masks by stem, for images that have one; and the masks that belong to no image.
 
     Raises:
-        DataError: An image has several masks.
+        DataError: An image has several masks that are not parts of one.
     """
     if mask_pattern is not None:
         rungs = [_index(masks, masks_root, pattern=mask_pattern)]
     else:
         rungs = [_index(masks, masks_root), _index(masks, masks_root, suffix=_MASK_SUFFIX)]
+    by_folder = defaultdict(list)
+    for mask in masks if mask_pattern is None else ():
+        by_folder[_composed(mask.parent.relative_to(masks_root).as_posix())].append(mask)
     found, clashes, unused = {}, [], dict.fromkeys(masks)
     for stem, image in images.items():
         candidates = next((rung[stem] for rung in rungs if stem in rung), [])
         if not candidates and mask_pattern is None:
             candidates = rungs[-1].get(_IMAGE_SUFFIX.sub("", stem), [])
-        if len(candidates) > 1:
+        in_folder = [] if candidates else by_folder.get(stem, [])
+        if len(candidates) > 1 and not ("*" in (mask_pattern or "") or _are_parts(candidates)):
             clashes.append(f"{image.name}: {', '.join(mask.name for mask in candidates)}")
-        elif candidates:
-            found[stem] = candidates[0]
-        for mask in candidates:
+        elif candidates or in_folder:
+            chosen = tuple(candidates or in_folder)
+            found[stem] = chosen if len(chosen) > 1 else chosen[0]
+        for mask in (*candidates, *in_folder):
             unused.pop(mask, None)
     if clashes:
+        more = f"\n  and {len(clashes) - _SHOWN} more" if len(clashes) > _SHOWN else ""
         raise DataError(
-            f"{masks_root} has several masks for one image; keep one of them, or say which by "
-            '--layout "mask_pattern={stem}_mask.png":\n  ' + "\n  ".join(clashes)
+            f"{masks_root} has several masks for one image ({len(clashes)} images); keep one of them, or say which by "
+            '--layout "mask_pattern={stem}_mask.png":\n  ' + "\n  ".join(clashes[:_SHOWN]) + more
         )
     return found, list(unused)
+
+
+def _are_parts(masks: Sequence[Path]) -> bool:
+    """Whether names differ in their last number alone, and that does not count annotators."""
+    stems = {without_suffix(mask).as_posix() for mask in masks}
+    bare = {_LAST_NUMBER.sub("", stem) for stem in stems}
+    return len(stems) == len(masks) and len(bare) == 1 and not _ANNOTATOR.search(_MASK_SUFFIX.search(bare.pop())[0])
+
+
+def explain_names(image: Path, masks: Sequence[Path], images_root: Path, masks_root: Path) -> str:
+    """How the name of an image differs from that of the mask that is probably its own."""
+    if not masks:
+        return ""
+    stem = without_suffix(image).name
+    named = {mask: without_suffix(mask).name for mask in masks}
+    where, place = image.relative_to(images_root).as_posix(), lambda mask: mask.relative_to(masks_root).as_posix()
+    for mask, name in named.items():
+        if name == stem:
+            return f"{where} and {place(mask)} lie in folders of different names"
+        if name.casefold() == stem.casefold():
+            return f"{where} and {place(mask)} differ in letter case"
+    for mask, name in named.items():
+        if stem in name:
+            pattern = mask.name.replace(stem, "{stem}", 1)
+            return f'{where} and {place(mask)}: --layout "mask_pattern={pattern}" if they belong together'
+        if name in stem:
+            pattern = image.name.replace(name, "{stem}", 1)
+            return f'{where} and {place(mask)}: --layout "image_pattern={pattern}" if they belong together'
+    near = difflib.get_close_matches(stem, named.values(), n=1, cutoff=0)
+    mask = next(mask for mask, name in named.items() if name == near[0])
+    return f'nearest to {where} is {place(mask)}; --layout "mask_pattern={{stem}}_mask.png" says how masks are named'
 
 
 def image_stems(images: Sequence[Path], root: Path, pattern: str | None = None) -> dict[str, Path]:
@@ -90,12 +135,11 @@ def _index(
     by_stem = defaultdict(list)
     expression = None if pattern is None else _expression(_composed(pattern))
     for path in paths:
-        relative = path.relative_to(root)
         if expression is None:
-            stem = _composed(without_suffix(relative).as_posix())
+            stem = _composed(without_suffix(path.relative_to(root)).as_posix())
             by_stem[suffix.sub("", stem) if suffix else stem].append(path)
-        elif match := expression.fullmatch(_composed(relative.name)):
-            by_stem[_composed(relative.with_name(match["stem"]).as_posix())].append(path)
+        elif match := expression.fullmatch(_composed(path.name)):
+            by_stem[_composed(path.relative_to(root).with_name(match["stem"]).as_posix())].append(path)
     return dict(by_stem)
 
 

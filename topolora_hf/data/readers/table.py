@@ -11,7 +11,8 @@ from ..errors import DataError
 from ..images.names import without_suffix
 from ..records import SPLIT_OF_NAME, UNSPLIT, ReadOptions, Record, Splits
 
-TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl")
+FOLDER_TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl")
+TABLE_SUFFIXES = (*FOLDER_TABLE_SUFFIXES, ".txt")
 
 IMAGE_COLUMNS = ("image", "image_path", "img", "images", "file_name", "filename", "input", "pixel_values")
 MASK_COLUMNS = ("mask", "mask_path", "masks", "label", "labels", "annotation", "gt", "ground_truth", "segmentation")
@@ -24,10 +25,13 @@ _SPLITS = {**SPLIT_OF_NAME, "dev": "validation"}
 def read_table(path: Path, options: ReadOptions) -> tuple[Splits, list[str]]:
     """Read pairs of files from a table. Paths in it are relative to the table's folder.
 
-    It is a .csv (comma, semicolon or tab), .tsv or .jsonl file in UTF-8, with a column for the images and one for the
-    masks, and optionally `valid_mask`, `split` (train, validation, test) and `id`.
+    It is a .csv, .tsv or .txt (comma, semicolon or tab) or .jsonl file in UTF-8, UTF-16 or Windows-1252, with a column
+    for the images and one for the masks, and optionally `valid_mask`, `split` (train, validation, test) and `id`.
     """
-    rows = _read_rows(path)
+    text, sentences = _read_text(path)
+    rows = _parse_jsonl(path, text) if path.suffix.lower() == ".jsonl" else _parse_csv(path, text)
+    if not rows:
+        raise DataError(f"{path} has no rows")
     columns = list(dict.fromkeys(name for row in rows for name in row))
     layout = options.layout
     image = find_column(columns, layout.image_column, IMAGE_COLUMNS, f"{path}: image_column")
@@ -47,7 +51,7 @@ def read_table(path: Path, options: ReadOptions) -> tuple[Splits, list[str]]:
         splits.setdefault(split, []).append(Record(row_id, *of_row))
     if UNSPLIT in splits and len(splits) > 1:
         raise DataError(f"{path}: {len(splits[UNSPLIT])} rows have no split, the others do; give all or none one")
-    return splits, []
+    return splits, sentences
 
 
 def find_column(columns: Sequence[str], given: str | None, usual: Sequence[str], option: str) -> str:
@@ -63,29 +67,32 @@ def find_column(columns: Sequence[str], given: str | None, usual: Sequence[str],
     return found
 
 
-def _read_rows(path: Path) -> list[Mapping[str, str]]:
+def _read_text(path: Path) -> tuple[str, list[str]]:
+    """What the table says, and a sentence if its encoding had to be guessed."""
+    content = path.read_bytes()
+    encoding = "utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text, sentences = content.decode(encoding), []
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text: {error}") from error
-    rows = _parse_jsonl(path, text) if path.suffix.lower() == ".jsonl" else _parse_csv(path, text)
-    if not rows:
-        raise DataError(f"{path} has no rows")
-    return rows
+        if encoding == "utf-16" or b"\0" in content:
+            raise DataError(f"{path} is not text: {error}") from error
+        text = content.decode("cp1252", errors="replace")
+        sentences = [f"{path.name} is not UTF-8; it is read as Windows-1252, as Excel writes it"]
+    return text.replace("\r\n", "\n").replace("\r", "\n"), sentences
 
 
 def _parse_csv(path: Path, text: str) -> list[Mapping[str, str]]:
     lines = [line for line in text.split("\n") if line.strip()]
+    said = lines.pop(0)[4:].strip('"\n ') if lines and lines[0].lstrip('"').lower().startswith("sep=") else ""
     header = lines[0] if lines else ""
-    delimiter = max(",;\t", key=header.count)
     try:
-        rows = list(csv.DictReader(lines, delimiter=delimiter, skipinitialspace=True))
-    except csv.Error as error:  # a quote that is never closed makes one field of all that follows
+        rows = list(csv.DictReader(lines, delimiter=said or max(",;\t", key=header.count), skipinitialspace=True))
+    except (csv.Error, TypeError) as error:  # a quote that is never closed makes one field of all that follows
         raise DataError(f"{path} is not a table of separated values: {error}") from error
     uneven = [number for number, row in enumerate(rows, start=1) if None in row or None in row.values()]
     if uneven:
         raise DataError(f"{path}: row {uneven[0]} has another number of fields than the header ({header})")
-    return rows
+    return [{name.strip(): value.strip() for name, value in row.items()} for row in rows]
 
 
 def _parse_jsonl(path: Path, text: str) -> list[Mapping[str, str]]:
@@ -108,7 +115,8 @@ def _file(table: Path, value: str | None) -> Path | None:
         return None
     if not isinstance(value, str):
         raise DataError(f"{table}: a file's name is needed, got {value!r}")
-    return table.parent / value.strip()
+    path = table.parent / value.strip()
+    return path if "\\" not in value or path.exists() else table.parent / value.strip().replace("\\", "/")
 
 
 def _ids(path: Path, given: Sequence[str | None], images: Sequence[Path]) -> list[str]:
