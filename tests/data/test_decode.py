@@ -1,13 +1,12 @@
 import gzip
 import io
-import struct
-import zlib
 
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image
 
+from tests.data.wide_png import wide_png
 from topolora_hf.data.errors import DataError
 from topolora_hf.data.images.masks import decode_mask
 from topolora_hf.data.images.pictures import decode_image, read_picture
@@ -96,19 +95,6 @@ def test_16_bit_colour_and_float_tiffs_are_read(tmp_path):
 
 
 TWELVE_BITS = np.random.default_rng(0).integers(0, 4096, (20, 30, 3), dtype=np.uint16)
-
-
-def wide_png(values: np.ndarray) -> bytes:
-    """A 16-bit PNG of (H, W, C) values, which Pillow cannot write."""
-
-    def chunk(name: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-
-    height, width, channels = values.shape
-    header = struct.pack(">IIBBBBB", width, height, 16, {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
-    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in values)
-    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + chunks
 
 
 def wide_tiff(values: np.ndarray, **options) -> bytes:

@@ -40,9 +40,90 @@ def test_the_range_is_that_of_the_percentiles_over_all_images():
     assert scaling.high < 1000  # the bright points do not decide
 
 
-def test_values_with_a_scale_of_their_own_keep_it():
-    assert fit_intensity_scaling([np.linspace(0, 0.2, 50)]) == IntensityScaling(0, 1)
-    assert fit_intensity_scaling([np.arange(90, dtype=np.uint16)]) == IntensityScaling(0, 255)
+@pytest.mark.parametrize(
+    ("values", "scale"),
+    [
+        (np.linspace(0, 0.2, 50), (0, 1)),
+        (np.float32([0, 1]), (0, 1)),
+        (np.arange(90, dtype=np.uint16), (0, 255)),
+        (np.arange(200, dtype=np.float32), (0, 255)),
+        (np.linspace(0, 1.7, 201), None),  # above 1, so it is no share
+        (np.linspace(0, 30.5, 201, dtype=np.float32), None),
+        (np.linspace(-1, 1, 201), None),
+        (np.arange(-100, 101, dtype=np.int8), None),
+        (np.arange(2**32 - 201, 2**32, dtype=np.uint32), None),
+        (np.arange(0, 20_001, 100, dtype=np.int64), None),
+    ],
+)
+def test_values_keep_a_scale_of_their_own_and_are_stretched_else_whatever_their_type(values, scale):
+    assert fit_intensity_scaling([values], (0, 100)).high == pytest.approx(float(values.max()))
+    fitted = fit_intensity_scaling([values])
+    assert (fitted.low, fitted.high) == pytest.approx(scale or tuple(np.percentile(values, (0.5, 99.5))), rel=1e-6)
+    assert len(np.unique(fitted(values))) > 0.9 * min(len(np.unique(values)), 50)
+
+
+@pytest.mark.parametrize("shape", [(512, 512, 3), (300, 1024, 3), (2048, 300), (1024, 768, 3)])
+def test_percentiles_see_all_channels_and_columns(shape):
+    image = np.random.default_rng(0).integers(0, 1000, shape).astype(np.uint16)
+    image[..., -1] *= 6  # a bright channel, or the last column
+    image[:, ::4] *= 10
+    assert fit_intensity_scaling([image]).high == pytest.approx(np.percentile(image, 99.5), rel=0.05)
+
+
+def test_a_mostly_dark_image_is_not_black_altogether():
+    image = np.zeros((50, 50), np.uint16)
+    image[0, :5] = 3000
+    assert fit_intensity_scaling([image]) == IntensityScaling(0, 3000)
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("flags", [{"intensity_transform": "sqrt"}, {"intensity_percentiles": (2, 98)}])
+def test_a_requested_transform_or_range_has_an_effect_on_every_type(folder, kind, flags):
+    for number in range(6):
+        values = np.random.default_rng(number).random((48, 64)) * (0.5 if kind == "float32" else 100)
+        tifffile.imwrite(folder / f"images/{number}.tif", values.astype(kind))
+    plain, asked = (load_segmentation_data(str(folder), **more) for more in ({}, flags))
+    assert (plain["train"][0]["image"] != asked["train"][0]["image"]).mean() > 0.5
+    assert asked.intensity.of_8_bits == (kind == "uint8") and any("(black)" in remark for remark in asked.remarks)
+
+
+def test_what_would_do_nothing_is_refused(folder):
+    with pytest.raises(DataError, match="adapter's own intensity"):
+        load_segmentation_data(str(folder), intensity=IntensityScaling(0, 1), intensity_transform="log")
+    for number in range(6):
+        values = np.random.default_rng(number).uniform(0, 0.2, (48, 64)).astype(np.float32)
+        tifffile.imwrite(folder / f"images/{number}.tif", values)
+    with pytest.raises(DataError, match="log of values from .* nearly linear"):
+        load_segmentation_data(str(folder), intensity_transform="log", intensity_percentiles=(1, 99))
+
+
+def test_types_of_several_scales_are_refused_with_their_ranges(folder):
+    tifffile.imwrite(folder / "images/0.tif", np.random.default_rng(0).random((48, 64), np.float32))
+    with pytest.raises(DataError, match=r"1 image of float32, .* to 0\.99.*5 images of uint16|5 images.*1 image of"):
+        load_segmentation_data(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("kind", "nodata"), [("f4", "-3.4028234663852886e+38"), ("f4", "nan"), ("u2", "0"), ("i2", "-9999"), ("f8", "1e20")]
+)
+def test_pixels_without_data_are_invalid_black_and_left_out_of_the_range(folder, kind, nodata):
+    tags = [(42113, "s", 0, nodata, True)]
+    for number in range(6):
+        values = (1000 + radar(number).astype(np.float64) % 500).astype(kind)
+        values[:9, :30] = np.dtype(kind).type(float(nodata))
+        tifffile.imwrite(folder / f"images/{number}.tif", values, extratags=tags)
+    data = load_segmentation_data(str(folder))
+    row = data["train"][0]
+    assert not row["valid_mask"][:9, :30].any() and row["valid_mask"].sum() == 48 * 64 - 270
+    assert not row["image"][:9, :30].any() and 1000 <= data.intensity.low < data.intensity.high <= 1500
+    assert len(np.unique(row["image"])) > 50
+    assert any(f"6 images of {np.dtype(kind)}" in remark and "8.8% without data" in remark for remark in data.remarks)
+
+
+def test_an_image_that_the_scaling_makes_one_grey_is_warned_of(tmp_path, caplog):
+    tifffile.imwrite(tmp_path / "a.tif", np.random.default_rng(0).random((9, 9), np.float32))
+    decode_image(tmp_path / "a.tif", scaling=IntensityScaling(0, 5000))
+    assert "a.tif: its float32 values" in caplog.text and "all become 0" in caplog.text
 
 
 @pytest.mark.parametrize("transform", ["linear", "sqrt", "log"])

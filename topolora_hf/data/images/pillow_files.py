@@ -4,6 +4,7 @@ import io
 import os
 import sys
 import threading
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -18,10 +19,11 @@ FORMATS = ("PNG", "JPEG", "TIFF", "GIF", "BMP", "DIB", "PPM", "WEBP", "JPEG2000"
 _LOSSY_FORMATS = ("JPEG", "MPO", "WEBP", "JPEG2000", "AVIF")
 _WIDE_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 _ORIENTATION = 0x0112
+# The codestream of JPEG 2000. The bits of a value stand 42 bytes on.
+_JPEG_2000_START = b"\xff\x4f\xff\x51"
 # Of 16-bit colour Pillow keeps one byte. These names of a file's layout make it keep the other.
 _ORDERS = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 _OTHER_BYTE = {f"{mode};16{own}": f"{mode};16{other}" for mode in ("RGB", "RGBA") for own, other in _ORDERS.items()}
-_JPEG_2000_START = b"\xff\x4f\xff\x51"  # the codestream; the bits of a value are in byte 42 from here
 _lock = threading.Lock()
 
 
@@ -43,9 +45,16 @@ def read(source: str | os.PathLike | bytes, frame: int = 0) -> Contents:
             if not layouts <= _OTHER_BYTE.keys() or image.format == "TIFF":
                 raise DataError("has 16 bits, of which Pillow keeps 8 in grey with alpha and CMYK; save it as RGB")
             return _read_wide_colour(source)
-        if image.format == "JPEG2000" and image.mode not in _WIDE_MODES:
-            _require_8_bits(source)
-        return contents_of(image)
+        contents = contents_of(image)
+        start = _first_bytes(source) if image.format in ("WEBP", "JPEG2000") else b""
+        if image.format == "WEBP":
+            return replace(contents, is_lossy=b"VP8L" not in start[:64])
+        if image.format == "JPEG2000" and (place := start.find(_JPEG_2000_START)) >= 0:
+            bits, coding = (start[place + 42] & 0x7F) + 1, start.find(b"\xff\x52", place)
+            if bits > 8 and image.mode not in _WIDE_MODES:
+                raise DataError(f"is JPEG 2000 colour of {bits} bits, of which Pillow keeps 8; save it as a TIFF")
+            return replace(contents, is_lossy=start[coding + 13] != 1)  # 1: the reversible transform
+        return contents
 
 
 def contents_of(image: Image.Image) -> Contents:
@@ -55,11 +64,14 @@ def contents_of(image: Image.Image) -> Contents:
     if image.mode in _WIDE_MODES:
         return Contents(np.array(image), **known)
     palette = np.asarray(image.getpalette("RGB"), np.uint8).reshape(-1, 3) if image.mode == "P" else None
-    rgba = np.array(image.convert("RGBA")) if image.has_transparency_data else None
-    alpha = None if rgba is None else rgba[..., 3]
+    has_alpha = image.has_transparency_data
     if image.mode in ("1", "L", "P"):
+        alpha = np.asarray(image.convert("RGBA"))[..., 3] if has_alpha else None
         return Contents(np.array(image), palette, alpha, **known)
-    return Contents(np.array(image.convert("RGB")) if rgba is None else rgba, alpha=alpha, colours=3, **known)
+    values = np.array(image if image.mode == "LA" else image.convert("RGBA" if has_alpha else "RGB"))
+    return Contents(
+        values, alpha=values[..., -1] if has_alpha else None, colours=1 if image.mode == "LA" else 3, **known
+    )
 
 
 def opened(source: str | os.PathLike | bytes, is_limited: bool = True) -> Image.Image:
@@ -98,16 +110,10 @@ def _require_parts_inside(image: Image.Image, file_bytes: int) -> None:
         raise DataError(f"claims to hold pixels from byte {outside[0]:,} on, but has {file_bytes:,} bytes")
 
 
-def _require_8_bits(source: str | os.PathLike | bytes) -> None:
-    """Pillow cuts JPEG 2000 colour of more bits to 8, without a word."""
-    start = source[:65_536] if isinstance(source, bytes) else _first_bytes(source, 65_536)
-    place = start.find(_JPEG_2000_START)
-    if place >= 0 and len(start) > place + 42 and (bits := (start[place + 42] & 0x7F) + 1) > 8:
-        raise DataError(f"is JPEG 2000 colour of {bits} bits, of which Pillow keeps 8; save it as a TIFF")
-
-
-def _first_bytes(path: str | os.PathLike, count: int) -> bytes:
-    with open(path, "rb") as file:
+def _first_bytes(source: str | os.PathLike | bytes, count: int = 65_536) -> bytes:
+    if isinstance(source, bytes):
+        return source[:count]
+    with open(source, "rb") as file:
         return file.read(count)
 
 

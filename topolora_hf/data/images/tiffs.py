@@ -1,6 +1,7 @@
 """TIFF files of any number type and number of bands, with GDAL's nodata value, masks and overviews."""
 
 import io
+import logging
 import math
 import os
 import struct
@@ -15,6 +16,8 @@ from ..errors import DataError
 from . import pillow_files
 from .containers import Contents
 from .limits import max_image_pixels, too_large
+
+logging.getLogger("tifffile").setLevel(logging.ERROR)  # it warns of nodata values that the number type has not
 
 _MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _MASK = 0, 1, 2, 4
 _REDUCED, _IS_MASK = 1, 4  # bits of a page's type
