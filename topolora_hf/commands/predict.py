@@ -15,7 +15,7 @@ from ..settings import changed_settings, option
 from .arguments import InferenceArguments
 
 PREDICT_SETTINGS = "predict_args.json"
-_WRITTEN = ("_mask.png", "_probability.png", "_overlay.png", "_centreline.json", "_centreline.png")
+_WRITTEN = ("_mask.png", "_mask.tif", "_probability.png", "_overlay.png", "_centreline.json", "_centreline.png")
 _FREE = {"images", "output_dir", "overwrite", "tile_batch"}  # settings that change no mask
 
 
@@ -33,6 +33,8 @@ class PredictArguments(InferenceArguments):
 
 def predict(args: PredictArguments) -> list[Path]:
     """Write `NAME_mask.png`, and what else is asked for, for every image; return the masks.
+
+    Of a GeoTIFF, `NAME_mask.tif` is written too: the mask at its place on the map.
 
     A mask is written last, so an image that has one is done and is skipped: the same command goes on where it stopped.
     Under `accelerate launch` the processes share the images.
@@ -87,7 +89,7 @@ def _predict_all(args: PredictArguments, work: list[tuple[Path, Path]]) -> list[
 
 def _save(prediction, mask: Path, args: PredictArguments) -> list[str]:
     """Write the files of an image, the mask last. Return their paths, after the first the names alone."""
-    written = [mask]
+    written = [mask, *[mask.with_suffix(".tif")] * bool(prediction.geotags)]
     if args.probability:
         written.append(_beside(mask, "_probability.png"))
         prediction.save_probability(written[-1])

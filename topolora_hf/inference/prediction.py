@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from ..data.geotags import GeoTags, write_geotiff
 from .files import save_png
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ class Prediction:
         probability: float32 (H, W) in [0, 1].
         threshold: The probability from which a pixel is foreground.
         warnings: Why the mask may be wrong, a sentence each.
+        inside: bool (H, W), False where nothing is ever foreground; None: it may be everywhere.
+        geotags: Of a GeoTIFF, where on the map it lies.
     """
 
     __module__ = "topolora_hf"  # wherever the file lies
@@ -33,6 +36,8 @@ class Prediction:
     probability: np.ndarray
     threshold: float
     warnings: tuple[str, ...] = ()
+    inside: np.ndarray | None = None
+    geotags: GeoTags = ()
 
     @property
     def mask(self) -> np.ndarray:
@@ -58,8 +63,16 @@ class Prediction:
         return overlay(self.image, binary_dilation(self.centreline.skeleton, np.ones((width, width))), opacity=1)
 
     def save_mask(self, path: str | Path) -> None:
-        """Write an 8-bit PNG, 0 and 255, of the image's own size."""
-        save_png(Image.fromarray(self.mask.astype(np.uint8) * 255), path)
+        """Write an 8-bit PNG, 0 and 255, of the image's own size.
+
+        Of a GeoTIFF, write beside it a `.tif`, which lies at the same place; there, 127 is no data.
+        """
+        mask = self.mask.astype(np.uint8) * np.uint8(255)
+        if self.geotags:
+            has_holes = self.inside is not None and not self.inside.all()
+            values = np.where(self.inside, mask, np.uint8(127)) if has_holes else mask
+            write_geotiff(values, Path(path).with_suffix(".tif"), self.geotags, 127 if has_holes else None)
+        save_png(Image.fromarray(mask), path)
 
     def save_probability(self, path: str | Path) -> None:
         """Write a 16-bit grey PNG, 0 to 65535 for 0 to 1."""

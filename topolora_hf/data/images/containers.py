@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import DataError
+from ..geotags import GeoTags
 from .limits import PIXELS_VARIABLE, max_file_bytes, max_image_pixels, require_size
 
 Source = str | os.PathLike[str] | bytes | Image.Image
@@ -34,6 +35,7 @@ class Contents:
         nodata: The value that the file declares to be no data, or None.
         is_min_white: The file stores white as 0. `values` are as they are shown: 0 is black.
         orientation: Of EXIF or TIFF, as stored; 1 if nothing had to be turned.
+        geotags: Of a GeoTIFF, where on the map the stored pixels lie.
         colours: How many bands from the first on are the picture, if not all. A reader's; `read_contents` drops others.
     """
 
@@ -45,6 +47,7 @@ class Contents:
     nodata: float | None = None
     is_min_white: bool = False
     orientation: int = 1
+    geotags: GeoTags = ()
     colours: int | None = None
 
 

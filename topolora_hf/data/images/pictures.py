@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from ..errors import DataError
+from ..geotags import GeoTags
 from ..intensity import IntensityScaling, Numbers, fit_intensity_scaling
 from .containers import Contents, Source, guarded, read_contents
 
@@ -25,6 +26,7 @@ class Picture:
         valid: bool (H, W), False where there is no data (nodata, NaN, infinite, the file's own mask); None: all is.
         nodata: The value that the file declares to be no data, or None.
         orientation: As stored; 1 if nothing had to be turned.
+        geotags: Of a GeoTIFF, where on the map the stored pixels lie.
         name: What to call it in warnings.
     """
 
@@ -32,6 +34,7 @@ class Picture:
     valid: np.ndarray | None = None
     nodata: float | None = None
     orientation: int = 1
+    geotags: GeoTags = ()
     name: str = "an image"
 
     @property
@@ -135,7 +138,7 @@ def _picture_of(contents: Contents, name: str) -> Picture:
         values = _over_black(values, contents.alpha)
     if valid is not None and values.dtype == np.uint8:
         values = np.where(valid[..., None], values, np.uint8(0))
-    return Picture(np.ascontiguousarray(values), valid, contents.nodata, contents.orientation, name)
+    return Picture(np.ascontiguousarray(values), valid, contents.nodata, contents.orientation, contents.geotags, name)
 
 
 def _over_black(values: np.ndarray, alpha: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ import tifffile
 from PIL import UnidentifiedImageError
 
 from ..errors import DataError
+from ..geotags import read_geotags
 from . import pillow_files
 from .containers import Contents
 from .limits import max_image_pixels, too_large
@@ -38,7 +39,7 @@ def read(source: str | os.PathLike | bytes) -> Contents:
         with tifffile.TiffFile(io.BytesIO(source) if isinstance(source, bytes) else Path(source)) as tiff:
             page, mask = _image_and_mask(tiff)
             _require_size(page)
-            contents = _contents(page, source)
+            contents = replace(_contents(page, source), geotags=read_geotags(page))
             if mask is not None:
                 contents = _turned(contents, page, _numbers(mask)[..., 0] > 0)
             return contents
