@@ -170,3 +170,50 @@ def test_masks_that_are_mostly_bright_are_asked_about(tmp_path, save):
         (tmp_path / "masks").mkdir(exist_ok=True)
         Image.fromarray(mask).save(tmp_path / "masks" / f"{number}.png")
     assert any("4 of 4 masks are more foreground" in remark for remark in load_segmentation_data(str(tmp_path)).remarks)
+
+
+def test_processes_find_what_threads_find(folder, monkeypatch):
+    spoil(folder)
+    Image.fromarray(np.arange(32 * 40, dtype=np.uint8).reshape(32, 40) % 3).save(folder / "masks/05.png")
+    messages = []
+    for many in (1000, 1):
+        monkeypatch.setattr("topolora_hf.data.checks._MANY", many)
+        with pytest.raises(DataError) as caught:
+            load_segmentation_data(str(folder))
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1] and "6 of 12 rows" in messages[0]
+
+
+def test_fundus_photographs_without_a_field_of_view_are_hinted_at(tmp_path):
+    rows, columns = np.ogrid[:120, :140]
+    disc = np.hypot(rows - 60, columns - 70) < 55
+    rng = np.random.default_rng(0)
+    for part in ("images", "masks"):
+        (tmp_path / part).mkdir()
+    for number in range(4):
+        image = disc[..., None] * rng.integers(90, 160, (120, 140, 3))
+        Image.fromarray(image.astype(np.uint8)).save(tmp_path / f"images/{number}.png")
+        Image.fromarray((columns == rows) * np.uint8(255)).save(tmp_path / f"masks/{number}.png")
+    assert "4 images have no field of view" in load_segmentation_data(str(tmp_path)).remarks[-1]
+    assert not any("--fov" in remark for remark in load_segmentation_data(str(tmp_path), fov="auto").remarks)
+
+
+@pytest.mark.parametrize(
+    ("image", "mask", "differs"),
+    [
+        ("Road_{}.png", "road_{}.png", "differ in letter case"),
+        ("{}.png", "site/{}.png", "lie in folders of different names"),
+        ("x{}.png", "x{}_drawn.tif", "mask_pattern={stem}_drawn.tif"),
+        ("x{}_photo.png", "x{}.png", "image_pattern={stem}_photo.png"),
+        ("x{}.png", "drawn{}.png", "nearest to x0.png is drawn0.png"),
+    ],
+)
+def test_errors_show_how_names_differ(tmp_path, image, mask, differs):
+    for number in range(3):
+        for part, name in (("images", image), ("masks", mask)):
+            path = tmp_path / part / name.format(number)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("L", (9, 9), number).save(path)
+    with pytest.raises(DataError) as caught:
+        load_segmentation_data(str(tmp_path))
+    assert "3 masks, 3 images" in str(caught.value) and differs in str(caught.value)

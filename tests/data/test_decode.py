@@ -148,33 +148,12 @@ def test_masks_of_0_and_1_and_of_0_and_255_read_alike(file_format, high):
     assert (decode_mask(encode(Image.fromarray(SHAPE * np.uint8(high)), file_format)) == SHAPE).all()
 
 
-def test_masks_of_every_mode_read_alike():
-    grey = Image.fromarray(SHAPE * 255)
-    indexed = Image.fromarray(SHAPE, mode="P")
-    indexed.putpalette([4, 2, 4, 252, 254, 252])  # as in DRIVE's second annotator
-    inverted = Image.fromarray(1 - SHAPE, mode="P")
-    inverted.putpalette([255, 255, 255, 0, 0, 0])
-    red = Image.fromarray(SHAPE[..., None] * np.array([255, 0, 0], np.uint8))
-    cut_out = Image.fromarray(np.dstack([np.full((20, 30, 3), 255, np.uint8), SHAPE * 255]))
-    wide = Image.fromarray(SHAPE.astype(np.uint16) * 65535)
-    for image in (grey, grey.convert("1"), grey.convert("RGB"), indexed, inverted, red, cut_out, wide):
-        mask = decode_mask(encode(image, "PNG"))
-        assert mask.dtype == np.uint8
-        assert (mask == SHAPE).all(), image.mode
-
-
 @pytest.mark.parametrize("number_type", [np.int8, np.uint32, np.int64, np.float32, np.float64])
 def test_masks_are_read_from_tiffs_of_every_number_type(tmp_path, number_type):
     mask = np.zeros((20, 30), dtype=np.uint8)
     mask[5:9] = 1
     tifffile.imwrite(tmp_path / "mask.tif", mask.astype(number_type))
     assert (decode_mask(tmp_path / "mask.tif") == mask).all()
-
-
-def test_coloured_palette_index_is_the_class():
-    indexed = Image.fromarray(SHAPE, mode="P")
-    indexed.putpalette([0, 0, 0, 128, 0, 0])
-    assert (decode_mask(encode(indexed, "PNG")) == SHAPE).all()
 
 
 def test_jpeg_noise_around_0_and_255_is_cut_at_half():
@@ -186,18 +165,6 @@ def test_jpeg_noise_around_0_and_255_is_cut_at_half():
 def test_noise_of_an_empty_jpeg_mask_is_not_foreground():
     noise = np.random.default_rng(0).integers(0, 3, (20, 30), dtype=np.uint8)
     assert not decode_mask(encode(Image.fromarray(noise), "JPEG", quality=100)).any()
-
-
-def test_antialiased_mask_is_cut_at_half():
-    levels = np.tile(np.linspace(0, 255, 30).astype(np.uint8), (20, 1))
-    assert (decode_mask(encode(Image.fromarray(levels), "PNG")) == (levels >= 128)).all()
-
-
-def test_class_indices_are_refused():
-    classes = SHAPE.copy()
-    classes[0] = 2
-    with pytest.raises(DataError, match="lesions.png: has more than two levels: 0 .66 %., 1 .29 %., 2 .5 %."):
-        decode_mask(encode(Image.fromarray(classes), "PNG"), name="lesions.png")
 
 
 @pytest.mark.parametrize("decode", [decode_image, decode_mask])

@@ -33,7 +33,7 @@ def describe(args: DescribeArguments) -> dict:
     """
     spec, _ = find_dataset(args.dataset, args.data_dir)
     data = args.load()
-    from ..pictures.contact_sheet import contact_sheet
+    from ..pictures.overlay import contact_sheet
 
     description = {
         "dataset": spec.name,
@@ -41,7 +41,8 @@ def describe(args: DescribeArguments) -> dict:
         "view": spec.view,
         "tile_size": spec.tile_size,
         "intensity": None if data.intensity is None else vars(data.intensity),
-        "splits": {split: describe_rows(rows, args.measured) for split, rows in data.items()},
+        "structure": dict(data.structure),
+        "splits": {split: describe_rows(rows, args.measured, split) for split, rows in data.items()},
         "remarks": list(data.remarks),
     }
     output = output_folder(args.output_dir)
@@ -56,12 +57,13 @@ def describe(args: DescribeArguments) -> dict:
     return description
 
 
-def describe_rows(rows: Sequence[Mapping], limit: int = 200) -> dict:
+def describe_rows(rows: Sequence[Mapping], limit: int = 200, name: str = "rows") -> dict:
     """Counts and sizes of a split, and what its masks and images look like.
 
     Args:
         rows: Decoded rows.
         limit: How many of them are measured, evenly spread.
+        name: What the progress bar calls them.
 
     Returns:
         `images`, `measured`; `sizes` (count by "WIDTHxHEIGHT"); `foreground_fraction` (mean, least, most; of the field
@@ -69,7 +71,10 @@ def describe_rows(rows: Sequence[Mapping], limit: int = 200) -> dict:
         centrelines, None without foreground); `field_of_view_fraction` (mean); `intensity` (mean, and the 1st and 99th
         percentile, of 0 to 255). All but `images` are of the measured rows.
     """
-    measured = [measure_row(rows[number]) for number in evenly_spread(range(len(rows)), limit)]
+    from tqdm import tqdm
+
+    numbers = evenly_spread(range(len(rows)), limit)
+    measured = [measure_row(rows[n]) for n in tqdm(numbers, f"measuring {name}", leave=False, disable=None)]
     fractions = [row["foreground_fraction"] for row in measured]
     widths = np.concatenate([row["widths_px"] for row in measured])
     return {
@@ -136,6 +141,8 @@ def as_text(description: Mapping) -> str:
             f"  field of view   {facts['field_of_view_fraction']:.1%} of the image",
             f"  intensity       mean {light['mean']:.0f}, from {light['low']:.0f} to {light['high']:.0f} (1 %, 99 %)",
         ]
+    if structure := description["structure"]:
+        lines.append("structure in masks: " + ", ".join(f"{level} ({count})" for level, count in structure.items()))
     if description["intensity"]:
         lines.append("more than 8 bits: {transform} from {low:g} to {high:g}".format(**description["intensity"]))
     return "\n".join(lines + [f"note: {remark}" for remark in description["remarks"]])

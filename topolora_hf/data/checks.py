@@ -2,11 +2,13 @@
 
 import hashlib
 import logging
+import multiprocessing
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +35,8 @@ REPEATED = "image that is there twice, and could fall into two splits"
 _HINTS = {NO_MASK: "If they show nothing to find: --missing_mask empty"}
 # A copy is kept in the split that is scored, and left out of the one that is learnt from.
 _KEEP_FIRST = ("test", "validation", "train", UNSPLIT)
-_BATCH = 16  # rows that a thread takes at a time
+_BATCH = 16  # rows that a worker takes at a time
+_MANY = 1000  # rows from which processes are worth their start
 
 
 @dataclass(frozen=True)
@@ -157,12 +160,10 @@ def examine_rows(
     batches = [records[first : first + _BATCH] for first in range(0, len(records), _BATCH)]
     found: list[RowCheck] = []
     with (
-        ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool,  # image libraries release the GIL
+        _workers(len(records)) as pool,
         tqdm(total=len(records), desc="checking", unit="row", leave=False, disable=None) as bar,
     ):
-        for checked in pool.map(
-            lambda batch: [check_record(row, data_dir, mask_rule, bands) for row in batch], batches
-        ):
+        for checked in pool.map(partial(_check_batch, data_dir=data_dir, mask_rule=mask_rule, bands=bands), batches):
             found += checked
             bar.update(len(checked))
     left = iter(found)
@@ -178,6 +179,24 @@ def examine_rows(
     _remark_masks(report, [(_mask_name(record, data_dir), check) for record, check in pairs], mask_rule)
     _remark_images(report, [(row_name(record.image, data_dir), check) for record, check in pairs], repeats)
     return report
+
+
+def _workers(rows: int) -> Executor:
+    """Threads, as image libraries release Python's lock; for many files, of which Python takes most, processes."""
+    count = min(8, os.cpu_count() or 1)
+    if (
+        rows < _MANY
+        or "fork" not in multiprocessing.get_all_start_methods()
+        or multiprocessing.current_process().daemon
+    ):
+        return ThreadPoolExecutor(count)
+    return ProcessPoolExecutor(count, multiprocessing.get_context("fork"))
+
+
+def _check_batch(
+    records: Sequence[Record], data_dir: Path, mask_rule: MaskRule, bands: Sequence[int] | None
+) -> list[RowCheck]:
+    return [check_record(record, data_dir, mask_rule, bands) for record in records]
 
 
 def check_record(
@@ -218,23 +237,22 @@ def check_record(
             problems.append((OTHER_SIZE, ", ".join(texts)))
     if view is not None and not view.any():
         problems.append((EMPTY_VIEW, row_name(record.valid_mask, data_dir)))
-    check = RowCheck(tuple(problems), doubt=doubt)
+    of_image = {}
     if image is not None:
-        check = replace(check, size=image.size, numbers=image.numbers, fingerprint=_fingerprint(image.values))
-    if record.is_negative:
-        return replace(check, foreground=0.0)
-    if not readings or OTHER_SIZE in dict(problems):
-        return check
+        of_image = {"size": image.size, "numbers": image.numbers, "fingerprint": _fingerprint(image.values)}
+    if record.is_negative or not readings or OTHER_SIZE in dict(problems):
+        return RowCheck(tuple(problems), doubt=doubt, foreground=0.0 if record.is_negative else None, **of_image)
     mask, ignored = unite(readings)
     can_differ = image is not None and (image.size[0] == image.size[1] or image.orientation in (2, 3, 4))
-    return replace(
-        check,
-        foreground=float(mask.mean()),
+    return RowCheck(
+        tuple(problems),
+        foreground=float(np.count_nonzero(mask)) / mask.size,
         structure=tuple({reading.structure for reading in readings} - {"", "opaque"}),
         unnamed={name: share for reading in readings for name, share in reading.unnamed.items()},
         ignored=0.0 if ignored is None else float(ignored.mean()),
         is_soft=any(reading.is_soft for reading in readings),
         is_turned=can_differ and image.orientation != 1 and all(reading.orientation == 1 for reading in readings),
+        **of_image,
     )
 
 
@@ -299,6 +317,8 @@ def _remark_masks(report: CheckReport, pairs: Sequence[tuple[str, RowCheck]], ru
         )
     elif rule.ignore:
         report.warnings.append(f"no mask has a value of --ignore {' '.join(rule.ignore)}")
+    if rule.values or rule.inverted:
+        report.notes.append(f"structure is {', '.join(rule.values) or 'what is dark'}, as the settings say")
     if report.structure.keys() - {"1", "255"}:
         report.notes.append("structure is " + ", ".join(f"{key} ({n} masks)" for key, n in report.structure.items()))
     if empty:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from .errors import DataError
-from .images.names import is_image_file, without_suffix
+from .images.names import bare_name, is_image_file, name_in, without_suffix
 
 FIELDS_OF_VIEW = ("auto", "given", "none")
 ESTIMATED = "estimated"
@@ -148,10 +148,9 @@ def _is_surrogate(character: str) -> bool:
 
 def row_name(path: Path, folder: Path) -> str:
     """The path in `folder`, if it lies there, and the row and column that it was, if it was exported from one."""
-    text, root = str(path), str(folder)
-    if not text.startswith(root.rstrip(os.sep) + os.sep):
-        return text
-    name = path.relative_to(folder).as_posix()
+    if not str(path).startswith(str(folder).rstrip(os.sep) + os.sep):
+        return str(path)
+    name = name_in(path, folder)
     row = _exported_rows(folder).get(name)
     return f"{name} ({row})" if row else name
 
@@ -195,12 +194,13 @@ def name_rows(images: Sequence[Path], folder: Path) -> list[str]:
     >>> name_rows([Path("f/a/1.png"), Path("f/b/1.png"), Path("f/2.png")], Path("f"))
     ['a/1', 'b/1', '2']
     """
-    relative = [path.relative_to(folder) for path in images]
-    bare = [without_suffix(path) for path in relative]
-    stems, paths = Counter(path.name for path in bare), Counter(bare)
+    relative = [name_in(path, folder) for path in images]
+    bare = [bare_name(path) for path in relative]
+    short = [path.rpartition("/")[2] for path in bare]
+    stems, paths = Counter(short), Counter(bare)
     return [
-        short.name if stems[short.name] == 1 else (short if paths[short] == 1 else path).as_posix()
-        for short, path in zip(bare, relative, strict=True)
+        stem if stems[stem] == 1 else (inner if paths[inner] == 1 else path)
+        for stem, inner, path in zip(short, bare, relative, strict=True)
     ]
 
 

@@ -38,7 +38,7 @@ def find_images(patterns: Sequence[str | Path]) -> list[Path]:
 
 
 def _glob(pattern: Path) -> list[Path]:
-    """Files by a pattern. `**` stands for folders of any depth, but follows no link, which may lead round in circles."""
+    """Files by a pattern. `**` stands for folders of any depth, but follows no link: it may lead round in circles."""
     parts = pattern.parts
     first = next((number for number, part in enumerate(parts) if has_magic(part)), len(parts))
     if first == len(parts):

@@ -2,7 +2,7 @@ import io
 
 import numpy as np
 import pytest
-from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value
+from datasets import Array2D, Array3D, ClassLabel, Dataset, DatasetDict, Features, Image, Value
 from PIL import Image as Picture
 
 from topolora_hf.data.catalog import CATALOG, find_dataset
@@ -111,6 +111,22 @@ def test_a_row_without_a_mask_is_reported(tmp_path):
         load_segmentation_data(str(tmp_path / "saved"))
 
 
+@pytest.mark.parametrize(
+    "feature", [Array2D((24, 20), "int64"), Array3D((1, 24, 20), "uint8"), Array3D((24, 20, 1), "bool")]
+)
+def test_masks_may_be_arrays(tmp_path, feature):
+    masks = np.zeros((5, 24, 20), feature.dtype)
+    masks[:, 7:9] = 1
+    columns = {
+        "image": [cell("image", n, f"{n}.png") for n in range(5)],
+        "mask": list(masks.reshape(5, *feature.shape)),
+    }
+    features = Features({"image": Image(), "mask": feature})
+    Dataset.from_dict(columns, features=features).save_to_disk(tmp_path / "saved")
+    data = load_segmentation_data(str(tmp_path / "saved"))
+    assert all((row["mask"] == masks[0]).all() for rows in data.values() for row in rows)
+
+
 def test_a_data_set_without_image_columns_lists_its_columns(tmp_path):
     Dataset.from_dict({"text": ["a"], "number": [1]}).save_to_disk(tmp_path / "saved")
     with pytest.raises(DataError, match=r"needs a column of images and one of masks.*text \(Value\), number \(Value\)"):
@@ -140,9 +156,10 @@ def test_an_absurd_image_is_refused_with_its_name(tmp_path, monkeypatch):
     features = Features({"image": Image(), "mask": Image()})
     Dataset.from_list(rows, features=features).save_to_disk(tmp_path / "saved")
     monkeypatch.setenv("TOPOLORA_MAX_IMAGE_PIXELS", "10000")
-    with pytest.raises(
-        DataError, match=r"unreadable image \(1\): images/c3.png: has 400 x 300 pixels, more than the 10,000"
-    ):
+    text = (
+        r"unreadable image \(1\): images/c3.png \(train row 3, column image\): has 400 x 300 pixels, more than the 10,0"
+    )
+    with pytest.raises(DataError, match=text):
         load_segmentation_data(str(tmp_path / "saved"))
     assert sum(map(len, load_segmentation_data(str(tmp_path / "saved"), skip_bad=True).values())) == 5
 

@@ -46,6 +46,9 @@ class AmbiguousMask(DataError):
         super().__init__(f"{reason}: {describe_levels(shares)}. {flags_for(shares)}")
         self.reason, self.shares = reason, shares
 
+    def __reduce__(self):
+        return AmbiguousMask, (self.reason, self.shares)  # as it travels between processes
+
 
 def describe_levels(shares: dict[str, float], most: int = 8) -> str:
     """Levels and their shares, in words.
@@ -101,6 +104,8 @@ def unite(readings: Sequence[MaskReading]) -> tuple[np.ndarray, np.ndarray | Non
     Raises:
         DataError: They differ in size.
     """
+    if len(readings) == 1:
+        return readings[0].mask, readings[0].ignored
     if len({reading.mask.shape for reading in readings}) > 1:
         raise DataError("the masks of one image differ in size")
     mask = np.logical_or.reduce([reading.mask for reading in readings]).astype(np.uint8)
@@ -128,10 +133,8 @@ class _Levels:
         else:
             levels, self.codes = _factored(values * np.uint8(255) if values.dtype == bool else values)
             self.numbers = levels.astype(np.float64)
-        if palette is not None and len(np.unique(palette[levels], axis=0)) == len(levels):  # else indices tell more
-            self.rgb = palette[levels].astype(np.int64)
-            if (self.rgb == self.rgb[:, :1]).all():
-                self.numbers, self.rgb = self.rgb[:, 0].astype(np.float64), None
+        if palette is not None:
+            self._use_colours(palette, np.unique(values))
         self.top = np.iinfo(values.dtype).max if values.dtype.kind in "ui" else 255
         self.light = self.numbers if self.rgb is None else self.rgb.max(axis=1).astype(np.float64)
         if np.isinf(self.light).any():
@@ -142,33 +145,50 @@ class _Levels:
         if contents.valid is not None and contents.nodata != 0:  # a map of structures may call its background no data
             self.no_data = self._add_level(~contents.valid)
 
+    def _use_colours(self, palette: np.ndarray, used: np.ndarray) -> None:
+        """Take the colours of a palette as levels, whatever their order; its indices, if they have all one colour."""
+        colours, level_of = np.unique(palette[used].astype(np.int64), axis=0, return_inverse=True)
+        if len(colours) == 1 < len(used):
+            return
+        table = np.zeros(256, np.int64)
+        table[used] = level_of.ravel()
+        self.codes = table[self.codes]
+        are_grey = (colours == colours[:, :1]).all()
+        self.rgb = None if are_grey else colours
+        self.numbers = np.full(len(colours), np.nan)
+        if are_grey:
+            self.numbers = colours[:, 0].astype(np.float64)
+        elif len(colours) == len(used):
+            self.numbers[level_of.ravel()] = used
+
     def _add_level(self, where: np.ndarray) -> int:
         """Give pixels a level of their own, which has no number and no colour."""
         level = len(self.light)
-        self.codes = np.where(where, level, self.codes)
+        self.codes = np.where(where, np.int64(level), self.codes)
         self.numbers, self.light = np.append(self.numbers, np.nan), np.append(self.light, np.nan)
         self.rgb = None if self.rgb is None else np.append(self.rgb, [[0, 0, 0]], axis=0)
         return level
 
     def read(self, rule: MaskRule) -> MaskReading:
         counts = np.bincount(self.codes.ravel(), minlength=len(self.light))
-        shares = dict(zip(map(self._name, range(len(counts))), (counts / self.codes.size).tolist(), strict=True))
-        shares = {name: share for name, share in shares.items() if share}
         ignored = self._named(rule.ignore) | (np.isnan(self.light) & (np.arange(len(counts)) != self.hidden))
         asked = ~ignored & (counts > 0)
         if rule.values:
             chosen, structure, is_soft = self._named(rule.values), "", False
-            unnamed = {self._name(n): float(counts[n] / self.codes.size) for n in np.flatnonzero(asked & ~chosen)}
+            unnamed = self._shares(counts * (asked & ~chosen))
             unnamed = {name: share for name, share in unnamed.items() if name not in ("0", "#000000", "transparent")}
         else:
             try:
                 chosen, structure, is_soft = self._usual(asked, counts, rule)
             except _Doubt as doubt:
-                raise AmbiguousMask(str(doubt), shares) from None
+                raise AmbiguousMask(str(doubt), self._shares(counts)) from None
             unnamed = {}
         mask = ((chosen != rule.inverted) & ~ignored)[self.codes].astype(np.uint8)
         left_out = ignored[self.codes] if (ignored & (counts > 0)).any() else None
         return MaskReading(mask, left_out, structure, unnamed, is_soft, self.orientation)
+
+    def _shares(self, counts: np.ndarray) -> dict[str, float]:
+        return {self._name(level): float(counts[level] / self.codes.size) for level in np.flatnonzero(counts)}
 
     def _name(self, level: int) -> str:
         if level in (self.hidden, self.no_data):
@@ -188,7 +208,8 @@ class _Levels:
                 rgb = np.repeat(self.light[:, None], 3, axis=1) if self.rgb is None else self.rgb
                 named |= (np.abs(rgb - colour) <= reach).all(axis=1) & ~np.isnan(self.light)
             else:
-                low, high = (float(bound) for bound in RANGE.fullmatch(token).group("low", "high") if bound)
+                low, high = RANGE.fullmatch(token).group("low", "high")
+                low, high = float(low), float(high or low)
                 named |= (self.numbers >= low - reach) & (self.numbers <= high + reach)
         return named
 
@@ -258,9 +279,10 @@ class _Doubt(Exception):
 
 
 def _factored(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The different values, and which of them each pixel has."""
-    is_small = values.dtype != np.uint8 and values.size < 2**20
-    if is_small or values.dtype.kind not in "ui" or values.min() < 0 or values.max() >= 2**24:
+    """The levels that there may be, and which of them each pixel has."""
+    if values.dtype == np.uint8:
+        return np.arange(256), values
+    if values.size < 2**20 or values.dtype.kind not in "ui" or values.min() < 0 or values.max() >= 2**24:
         levels, codes = np.unique(values, return_inverse=True)
         return levels, codes.reshape(values.shape)
     seen = np.zeros(int(values.max()) + 1, bool)

@@ -27,5 +27,17 @@ def without_suffix(path: Path) -> Path:
     >>> without_suffix(Path("labels/im0001.ah.ppm.gz")).as_posix()
     'labels/im0001.ah'
     """
-    stem, suffix = os.path.splitext(path.name)
-    return path.with_name(os.path.splitext(stem)[0] if suffix.lower() == ".gz" else stem)
+    return Path(bare_name(str(path)))
+
+
+def bare_name(text: str) -> str:
+    """The same of text."""
+    stem, suffix = os.path.splitext(text)
+    return os.path.splitext(stem)[0] if suffix.lower() == ".gz" else stem
+
+
+def name_in(path: Path, folder: Path) -> str:
+    """The path in a folder that it lies in, with slashes."""
+    text, root = str(path), str(folder)
+    inner = text[len(root) + 1 :] if text.startswith(root + os.sep) else str(path.relative_to(folder))
+    return inner.replace(os.sep, "/")

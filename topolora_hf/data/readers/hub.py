@@ -2,25 +2,29 @@
 
 Two schemas are known, each with any further columns:
 
-- paired rows, as in `Angelou0516/kvasir-seg`: an image column (`image`) and a mask column (`mask`), both of type Image;
+- paired rows, as in `Angelou0516/kvasir-seg`: an image column (`image`) and a mask column (`mask`), both of type Image,
+  Array2D or Array3D;
 - separate rows, as in `Zomba/*`: one column `image` of type Image, and a ClassLabel (`label`) with the classes `input`
   and `label` that says which rows are images and which are masks; both have the same file stem.
 """
 
 import hashlib
+import io
+import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import datasets
+import numpy as np
 from datasets import ClassLabel, Dataset, DatasetDict, Features, load_dataset, load_from_disk
 from huggingface_hub.constants import HF_HOME, HF_HUB_CACHE
 
 from ..archives import cache_folder, staging_folder
 from ..errors import DataError
 from ..images.names import IMAGE_SUFFIXES, without_suffix
-from ..records import SPLIT_OF_NAME, Layout
+from ..records import ROWS_FILE, SPLIT_OF_NAME, Layout
 from .table import IMAGE_COLUMNS, MASK_COLUMNS, VIEW_COLUMNS, find_column
 
 _LONGEST_STEM = 240  # bytes of UTF-8; with its suffix a name may have 255
@@ -42,7 +46,7 @@ def export_dataset(source: str | Path, layout: Layout) -> Path:
     """
     splits = {name: _undecoded(rows) for name, rows in _load(source).items()}
     key = hashlib.blake2b(digest_size=8)
-    key.update(repr((str(source), [rows._fingerprint for rows in splits.values()], layout)).encode())
+    key.update(repr((ROWS_FILE, str(source), [rows._fingerprint for rows in splits.values()], layout)).encode())
     target = cache_folder() / "exported" / f"{Path(str(source)).name}-{key.hexdigest()}"
     if not target.is_dir():
         with staging_folder(target) as staging:
@@ -74,23 +78,27 @@ def _export(source: str | Path, splits: dict[str, Dataset], layout: Layout, fold
     unknown = [name for name in splits if name.lower() not in SPLIT_OF_NAME]
     if unknown and len(splits) > 1:
         raise DataError(f"data set {source} has the split {unknown[0]!r}; allowed: train, validation, test")
+    row_names: dict[str, str] = {}
     for name, rows in splits.items():
         # A data set with one split is not divided, whatever that is called.
         split_folder = folder / SPLIT_OF_NAME[name.lower()] if len(splits) > 1 else folder
         for place, kind, cell, stem in _cells(source, rows, layout, name):
             if cell is not None:  # the checks say which row has no mask
-                _write(place, cell, split_folder / _KIND_FOLDERS[kind], isinstance(source, str), stem)
+                target = split_folder / _KIND_FOLDERS[kind]
+                path = _write(f"{source}: {place}", cell, target, isinstance(source, str), stem)
+                row_names[path.relative_to(folder).as_posix()] = place
         if not (split_folder / "masks").is_dir():
             shutil.rmtree(split_folder, ignore_errors=True)
     if not any(folder.rglob("masks/*")):
         raise DataError(f"data set {source} has no masks")
+    (folder / ROWS_FILE).write_text(json.dumps(row_names), encoding="utf-8")
 
 
 def _cells(
     source: str | Path, rows: Dataset, layout: Layout, name: str
-) -> Iterator[tuple[str, str, dict | None, str | None]]:
+) -> Iterator[tuple[str, str, dict | np.ndarray | None, str | None]]:
     """Where each cell of a split is, its kind, what it holds, and its file's stem if that is not its own."""
-    place = f"{source}: {name} row {{}}, column {{}}"
+    place = f"{name} row {{}}, column {{}}"
     kind_column = _kind_column(rows.features)
     if kind_column is not None and layout.mask_column is None:
         feature = rows.features[kind_column]
@@ -104,7 +112,10 @@ def _cells(
     stems = _stems(rows.select_columns([columns["image"]]), columns["image"])
     for number, (row, stem) in enumerate(zip(rows.select_columns(list(columns.values())), stems, strict=True)):
         for kind, column in columns.items():
-            yield place.format(number, column), kind, row[column], stem
+            cell = row[column]
+            if isinstance(cell, list):
+                cell = np.asarray(cell, rows.features[column].dtype)
+            yield place.format(number, column), kind, cell, stem
 
 
 def _kind_column(features: Features) -> str | None:
@@ -116,7 +127,8 @@ def _kind_column(features: Features) -> str | None:
 
 
 def _image_columns(features: Features) -> list[str]:
-    return [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
+    kinds = (datasets.Image, datasets.Array2D, datasets.Array3D)
+    return [name for name, feature in features.items() if isinstance(feature, kinds)]
 
 
 def _columns(source: str | Path, features: Features, layout: Layout) -> dict[str, str]:
@@ -125,7 +137,7 @@ def _columns(source: str | Path, features: Features, layout: Layout) -> dict[str
     if len(columns) < 2:
         types = ", ".join(f"{name} ({type(feature).__name__})" for name, feature in features.items())
         raise DataError(
-            f"data set {source} needs a column of images and one of masks, both of type Image; there are {types}"
+            f"data set {source} needs a column of images and one of masks, of type Image or Array; there are {types}"
         )
     found = {"image": find_column(columns, layout.image_column, IMAGE_COLUMNS, f"{source}: image_column")}
     others = [column for column in columns if column != found["image"]]
@@ -141,7 +153,8 @@ def _columns(source: str | Path, features: Features, layout: Layout) -> dict[str
 
 def _stems(rows: Dataset, column: str) -> list[str]:
     """The stems of the image files if each has its own, else the rows' numbers."""
-    stems = [without_suffix(Path(cell["path"])).name if cell and cell.get("path") else "" for cell in rows[column]]
+    paths = [cell.get("path") if isinstance(cell, dict) else None for cell in rows[column]]
+    stems = [without_suffix(Path(path)).name if path else "" for path in paths]
     if all(map(_is_plain, stems)) and max(Counter(stems).values(), default=1) == 1:
         return stems
     return [f"{number:06d}" for number in range(len(stems))]
@@ -152,10 +165,13 @@ def _is_plain(stem: str) -> bool:
     return bool(stem) and not stem.startswith(".") and "\0" not in stem and len(stem.encode()) <= _LONGEST_STEM
 
 
-def _write(place: str, cell: dict, folder: Path, is_remote: bool, stem: str | None) -> None:
+def _write(place: str, cell: dict | np.ndarray, folder: Path, is_remote: bool, stem: str | None) -> Path:
     """Write a cell as a file, under `stem` or its own name. What it holds says its format, not its suffix."""
-    content = cell["bytes"] if cell["bytes"] is not None else _file_content(place, cell["path"], is_remote)
-    name = Path(cell["path"] or "")
+    if isinstance(cell, dict):
+        content = cell["bytes"] if cell["bytes"] is not None else _file_content(place, cell["path"], is_remote)
+        name = Path(cell["path"] or "")
+    else:
+        content, name = _array_content(cell), Path(f"{stem}.npy")
     stem = stem or without_suffix(name).name
     if not _is_plain(stem):
         raise DataError(
@@ -166,6 +182,16 @@ def _write(place: str, cell: dict, folder: Path, is_remote: bool, stem: str | No
         raise DataError(f"data set {place}: there are two files in {folder.name} with the name {path.name}")
     folder.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
+    return path
+
+
+def _array_content(array: np.ndarray) -> bytes:
+    """The .npy file of an image: (H, W), or (H, W, bands) where its bands come first."""
+    if array.ndim == 3 and array.shape[0] in (1, 3) and array.shape[2] not in (1, 3):
+        array = np.moveaxis(array, 0, 2)
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
 
 
 def _file_content(place: str, name: str | None, is_remote: bool) -> bytes:

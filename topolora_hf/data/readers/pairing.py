@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..errors import DataError
-from ..images.names import without_suffix
+from ..images.names import bare_name, name_in, without_suffix
 
 _SHOWN = 3
 _MASK_SUFFIX = re.compile(
@@ -51,7 +51,7 @@ def pair_by_name(
         rungs = [_index(masks, masks_root), _index(masks, masks_root, suffix=_MASK_SUFFIX)]
     by_folder = defaultdict(list)
     for mask in masks if mask_pattern is None else ():
-        by_folder[_composed(mask.parent.relative_to(masks_root).as_posix())].append(mask)
+        by_folder[_composed(name_in(mask, masks_root).rpartition("/")[0])].append(mask)
     found, clashes, unused = {}, [], dict.fromkeys(masks)
     for stem, image in images.items():
         candidates = next((rung[stem] for rung in rungs if stem in rung), [])
@@ -76,7 +76,7 @@ def pair_by_name(
 
 def _are_parts(masks: Sequence[Path]) -> bool:
     """Whether names differ in their last number alone, and that does not count annotators."""
-    stems = {without_suffix(mask).as_posix() for mask in masks}
+    stems = {bare_name(str(mask)) for mask in masks}
     bare = {_LAST_NUMBER.sub("", stem) for stem in stems}
     return len(stems) == len(masks) and len(bare) == 1 and not _ANNOTATOR.search(_MASK_SUFFIX.search(bare.pop())[0])
 
@@ -122,7 +122,7 @@ def image_stems(images: Sequence[Path], root: Path, pattern: str | None = None) 
 
 def masks_among(files: Sequence[Path]) -> set[Path]:
     """The masks that lie among their images: files named as another is, with a mask's suffix."""
-    stems = {path: without_suffix(path).name for path in files}
+    stems = {path: bare_name(path.name) for path in files}
     images = {*stems.values(), *(_IMAGE_SUFFIX.sub("", stem) for stem in stems.values())}
     bare = {path: _MASK_SUFFIX.sub("", stem) for path, stem in stems.items()}
     return {path for path, stem in stems.items() if bare[path] != stem and bare[path] in images}
@@ -136,7 +136,7 @@ def _index(
     expression = None if pattern is None else _expression(_composed(pattern))
     for path in paths:
         if expression is None:
-            stem = _composed(without_suffix(path.relative_to(root)).as_posix())
+            stem = _composed(bare_name(name_in(path, root)))
             by_stem[suffix.sub("", stem) if suffix else stem].append(path)
         elif match := expression.fullmatch(_composed(path.name)):
             by_stem[_composed(path.relative_to(root).with_name(match["stem"]).as_posix())].append(path)
