@@ -26,9 +26,8 @@ from topolora_hf.data.tiles import TileDataset
 from topolora_hf.inference.predictor import Predictor
 from topolora_hf.metrics.report import score_image
 from topolora_hf.network.encoder import run_layer
-from topolora_hf.objective.compilation import compile_skeleton
 from topolora_hf.objective.losses import cldice_loss
-from topolora_hf.objective.soft_skeleton import soft_skeletonize
+from topolora_hf.objective.soft_skeleton import compile_skeleton, soft_skeletonize
 from topolora_hf.synthetic import draw_synthetic
 
 _OVERLAP = 0.5  # of neighbouring tiles, where an image is larger than one

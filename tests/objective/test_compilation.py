@@ -4,14 +4,13 @@ import shutil
 import pytest
 import torch
 
-from topolora_hf.objective import compilation
-from topolora_hf.objective.compilation import compile_skeleton, compiled_if_wanted
-from topolora_hf.objective.soft_skeleton import soft_skeleton_with_core
+from topolora_hf.objective import soft_skeleton
+from topolora_hf.objective.soft_skeleton import compile_skeleton, compiled_if_wanted, soft_skeleton_with_core
 
 
 @pytest.fixture(autouse=True)
 def a_fresh_choice(monkeypatch):
-    monkeypatch.setattr(compilation, "_is_wanted", False)
+    monkeypatch.setattr(soft_skeleton, "_is_compiled", False)
 
 
 def test_float32_is_compiled_if_wanted_and_nothing_else_is(monkeypatch):
@@ -54,6 +53,6 @@ def test_compiled_and_eager_mode_agree_bit_for_bit():
     eager = [both(images) for images in maps]
     compile_skeleton()
     compiled = [both(images) for images in maps]
-    assert compilation._is_wanted  # the compiler was not broken
+    assert soft_skeleton._is_compiled  # the compiler was not broken
     for ours, expected in zip(compiled, eager, strict=True):
         assert torch.equal(ours[0], expected[0]) and torch.equal(ours[1], expected[1])

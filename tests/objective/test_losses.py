@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from monai.losses import DiceLoss, SoftclDiceLoss
 
-from topolora_hf.objective.losses import TopoLoss, cldice_loss, dice_loss, hard_skeletons, masks_from_labels
+from topolora_hf.objective.losses import TopoLoss, cldice_loss, dice_loss, hard_skeletons
 
 SURE = 20.0  # a logit of which the sigmoid is 0 or 1 but for 2e-9
 
@@ -285,9 +285,92 @@ def test_wrong_settings_are_named(settings, message):
         TopoLoss(**settings)
 
 
-def test_labels_that_do_not_fit_are_named():
-    with pytest.raises(
-        ValueError, match=r"labels of shape \(1, 1, 32, 32\) do not fit logits of shape \(1, 1, 64, 64\)"
-    ):
-        TopoLoss()(noisy_logits(1), torch.zeros(1, 32, 32, dtype=torch.long))
-    assert masks_from_labels(vessel(4), torch.Size((1, 1, 64, 64))).dtype == torch.float32
+# What does not fit, and what would be misread without a word
+
+TILE = torch.zeros(1, 64, 64, dtype=torch.long)
+
+
+@pytest.mark.parametrize(
+    "truth, message",
+    [
+        ({"labels": TILE[:, :32, :32]}, r"labels of shape \(1, 32, 32\) do not fit logits of shape \(1, 1, 64, 64\)"),
+        ({"labels": TILE[None].repeat(1, 3, 1, 1)}, r"labels of shape \(1, 3, 64, 64\) do not fit logits"),
+        ({"labels": TILE, "valid_mask": torch.ones(1, 1, 1)}, r"valid_mask of shape \(1, 1, 1\) does not fit logits"),
+        ({"labels": TILE, "valid_mask": torch.ones(1, 1, 64, 64)}, r"valid_mask of shape .*: it must be \(B, H, W\)"),
+        ({"labels": TILE, "skeleton": TILE[:, :32]}, r"skeleton of shape \(1, 32, 64\) do not fit logits"),
+        ({"labels": TILE + 2}, r"labels must be 0 to 1, or 255 for pixels to leave out; got \[2\]"),
+        ({"labels": TILE - 1}, r"labels must be 0 to 1, .* got \[-1\]"),
+        ({"labels": TILE + 0.3}, r"labels must be 0 to 1, .* got \[0\.3"),
+        ({"labels": TILE[:, None] + 2}, r"labels must be 0 to 1, .* got \[2\]"),
+        ({"labels": TILE[:, None] + 255.0}, r"masks of floats must lie in \[0, 1\]; got \[255\.0\]"),
+        ({"labels": TILE[:, None] * torch.nan}, r"masks of floats must lie in \[0, 1\]; got \[nan"),
+    ],
+)
+def test_truth_that_does_not_fit_is_refused(truth, message):
+    with pytest.raises(ValueError, match=message):
+        TopoLoss()(noisy_logits(1), **truth)
+
+
+@pytest.mark.parametrize("as_masks", [False, True])
+def test_pixels_of_255_are_outside_the_valid_mask(as_masks):
+    logits, labels = noisy_logits(1), vessel(4)
+    valid = torch.ones(1, 64, 64, dtype=torch.bool)
+    valid[:, :, 40:] = False
+    ignored = torch.where(valid, labels, 255)
+    losses = TopoLoss()(logits, ignored[:, None] if as_masks else ignored)
+    assert all(map(torch.equal, losses, TopoLoss()(logits, labels, valid_mask=valid)))
+    half = torch.ones_like(valid)
+    half[:, 21] = False
+    both = TopoLoss()(logits, ignored, valid_mask=half)
+    assert all(map(torch.equal, both, TopoLoss()(logits, labels, valid_mask=valid & half)))
+
+
+def test_labels_of_0_and_255_alone_are_told():
+    with pytest.warns(UserWarning, match="labels of 0 and 255 alone: 255 is left out, and nothing is foreground"):
+        TopoLoss()(noisy_logits(1), 255 * vessel(4))
+
+
+def test_classes_of_several_maps_are_known():
+    logits = noisy_logits(1, maps=3)
+    assert TopoLoss()(logits, 2 * vessel(4)).total.isfinite()
+    with pytest.raises(ValueError, match="labels must be 0 to 2, or 255"):
+        TopoLoss()(logits, 3 * vessel(4))
+
+
+# Batches that share an optimizer step
+
+
+@pytest.mark.parametrize("target_skeleton", ["hard", "soft"])
+@pytest.mark.parametrize("schedule", ["fixed", "adaptive"])
+def test_batches_that_share_a_step_cost_what_one_batch_of_all_their_samples_costs(schedule, target_skeleton):
+    empty, cut = torch.zeros_like(vessel(4)), vessel(3)
+    valid = torch.ones(4, 64, 64, dtype=torch.bool)
+    valid[3, :30] = False  # hides the vessel
+    logits, labels = noisy_logits(4), torch.cat([vessel(4), empty, vessel(7), cut])
+    criterion = TopoLoss(iterations=4, schedule=schedule, target_skeleton=target_skeleton)
+    expected = criterion(logits, labels, valid)
+    for parts in ((2, 2), (1, 1, 1, 1), (1, 3)):
+        batches = list(zip(*(tensor.split(parts) for tensor in (logits, labels, valid)), strict=True))
+        counts = [criterion.count_centrelines(*batch[1:]) for batch in batches]
+        assert torch.stack(counts).sum() == 2
+        if len(set(parts)) == 1:
+            shared = [criterion(*batch, count=torch.stack(counts).mean()) for batch in batches]
+            for name in expected._fields:
+                mean = torch.stack([getattr(losses, name) for losses in shared]).mean()
+                torch.testing.assert_close(mean, getattr(expected, name), rtol=1e-6, atol=1e-6)
+
+
+def test_a_step_without_any_centreline_has_no_cldice():
+    labels = torch.zeros(1, 64, 64, dtype=torch.long)
+    criterion = TopoLoss()
+    losses = criterion(noisy_logits(1), labels, count=criterion.count_centrelines(labels))
+    assert losses.cldice.isnan() and losses.total.item() == pytest.approx((losses.bce + losses.dice).item())
+
+
+def test_a_given_skeleton_decides_what_is_counted():
+    labels = vessel(4).repeat(3, 1, 1)
+    skeleton = hard_skeletons(labels[:, None].float())[:, 0].bool()
+    skeleton[1] = False
+    assert TopoLoss().count_centrelines(labels, skeleton=skeleton) == 2
+    assert TopoLoss(target_skeleton="soft").count_centrelines(labels, skeleton=skeleton) == 3
+    assert TopoLoss().count_centrelines(2 * labels, maps=3) == 6  # background and class 2 of each

@@ -1,13 +1,14 @@
-"""What training minimises."""
+"""What training minimises. Settings read the allowed values without importing torch."""
 
 import lazy_loader as lazy
+
+CLDICE_SCHEDULES = ("fixed", "ramp", "adaptive")
+TARGET_SKELETONS = ("hard", "soft")
 
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     submod_attrs={
-        "compilation": ["compile_skeleton"],
         "losses": ["Losses", "TopoLoss", "cldice_loss", "dice_loss"],
-        "names": ["CLDICE_SCHEDULES", "TARGET_SKELETONS"],
-        "soft_skeleton": ["soft_skeleton_with_core", "soft_skeletonize"],
+        "soft_skeleton": ["compile_skeleton", "soft_skeleton_with_core", "soft_skeletonize"],
     },
 )

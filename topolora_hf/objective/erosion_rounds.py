@@ -20,14 +20,10 @@ import torch.nn.functional as F
 def forward_round(
     eroded: torch.Tensor, skeleton: torch.Tensor, guard: torch.Tensor, stride: int, next_eroded: torch.Tensor
 ) -> torch.Tensor:
-    """Erodes once more and joins to the skeleton what opening took away.
+    """Erode (N,) once more into `next_eroded` (N - 2 stride,), and join to the skeleton (M,) what opening took away.
 
     Args:
-        eroded: (N,)
-        skeleton: (M,), so far.
         guard: (N,), `large` in pixels, `-large` in guard cells.
-        stride: cells from a pixel to the one below.
-        next_eroded: (N - 2 stride,), written.
 
     Returns:
         (M,), the new skeleton.
@@ -46,11 +42,10 @@ def backward_residue(
     stride: int,
     next_gradient: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The gradient of `forward_round` but for the erosion.
+    """The gradient of `forward_round` but for the erosion, from that of its skeleton (M,).
 
     Args:
-        gradient: (M,), of the round's skeleton.
-        eroded, next_eroded, skeleton, stride: as `forward_round` was given and wrote them.
+        eroded, next_eroded, skeleton: as `forward_round` was given and wrote them.
         next_gradient: (N - 6 stride - 4,), the middle of the gradient of `next_eroded`; updated in place.
 
     Returns:
@@ -71,14 +66,9 @@ def backward_erosion(
     stride: int,
     gradient: torch.Tensor,
 ) -> None:
-    """The gradient of an erosion, with the residue's share.
+    """The gradient of an erosion, from that of `next_eroded` (N - 2 stride,) and the residue's share (M,).
 
     Args:
-        next_gradient: (N - 2 stride,), of `next_eroded`.
-        of_residue: (M,), from `backward_residue`.
-        eroded: (N,)
-        next_eroded: (N - 2 stride,)
-        stride: cells from a pixel to the one below.
         gradient: (M,), the middle of the gradient of `eroded`; written.
     """
     routed = _route(next_gradient, _lifted(eroded), next_eroded, _cross(stride), stride, minimum=True)
@@ -86,11 +76,7 @@ def backward_erosion(
 
 
 def opening(eroded: torch.Tensor, stride: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The maximum over the 3x3 neighbourhood of an inner canvas.
-
-    Returns:
-        its maxima over three in a row (2 fewer), and the maxima of those over three in a column (M).
-    """
+    """Of an inner canvas: the maxima over three in a row (2 fewer), and over the 3x3 neighbourhood (M)."""
     rows = _extreme(torch.maximum, eroded, (0, -1, 1), 1)
     return rows, _extreme(torch.maximum, rows, (0, -stride, stride), stride)
 
@@ -145,10 +131,7 @@ def _cross(stride: int) -> tuple[int, ...]:
 
 
 def _extreme(
-    choose: Callable[..., torch.Tensor],
-    values: torch.Tensor,
-    offsets: Sequence[int],
-    reach: int,
+    choose: Callable[..., torch.Tensor], values: torch.Tensor, offsets: Sequence[int], reach: int
 ) -> torch.Tensor:
     """The minimum or maximum of each cell's neighbours at `offsets`; shorter by `reach` at either end."""
     count = values.numel() - 2 * reach
@@ -167,14 +150,9 @@ def _route(
     reach: int,
     minimum: bool = False,
 ) -> torch.Tensor:
-    """The gradient of `_extreme`: all of each cell's goes to the first of `offsets` where the extreme is attained.
+    """The gradient of `_extreme` (n,), at the middle (n - 2 reach,) of its `values` (n + 2 reach,).
 
-    Args:
-        gradient, extreme: (n,)
-        values: (n + 2 reach,)
-
-    Returns:
-        (n - 2 reach,), the gradient of the middle of `values`.
+    All of each cell's goes to the first of `offsets` where the extreme is attained.
     """
     count = gradient.numel()
     shares, left = [], gradient

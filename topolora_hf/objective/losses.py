@@ -1,6 +1,6 @@
 """The training objective: binary cross-entropy, Dice and clDice, on logits, per sample, inside the valid mask."""
 
-from collections.abc import Callable
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from skimage.morphology import skeletonize
 from torch import nn
 
-from .names import CLDICE_SCHEDULES, TARGET_SKELETONS
+from . import CLDICE_SCHEDULES, TARGET_SKELETONS
 from .soft_skeleton import soft_skeleton_with_core, soft_skeletonize
 
+IGNORED = 255  # a label without a class, as in transformers
 _EPS = 1e-6
 
 
@@ -50,8 +51,7 @@ def cldice_loss(
 
     The harmonic mean of topology precision (how much of the prediction's skeleton lies in the target) and topology
     sensitivity (how much of the target's skeleton lies in the prediction). No constant is added to the ratios: with
-    one, an empty or a full prediction passes for a good one. An empty prediction costs 1. A map without a target
-    has no centreline to find: it is NaN here, and left out of the mean by `TopoLoss`.
+    one, an empty or a full prediction passes for a good one. An empty prediction costs 1.
 
     Args:
         probabilities, target: (B, K, H, W) in [0, 1].
@@ -60,7 +60,7 @@ def cldice_loss(
             both skeletons are the original's, as in the paper's code.
 
     Returns:
-        (B, K), NaN where the target is empty.
+        (B, K), NaN where the target's skeleton is empty: there is no centreline to find.
     """
     if target_skeleton is None:
         target_skeleton = soft_skeletonize(target, iterations)
@@ -75,7 +75,10 @@ def cldice_loss(
 
 
 class TopoLoss(nn.Module):
-    """`BCE + Dice + weight * clDice`, averaged over samples.
+    """`BCE + Dice + weight * clDice`: means over the samples, of clDice over the maps with a centreline.
+
+    Labels are class indices (B, H, W) or masks (B, K, H, W): bool, 0 and 1, or floats in [0, 1]. Map k of K > 1 is
+    class k, a single map is class 1. Pixels of 255 are left out, like those outside `valid_mask`.
 
     Args:
         iterations: rounds of soft erosion; from the largest half-width of the training masks.
@@ -88,15 +91,13 @@ class TopoLoss(nn.Module):
 
     Attributes:
         progress: of the training, from 0 to 1.
-        mean_over_processes: where several processes train together, the mean of a scalar over them. Maps without a
-            target have no clDice, and may be more in one process's batch than in another's: with it, the mean of the
-            processes' losses is that of one batch of all their samples.
-
-    Raises:
-        ValueError: for an unknown schedule or target skeleton, a negative weight, or labels that do not fit the logits.
 
     Shape:
-        logits (B, K, H, W); labels (B, H, W) class indices or (B, K, H, W) masks; valid_mask (B, H, W).
+        logits (B, K, H, W); labels as above; valid_mask (B, H, W); skeleton, of the target, as labels.
+
+    Raises:
+        ValueError: a setting is unknown or negative; labels, valid_mask or skeleton do not fit the logits; labels hold
+            other values. Values on a GPU are looked at in the first batch alone, not to wait for it in every step.
     """
 
     __module__ = "topolora_hf"  # wherever the file lies
@@ -116,14 +117,11 @@ class TopoLoss(nn.Module):
             raise ValueError(f"target_skeleton must be one of {', '.join(TARGET_SKELETONS)}; got {target_skeleton!r}")
         if cldice_weight < 0:
             raise ValueError(f"the clDice weight must not be negative, got {cldice_weight}")
-        self.iterations = iterations
-        self.cldice_weight = cldice_weight
-        self.schedule = schedule
-        self.ramp_fraction = ramp_fraction
-        self.target_skeleton = target_skeleton
+        self.iterations, self.cldice_weight, self.target_skeleton = iterations, cldice_weight, target_skeleton
+        self.schedule, self.ramp_fraction = schedule, ramp_fraction
         self.progress = 1.0
-        self.mean_over_processes: Callable[[torch.Tensor], torch.Tensor] | None = None
         self.log_variances = nn.Parameter(torch.zeros(3)) if schedule == "adaptive" else None
+        self._has_seen_labels = False
 
     def weight_now(self) -> float:
         """The clDice weight at the current `progress` (0 at the start of training, 1 at its end)."""
@@ -137,40 +135,85 @@ class TopoLoss(nn.Module):
         labels: torch.Tensor,
         valid_mask: torch.Tensor | None = None,
         skeleton: torch.Tensor | None = None,
+        count: torch.Tensor | None = None,
     ) -> Losses:
+        """Compute the losses of a batch.
+
+        Args:
+            count: for batches that share an optimizer step, the mean of their `count_centrelines`, over all processes.
+                The mean of their losses is then the loss of one batch of all their samples.
+        """
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        target = masks_from_labels(labels, logits.shape).to(logits)
-        valid = torch.ones_like(target[:, :1]) if valid_mask is None else valid_mask[:, None].to(target)
+        target, valid = (maps.to(logits) for maps in self._read(labels, valid_mask, logits.shape))
         target = target * valid
         probabilities = logits.sigmoid() * valid
         bce, dice = _mean_bce(logits, target, valid), dice_loss(probabilities, target).mean()
-        cldice, is_defined = self._cldice(probabilities, target, valid, skeleton)
+        cldice, is_defined = self._cldice(probabilities, target, valid, skeleton, count)
         shown = torch.where(is_defined, cldice.detach(), torch.nan)
         return Losses(self._weigh(bce, dice, cldice), bce.detach(), dice.detach(), shown)
 
+    @torch.no_grad()
+    def count_centrelines(
+        self,
+        labels: torch.Tensor,
+        valid_mask: torch.Tensor | None = None,
+        skeleton: torch.Tensor | None = None,
+        maps: int = 1,
+    ) -> torch.Tensor:
+        """Count the maps of a batch that have a clDice, as a float scalar. Arguments are `forward`'s; `maps` is K."""
+        shape = torch.Size((len(labels), maps, *labels.shape[-2:]))
+        target, valid = (maps.float() for maps in self._read(labels, valid_mask, shape))
+        skeleton = self._skeleton_of(target * valid, valid, skeleton)
+        if skeleton is None:
+            skeleton = soft_skeletonize(target * valid, self.iterations)
+        return (skeleton.sum((-2, -1)) > 0).sum().float()
+
+    def _read(
+        self, labels: torch.Tensor, valid_mask: torch.Tensor | None, shape: torch.Size
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The target (B, K, H, W), and what of it counts, (B, 1 or K, H, W)."""
+        target = masks_from_labels(labels, shape)
+        if labels.device.type == "cpu" or not self._has_seen_labels:
+            _require_known_values(labels, shape[1])
+            self._has_seen_labels = True
+        valid = labels != IGNORED if labels.ndim == 4 else (labels != IGNORED)[:, None]
+        if valid_mask is not None:
+            if valid_mask.shape != (shape[0], *shape[2:]):
+                raise ValueError(
+                    f"a valid_mask of shape {tuple(valid_mask.shape)} does not fit logits of shape {tuple(shape)}: it "
+                    "must be (B, H, W)"
+                )
+            valid = valid * valid_mask[:, None]
+        return target, valid
+
+    def _skeleton_of(
+        self, target: torch.Tensor, valid: torch.Tensor, skeleton: torch.Tensor | None
+    ) -> torch.Tensor | None:
+        """The target's hard skeleton (B, K, H, W); None for a soft one."""
+        if self.target_skeleton == "soft":
+            return None
+        if skeleton is None:
+            return hard_skeletons(target)
+        maps = target.shape[1]
+        if skeleton.ndim == 3 and maps > 1:
+            raise ValueError(f"a skeleton of shape {tuple(skeleton.shape)} does not say of which of {maps} maps it is")
+        return masks_from_labels(skeleton, target.shape, "skeleton").to(valid) * valid
+
     def _cldice(
-        self, probabilities: torch.Tensor, target: torch.Tensor, valid: torch.Tensor, skeleton: torch.Tensor | None
+        self,
+        probabilities: torch.Tensor,
+        target: torch.Tensor,
+        valid: torch.Tensor,
+        skeleton: torch.Tensor | None,
+        count: torch.Tensor | None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The term, 0 where there is none; and whether there is one."""
         if self.weight_now() == 0 and self.schedule != "adaptive":
             return probabilities.new_zeros(()), probabilities.new_zeros((), dtype=torch.bool)
-        if self.target_skeleton == "soft":
-            skeleton = None
-        elif skeleton is None:
-            skeleton = hard_skeletons(target)
-        else:
-            maps = probabilities.shape[1]
-            if skeleton.ndim == 3 and maps > 1:
-                raise ValueError(
-                    f"a skeleton of shape {tuple(skeleton.shape)} does not say of which of {maps} maps it is"
-                )
-            skeleton = masks_from_labels(skeleton, probabilities.shape).to(valid) * valid
-        per_map = cldice_loss(probabilities, target, self.iterations, skeleton)
-        has_target = ~per_map.isnan()
-        count = has_target.sum().to(per_map)
-        if self.mean_over_processes is not None:
-            count = self.mean_over_processes(count)
-        return torch.where(has_target, per_map, 0).sum() / torch.where(count > 0, count, 1), count > 0
+        per_map = cldice_loss(probabilities, target, self.iterations, self._skeleton_of(target, valid, skeleton))
+        has_centreline = ~per_map.isnan()
+        count = has_centreline.sum().to(per_map) if count is None else count
+        return torch.where(has_centreline, per_map, 0).sum() / torch.where(count > 0, count, 1), count > 0
 
     def _weigh(self, bce: torch.Tensor, dice: torch.Tensor, cldice: torch.Tensor) -> torch.Tensor:
         if self.log_variances is None:
@@ -187,20 +230,36 @@ def _mean_bce(logits: torch.Tensor, target: torch.Tensor, valid: torch.Tensor) -
     return ((bce * valid).sum((-2, -1)) / pixels).mean()
 
 
-def masks_from_labels(labels: torch.Tensor, shape: torch.Size) -> torch.Tensor:
-    """Class indices (B, H, W) or masks (B, K, H, W) -> float masks (B, K, H, W); map k of K > 1 is class k.
-
-    With K = 1 the single map is class 1. Raises ValueError when the sizes differ.
-    """
+def masks_from_labels(labels: torch.Tensor, shape: torch.Size, name: str = "labels") -> torch.Tensor:
+    """Class indices (B, H, W) or masks (B, K, H, W) -> masks of `shape`, bool, or float as they were."""
+    masks = labels
     if labels.ndim == 3:
-        classes = shape[1]
-        if classes == 1:
-            labels = (labels == 1)[:, None]
-        else:
-            labels = torch.stack([labels == k for k in range(classes)], dim=1)
-    if labels.shape != shape:
-        raise ValueError(f"labels of shape {tuple(labels.shape)} do not fit logits of shape {tuple(shape)}")
-    return labels.float()
+        masks = torch.stack([labels == k for k in ((1,) if shape[1] == 1 else range(shape[1]))], dim=1)
+    elif not labels.is_floating_point():
+        masks = labels == 1
+    if masks.shape != shape:
+        raise ValueError(f"{name} of shape {tuple(labels.shape)} do not fit logits of shape {tuple(shape)}")
+    return masks
+
+
+def _require_known_values(labels: torch.Tensor, maps: int) -> None:
+    """Refuse what would be taken for background or ignored, or for more than foreground, without a word."""
+    if labels.dtype == torch.bool:
+        return
+    if labels.ndim == 4 and labels.is_floating_point():
+        is_known, allowed = (labels >= 0) & (labels <= 1), "masks of floats must lie in [0, 1]"
+    else:
+        classes = max(2, maps) if labels.ndim == 3 else 2
+        is_known = torch.isin(labels, torch.tensor([*range(classes), IGNORED], device=labels.device))
+        allowed = f"labels must be 0 to {classes - 1}, or {IGNORED} for pixels to leave out"
+    if not is_known.all():
+        raise ValueError(f"{allowed}; got {labels[~is_known].unique()[:5].tolist()}")
+    if (labels == IGNORED).any() and not ((labels > 0) & (labels != IGNORED)).any():
+        warnings.warn(
+            f"labels of 0 and {IGNORED} alone: {IGNORED} is left out, and nothing is foreground. Divide masks of 0 and "
+            f"{IGNORED} by {IGNORED}",
+            stacklevel=2,
+        )
 
 
 def hard_skeletons(target: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,7 @@ from ..adapter_format.names import TINY, full_base_name
 from ..adapter_format.presets import PRESETS, get_preset
 from ..data.arguments import DataArguments
 from ..data.protocols import PROTOCOLS
-from ..objective.names import CLDICE_SCHEDULES
+from ..objective import CLDICE_SCHEDULES
 from ..settings import option
 
 _MAX_STEPS = 2500

@@ -1,9 +1,10 @@
 """The training loop: one `accelerate.Accelerator`, steps that survive what happens to them."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -70,7 +71,6 @@ class Trainer:
         self.max_steps = count_steps(args, len(tiles.rows), accelerator.num_processes)
         self.steps_an_epoch = len(tiles) // tiles_a_step(asdict(args), accelerator.num_processes)
         self._written = None  # the step of the last checkpoint
-        self._losses, self._ids = [], []  # of the batches since the last optimizer step
         self.losses = None
         optimizer = torch.optim.AdamW(parameter_groups(args, model, criterion), fused=True)
         warmup = round(PROTOCOLS[args.protocol].warmup_fraction * self.max_steps)
@@ -79,8 +79,6 @@ class Trainer:
             model, optimizer, self._build_loader(), scheduler
         )
         self.criterion = criterion.to(accelerator.device)
-        if accelerator.num_processes > 1:
-            self.criterion.mean_over_processes = lambda value: accelerator.reduce(value, reduction="mean")
 
     def _build_loader(self) -> DataLoader:
         # An epoch is whole steps: what is left of its last tiles would make a smaller one.
@@ -142,9 +140,8 @@ class Trainer:
         first, timed = self.step, None
         due = time.monotonic() + _FIRST_CHECKPOINT_SECONDS
         while self.step < self.max_steps:
-            for batch in self._rest_of_epoch():
-                if not self._step_batch(batch):
-                    continue
+            for batches in self._rest_of_epoch():
+                self._step_batches(batches)
                 bar.update()
                 self._after_step(bar)
                 if self.on_step is not None:
@@ -168,40 +165,43 @@ class Trainer:
                 if last:
                     return
 
-    def _rest_of_epoch(self) -> Iterable[dict]:
-        """The batches of the next step's epoch that no step has seen yet."""
+    def _rest_of_epoch(self) -> Iterator[list[dict]]:
+        """For each step that is left of the next step's epoch, its batches."""
         epoch, done = divmod(self.step, self.steps_an_epoch)
         self.tiles.set_epoch(epoch)
         self.loader.set_epoch(epoch)
         self.model.train()
-        if not done:
-            return self.loader
-        return skip_first_batches(self.loader, done * self.args.gradient_accumulation_steps)
+        count = self.args.gradient_accumulation_steps
+        batches = iter(skip_first_batches(self.loader, done * count) if done else self.loader)
+        return iter(lambda: list(islice(batches, count)), [])
 
-    def _step_batch(self, batch: dict) -> bool:
-        """One batch forward and backward; True when it completed an optimizer step."""
+    def _step_batches(self, batches: list[dict]) -> None:
+        """The batches of a step forward and backward, and the step."""
         self.criterion.progress = self.step / self.max_steps
-        with self.accelerator.accumulate(self.model):
-            pixel_values = batch["pixel_values"].contiguous(memory_format=torch.channels_last)
-            logits = self.model(pixel_values=pixel_values, **self._frozen_features(batch)).logits
-            losses = self.criterion(logits, batch["labels"], batch["valid_mask"], batch.get("skeleton"))
-            self._losses.append(torch.stack(losses).detach())
-            self._ids.append(batch["id"])
-            self.accelerator.backward(losses.total)
-            if not self.accelerator.sync_gradients:
-                return False
-            # The objective's own weights lie outside the wrapper that averages the network's over the processes.
-            for parameter in self.criterion.parameters():
-                parameter.grad = self.accelerator.reduce(parameter.grad, reduction="mean")
-            self._take_step()
+        count, losses = self._count_centrelines(batches), []
+        for batch in batches:
+            with self.accelerator.accumulate(self.model):
+                pixel_values = batch["pixel_values"].contiguous(memory_format=torch.channels_last)
+                logits = self.model(pixel_values=pixel_values, **self._frozen_features(batch)).logits
+                of_batch = self.criterion(logits, *_truth(batch), count)
+                losses.append(torch.stack(of_batch).detach())
+                self.accelerator.backward(of_batch.total)
+        # The objective's own weights lie outside the wrapper that averages the network's over the processes.
+        for parameter in self.criterion.parameters():
+            parameter.grad = self.accelerator.reduce(parameter.grad, reduction="mean")
+        self._take_step(torch.stack(losses), [batch["id"] for batch in batches])
         self.step += 1
-        return True
 
-    def _take_step(self) -> None:
+    def _count_centrelines(self, batches: list[dict]) -> torch.Tensor | None:
+        """The mean a batch, over all batches of the step; None where it is a single one."""
+        if len(batches) * self.accelerator.num_processes == 1:
+            return None
+        counts = torch.stack([self.criterion.count_centrelines(*_truth(batch)) for batch in batches])
+        return self.accelerator.reduce(counts.mean(), reduction="mean")
+
+    def _take_step(self, losses: torch.Tensor, ids: list[list[str]]) -> None:
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), _MAX_GRADIENT_NORM)
         norm = torch.stack([norm, *(parameter.grad.norm() for parameter in self.criterion.parameters())]).norm()
-        losses, ids = torch.stack(self._losses), self._ids
-        self._losses, self._ids = [], []
         if self.optimizer.scaler is not None:  # it leaves out a step whose gradients overflow, and scales less
             norm = norm.new_zeros(())
         require_finite_step(self.accelerator, self.step, losses[:, 0], norm, ids)
@@ -286,6 +286,10 @@ class Trainer:
                 f"cannot write {what} to {self.run} after step {self.step}: {error}. When that is put right, the same "
                 f"command resumes from the last checkpoint ({last})"
             ) from error
+
+
+def _truth(batch: dict) -> tuple[torch.Tensor | None, ...]:
+    return batch["labels"], batch["valid_mask"], batch.get("skeleton")
 
 
 def _estimate(steps: int, seconds: float) -> str:

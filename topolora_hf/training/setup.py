@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DataLoaderConfiguration, DistributedDataParallelKwargs
+from accelerate.utils import DataLoaderConfiguration, DistributedDataParallelKwargs, GradientAccumulationPlugin
 from torch import nn
 
 from ..adapter_format.presets import LIVING_DECODER, WHOLE_DECODER, get_preset, preset_network_settings
@@ -52,7 +52,10 @@ def build_accelerator(args: TrainArguments) -> Accelerator:
     accelerator = Accelerator(
         cpu=launched_on_cpus(),
         mixed_precision=_precision(args.mixed_precision),
-        gradient_accumulation_steps=args.gradient_accumulation_steps,
+        # All batches of a step are drawn before it is taken: the loader's end is no sign that a step is complete.
+        gradient_accumulation_plugin=GradientAccumulationPlugin(
+            num_steps=args.gradient_accumulation_steps, sync_with_dataloader=False
+        ),
         step_scheduler_with_optimizer=False,
         # The order of an epoch is drawn from the seed and its number, so that a resumed run has the right one.
         dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, data_seed=args.seed),
