@@ -8,7 +8,7 @@ from PIL import Image
 
 from topolora_hf.commands.describe import DescribeArguments, describe, describe_rows
 from topolora_hf.commands.parser import SettingsParser
-from topolora_hf.pictures.contact_sheet import contact_sheet
+from topolora_hf.pictures.overlay import contact_sheet
 
 
 def row(width, view=None):

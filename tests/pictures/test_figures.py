@@ -11,9 +11,8 @@ from PIL import Image
 from topolora_hf.metrics.calibration import reliability
 from topolora_hf.metrics.report import score_images
 from topolora_hf.metrics.thresholds import threshold_counts
-from topolora_hf.pictures.curves import save_curves
+from topolora_hf.pictures.plots import save_curves, save_precision_recall, save_reliability, save_score_distribution
 from topolora_hf.pictures.samples import BestAndWorst, save_best_and_worst, save_samples
-from topolora_hf.pictures.scores import save_precision_recall, save_reliability, save_score_distribution
 
 RNG = np.random.default_rng(0)
 TARGETS = [RNG.random((30, 40)) < 0.3 for _ in range(3)]

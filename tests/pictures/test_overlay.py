@@ -98,7 +98,7 @@ def test_overlay_refuses_an_opacity_in_percent():
 
 def test_overlays_and_names_of_figures_import_no_matplotlib():
     code = (
-        "import sys, topolora_hf.pictures.overlay, topolora_hf.pictures.samples, topolora_hf.pictures.curves;"
-        "import topolora_hf.pictures.scores; print(sorted({'matplotlib', 'torch', 'pandas'} & sys.modules.keys()))"
+        "import sys, topolora_hf.pictures.overlay, topolora_hf.pictures.samples;"
+        "import topolora_hf.pictures.plots; print(sorted({'matplotlib', 'torch', 'pandas'} & sys.modules.keys()))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"

@@ -1,12 +1,18 @@
-"""Masks drawn over their images, without matplotlib."""
+"""Masks drawn over their images, one by one and as a contact sheet of a data set, without matplotlib."""
+
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from ..metrics.masks import as_mask
 from .figures import CYAN, FALSE, HIT, MISS
 
-_OUTSIDE = 0.4  # brightness of what lies outside the field of view
+_OUTSIDE = 0.4  # brightness of what lies outside the field of view, and on a contact sheet:
+_OUTSIDE_ON_SHEET = 0.35
+# Of a contact sheet, in pixels
+_THUMBNAIL, _CAPTION, _GAP = 256, 16, 6
 
 
 def overlay(
@@ -24,18 +30,17 @@ def overlay(
         opacity: Of the fill, in [0, 1]; 0 leaves the outline only.
 
     Returns:
-        PIL.Image.Image: RGB, of the image's size.
+        An RGB picture of the image's size.
 
     Raises:
-        ValueError: If an array has another shape or dtype, or opacity leaves [0, 1].
+        ValueError: An array has another shape or dtype, or opacity leaves [0, 1].
 
-    Example:
-        >>> image = np.full((64, 64, 3), 200, np.uint8)
-        >>> mask = np.zeros((64, 64), bool)
-        >>> mask[16:48, 16:48] = True
-        >>> picture = overlay(image, mask, colour=(0, 0, 0), opacity=0.5)
-        >>> [picture.getpixel(place)[0] for place in ((8, 8), (16, 16), (32, 32))]
-        [200, 0, 100]
+    >>> image = np.full((64, 64, 3), 200, np.uint8)
+    >>> mask = np.zeros((64, 64), bool)
+    >>> mask[16:48, 16:48] = True
+    >>> picture = overlay(image, mask, colour=(0, 0, 0), opacity=0.5)
+    >>> [picture.getpixel(place)[0] for place in ((8, 8), (16, 16), (32, 32))]
+    [200, 0, 100]
     """
     from scipy.ndimage import binary_erosion
 
@@ -48,7 +53,7 @@ def overlay(
     picture = image.astype(np.float32)
     picture[inside] = (1 - opacity) * picture[inside] + opacity * np.array(colour, np.float32)
     picture[mask & ~inside] = colour
-    return Image.fromarray(np.round(picture).astype(np.uint8))
+    return _to_image(picture)
 
 
 def error_overlay(
@@ -56,17 +61,7 @@ def error_overlay(
 ) -> Image.Image:
     """Mark what a prediction hit (sky blue), missed (vermilion) and made up (yellow) on a dim grey image.
 
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        prediction: (H, W), bool or 0/1.
-        target: (H, W), bool or 0/1.
-        valid_mask: (H, W), bool or 0/1; what lies outside is not scored: dimmer still, and unmarked.
-
-    Returns:
-        PIL.Image.Image: RGB, of the image's size.
-
-    Raises:
-        ValueError: If an array has another shape or dtype.
+    What lies outside `valid_mask` is not scored: dimmer still, and unmarked. Shapes and errors are `overlay`'s.
     """
     prediction, target = _mask_of(image, prediction, "prediction"), _mask_of(image, target, "target")
     grey = np.asarray(Image.fromarray(image).convert("L"), np.float32)
@@ -78,7 +73,66 @@ def error_overlay(
     if valid_mask is not None:
         outside = ~_mask_of(image, valid_mask, "valid_mask")
         picture[outside] = grey[outside, None] * 0.5 * _OUTSIDE
-    return Image.fromarray(np.round(picture).astype(np.uint8))
+    return _to_image(picture)
+
+
+def contact_sheet(rows: Sequence[tuple[str, Mapping]], columns: int = 6) -> Image.Image:
+    """Draw rows as pairs of the image and the image with its mask, dimmed outside the field of view.
+
+    Args:
+        rows: Captions, and decoded rows with `image` uint8 (H, W, 3), `mask` (H, W) of 0 and 1, and `valid_mask` bool
+            (H, W).
+        columns: Thumbnails side by side, two a row of the data set.
+
+    Raises:
+        ValueError: There are no rows, or fewer than two columns.
+    """
+    if not rows or columns < 2:
+        raise ValueError(f"a contact sheet needs rows and at least 2 columns, got {len(rows)} and {columns}")
+    pairs_across = min(columns // 2, len(rows))
+    thumbnails = [[_thumbnail(picture) for picture in (Image.fromarray(row["image"]), marked(row))] for _, row in rows]
+    width, height = 2 * _THUMBNAIL + _GAP, max(pair[0].height for pair in thumbnails) + _CAPTION
+    sheet_height = math.ceil(len(rows) / pairs_across) * (height + _GAP) + _GAP
+    sheet = Image.new("RGB", (pairs_across * (width + _GAP) + _GAP, sheet_height), "white")
+    draw = ImageDraw.Draw(sheet)
+    for number, ((caption, _), (image, with_mask)) in enumerate(zip(rows, thumbnails, strict=True)):
+        down, across = divmod(number, pairs_across)
+        left, top = _GAP + across * (width + _GAP), _GAP + down * (height + _GAP)
+        draw.text((left, top), _fitting(draw, caption, width), fill=(30, 30, 30))
+        sheet.paste(image, (left, top + _CAPTION))
+        sheet.paste(with_mask, (left + _THUMBNAIL + _GAP, top + _CAPTION))
+    return sheet
+
+
+def marked(row: Mapping) -> Image.Image:
+    """The image under its mask, thickened so that a line of one pixel survives shrinking, and dimmed outside."""
+    from scipy.ndimage import maximum_filter
+
+    image = row["image"].astype(np.float32)
+    thickness = max(1, round(max(image.shape[:2]) / _THUMBNAIL / 2))
+    mask = maximum_filter(row["mask"] > 0, size=thickness)
+    image[~row["valid_mask"]] *= _OUTSIDE_ON_SHEET
+    image[mask] = 0.55 * image[mask] + 0.45 * np.array(CYAN, np.float32)
+    return _to_image(image)
+
+
+def _thumbnail(image: Image.Image) -> Image.Image:
+    scale = _THUMBNAIL / max(image.size)
+    return image.resize([max(1, round(scale * length)) for length in image.size], Image.Resampling.LANCZOS)
+
+
+def _fitting(draw: ImageDraw.ImageDraw, text: str, width: int) -> str:
+    """The text on one line, its end cut off where it is wider than `width`."""
+    text = " ".join(text.split())
+    if draw.textlength(text) <= width:
+        return text
+    while draw.textlength(text + "…") > width:
+        text = text[:-1]
+    return text + "…"
+
+
+def _to_image(picture: np.ndarray) -> Image.Image:
+    return Image.fromarray(picture.round().astype(np.uint8))
 
 
 def _mask_of(image: np.ndarray, mask: np.ndarray, name: str) -> np.ndarray:

@@ -1,4 +1,8 @@
-"""Grids of samples: image, ground truth, probability and errors."""
+"""Grids of samples: image, ground truth, probability and errors.
+
+A sample has `id`, `image` (H, W, 3) uint8, `mask` (H, W) 0/1, `probability` (H, W) float in [0, 1] and, optionally,
+`valid_mask` (H, W). A pixel is predicted when its probability is at least the threshold.
+"""
 
 import math
 import os
@@ -15,17 +19,14 @@ from .overlay import error_overlay
 def save_samples(
     path: str | os.PathLike, rows: Sequence[Mapping[str, object]], threshold: float = 0.5, max_rows: int = 6
 ) -> None:
-    """Save a grid with one line an image: image, ground truth, predicted probability, errors.
+    """Save a grid with one line a sample: image, ground truth, predicted probability, errors.
 
     Args:
         path: The picture to write, its kind by its ending (PNG, PDF, SVG); its folder is made when it is missing.
-        rows: Samples with `id`, `image` (H, W, 3) uint8, `mask` (H, W) 0/1, `probability` (H, W) float in [0, 1] and,
-            optionally, `valid_mask` (H, W). Sizes may differ from row to row.
-        threshold: A pixel is predicted when its probability is at least this.
-        max_rows: Rows beyond this many are left out.
+        rows: Samples, whose sizes may differ; those beyond `max_rows` are left out.
 
     Raises:
-        ValueError: If there are no rows, or an array has another shape or dtype.
+        ValueError: There are no rows, or an array has another shape or dtype.
     """
     captions = [f"{_shorten(str(row['id']))}   Dice {_dice_of(row, threshold):.3f}" for row in rows[:max_rows]]
     _save_grid(path, rows[:max_rows], captions, threshold)
@@ -45,7 +46,7 @@ class BestAndWorst:
         self.ranked: list[tuple[float, Mapping[str, object]]] = []
 
     def add(self, sample: Mapping[str, object]) -> None:
-        """Take a sample as for `save_samples`, unless its Dice is undefined."""
+        """Take a sample, unless its Dice is undefined."""
         score = _dice_of(sample, self.threshold)
         if not math.isnan(score):
             self.ranked.append((score, sample))
@@ -57,27 +58,23 @@ class BestAndWorst:
 def save_best_and_worst(
     path: str | os.PathLike, rows: Iterable[Mapping[str, object]], threshold: float = 0.5, count: int = 3
 ) -> None:
-    """Save the images with the highest and the lowest Dice, as `save_samples` draws them, best first.
+    """Save the `count` samples with the highest and the lowest Dice, as `save_samples` draws them, best first.
 
     Args:
-        path: The picture to write, its kind by its ending (PNG, PDF, SVG); its folder is made when it is missing.
-        rows: Samples as for `save_samples`. They may come from a generator: no more than `2 * count` are kept. Those
-            whose Dice is undefined are passed over.
-        threshold: A pixel is predicted when its probability is at least this.
-        count: Of either kind; all are drawn where there are fewer than twice as many.
+        path: As for `save_samples`.
+        rows: Samples, perhaps from a generator: no more than `2 * count` are kept.
 
     Raises:
-        ValueError: If `count` is less than one, there is nothing to rank, or an array has another shape or dtype.
+        ValueError: `count` is less than one, no Dice is defined, or an array has another shape or dtype.
     """
     keeper = BestAndWorst(threshold, count)
     for row in rows:
         keeper.add(row)
-    ranked = keeper.ranked
     captions = [
-        f"{'best' if place < (len(ranked) + 1) // 2 else 'worst'}: {_shorten(str(row['id']))}   Dice {score:.3f}"
-        for place, (score, row) in enumerate(ranked)
+        f"{'best' if place < (len(keeper.ranked) + 1) // 2 else 'worst'}: {_shorten(str(row['id']))}   Dice {score:.3f}"
+        for place, (score, row) in enumerate(keeper.ranked)
     ]
-    _save_grid(path, [row for _, row in ranked], captions, threshold)
+    _save_grid(path, [row for _, row in keeper.ranked], captions, threshold)
 
 
 def _dice_of(row: Mapping[str, object], threshold: float) -> float:
@@ -87,7 +84,7 @@ def _dice_of(row: Mapping[str, object], threshold: float) -> float:
 def _save_grid(
     path: str | os.PathLike, rows: Sequence[Mapping[str, object]], captions: Sequence[str], threshold: float
 ) -> None:
-    """Image, ground truth, probability and errors of every sample, each line under its caption."""
+    """One line a sample, under its caption."""
     from matplotlib.patches import Patch
 
     if not rows:
@@ -100,8 +97,7 @@ def _save_grid(
     top = height - 0.3
     for index, (row, row_height) in enumerate(zip(rows, heights, strict=True)):
         top -= caption + row_height
-        panels = _sample_panels(row, threshold)
-        for column, (title, picture) in enumerate(zip(titles, panels, strict=True)):
+        for column, (title, picture) in enumerate(zip(titles, _sample_panels(row, threshold), strict=True)):
             left = margin + column * (panel + margin)
             axes = figure.add_axes((left / width, top / height, panel / width, row_height / height))
             axes.imshow(picture, cmap="gray", vmin=0, vmax=1, aspect="auto")
@@ -110,9 +106,8 @@ def _save_grid(
                 figure.text((left + panel / 2) / width, (height - 0.2) / height, title, ha="center", weight="bold")
         figure.text(margin / width, (top + row_height + 0.07) / height, captions[index], parse_math=False)
         top -= margin
-    legend = [
-        Patch(color=unit_rgb(colour), label=name) for colour, name in ((HIT, "hit"), (MISS, "missed"), (FALSE, "false"))
-    ]
+    names = {"hit": HIT, "missed": MISS, "false": FALSE}
+    legend = [Patch(color=unit_rgb(colour), label=name) for name, colour in names.items()]
     figure.legend(handles=legend, loc="lower right", ncols=3, frameon=False, borderaxespad=0.2)
     save_figure(figure, path)
 
@@ -120,12 +115,10 @@ def _save_grid(
 def _sample_panels(row: Mapping[str, object], threshold: float) -> tuple[np.ndarray, ...]:
     """Image, ground truth, probability and errors of one sample, the two maps grey where nothing is scored."""
     image, valid_mask = row["image"], row.get("valid_mask")
-    maps = []
-    for name in ("mask", "probability"):
-        panel = np.repeat(np.asarray(row[name], np.float32)[..., None], 3, axis=2)
-        if valid_mask is not None:
+    maps = [np.repeat(np.asarray(row[name], np.float32)[..., None], 3, axis=2) for name in ("mask", "probability")]
+    if valid_mask is not None:
+        for panel in maps:
             panel[~as_mask(valid_mask, "valid_mask")] = 0.25
-        maps.append(panel)
     errors = error_overlay(image, row["probability"] >= threshold, row["mask"], valid_mask)
     return image, *maps, np.asarray(errors)
 

@@ -15,7 +15,7 @@ from ..adapters.parameters import parameter_table
 from ..files import replacing_directory, write_json
 from ..hub.model_card import render_model_card
 from ..metrics.report import score_set
-from ..pictures.curves import save_curves
+from ..pictures.plots import save_curves
 from .arguments import TrainArguments
 from .checkpoints import trained_tensors
 from .numerics import require_finite

@@ -13,8 +13,8 @@ from ..inference.predictor import Predictor
 from ..metrics.calibration import Reliability, reliability
 from ..metrics.report import score_images, summarise, write_per_image_csv
 from ..metrics.thresholds import ThresholdCounts, threshold_counts
+from ..pictures.plots import save_precision_recall, save_reliability, save_score_distribution
 from ..pictures.samples import BestAndWorst, save_best_and_worst, save_samples
-from ..pictures.scores import save_precision_recall, save_reliability, save_score_distribution
 
 _SAMPLES = 6
 
@@ -98,7 +98,7 @@ def score_rows(
     def predictions() -> Iterator[dict]:
         for number in tqdm(mine, desc=description, leave=False, disable=index != 0):
             row = rows[number]
-            sample = {**row, "mask": row["mask"] == 1, "probability": predictor.probability(row["image"])}
+            sample = {**row, "mask": row["mask"] == 1, "probability": predictor.probability(row["image"], row["id"])}
             seen = sample["probability"], sample["mask"], sample["valid_mask"]
             curves.append((threshold_counts(*seen), reliability(*seen)))
             extremes.add(sample)

@@ -1,10 +1,13 @@
-"""Pictures of scores: precision-recall curves, reliability diagram, and how the scores of a set are spread.
+"""Plots of a run and of its scores: training curves, precision and recall, reliability, and the spread over a set.
 
-They are drawn from small counts kept of every image, so a set of any size fits in memory.
+They are drawn from small counts kept of every image, so a set of any size fits in memory. A path's ending says the kind
+of picture (PNG, PDF, SVG); a missing folder is made. Where there is nothing to draw, it is a ValueError.
 """
 
+import math
 import os
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,14 +15,39 @@ import numpy as np
 from ..metrics.calibration import Reliability
 from ..metrics.report import bootstrap_intervals, score_set
 from ..metrics.thresholds import ThresholdCounts
-from .figures import BLUE, GREEN, VERMILION, new_figure, save_figure, unit_rgb
+from .figures import BLUE, GREEN, PURPLE, SKY_BLUE, VERMILION, new_figure, save_figure, unit_rgb
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_LINE, _MARK, _SECOND = unit_rgb(BLUE), unit_rgb(VERMILION), unit_rgb(GREEN)
+_LINES = tuple(unit_rgb(colour) for colour in (BLUE, VERMILION, GREEN, PURPLE, SKY_BLUE))
+_LINE, _MARK, _SECOND = _LINES[:3]
 _FAINT = "0.7"
 _AT_MOST_DRAWN = 100  # faint curves of single images; more make a blot
+# Enough to follow a run by, few enough to be told apart; a history may hold more.
+_PANELS = {
+    "training loss": ("loss", "bce", "dice_loss", "cldice_loss"),
+    "validation": ("val_dice", "val_cldice", "val_bfscore", "val_precision", "val_recall"),
+    "learning rate": ("learning_rate",),
+}
+
+
+def save_curves(path: str | os.PathLike, history: Sequence[Mapping[str, object]]) -> None:
+    """Save training losses, validation scores and the learning rate against the optimizer step.
+
+    Args:
+        history: Rows with `step` and any of the columns in `_PANELS`; numbers, or text as read back from a CSV. Values
+            that are missing, `None`, empty or NaN are passed over, panels without any value are left out.
+    """
+    panels = {title: {name: _curve(history, name) for name in names} for title, names in _PANELS.items()}
+    panels = {title: {name: curve for name, curve in drawn.items() if curve[0]} for title, drawn in panels.items()}
+    panels = {title: drawn for title, drawn in panels.items() if drawn}
+    if not panels:
+        raise ValueError(f"the history holds nothing to draw in {path}: {len(history)} rows")
+    figure = new_figure(4.6 * len(panels), 3.4)
+    for axes, (title, drawn) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        _draw_curves(axes, title, drawn)
+    save_figure(figure, path)
 
 
 def save_precision_recall(
@@ -28,13 +56,11 @@ def save_precision_recall(
     """Save the precision-recall curve of a set: of all its pixels together, and faintly of single images.
 
     Args:
-        path: The picture to write, its kind by its ending (PNG, PDF, SVG); its folder is made when it is missing.
-        counts: One an image, of `topolora_hf.metrics.threshold_counts`, all at the same thresholds.
+        counts: One an image, all at the same thresholds.
         threshold: In [0, 1]; the nearest point of the curve is marked, with its Dice.
 
     Raises:
-        ValueError: If there are no images, their thresholds differ, nothing is foreground in any of them, or the
-            threshold leaves [0, 1].
+        ValueError: Nothing is foreground in any image, the thresholds differ, or the threshold leaves [0, 1].
     """
     if threshold is not None and not 0 <= threshold <= 1:
         raise ValueError(f"threshold must lie in [0, 1], got {threshold}")
@@ -45,7 +71,11 @@ def save_precision_recall(
     axes = figure.add_subplot(xlim=(0, 1), ylim=(0, 1.01), xlabel="recall", ylabel="precision", aspect="equal")
     axes.set_title("precision and recall at every threshold")
     axes.grid(alpha=0.3)
-    _draw_lines_of_equal_dice(axes)
+    for dice in (0.2, 0.4, 0.6, 0.8):  # lines of equal Dice = 2 P R / (P + R), solved for P; they end where P is 1
+        recall = np.linspace(dice / (2 - dice), 1, 100)
+        axes.plot(recall, dice * recall / (2 * recall - dice), color=_SECOND, linewidth=0.6, linestyle=":", zorder=1)
+        label = axes.text(dice, dice, f"Dice {dice}", ha="center", va="center", fontsize=7, color=_SECOND, zorder=1)
+        label.set_bbox({"color": "white", "pad": 1})
     for index, image in enumerate(counts[:_AT_MOST_DRAWN] if len(counts) > 1 else ()):
         label = None if index else "single images"
         axes.plot(image.recall, image.precision, color=_FAINT, linewidth=0.6, label=label)
@@ -63,23 +93,19 @@ def save_reliability(path: str | os.PathLike, reliabilities: Sequence[Reliabilit
     """Save the reliability diagram of a set: how often pixels of a probability are foreground, and how many there are.
 
     Args:
-        path: The picture to write, its kind by its ending (PNG, PDF, SVG); its folder is made when it is missing.
-        reliabilities: One an image, of `topolora_hf.metrics.reliability`, all with the same number of bins.
-
-    Raises:
-        ValueError: If there are no images, their bins differ, or there is no pixel in any of them.
+        reliabilities: One an image, all with the same number of bins.
     """
     pooled = sum(reliabilities[1:], start=reliabilities[0]) if reliabilities else None
     if pooled is None or not pooled.pixels.any():
         raise ValueError(f"there is nothing to draw in {path}: no pixel in {len(reliabilities)} images")
     figure = new_figure(4.8, 6)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    edges = np.linspace(0, 1, len(pooled.pixels) + 1)
     upper.plot((0, 1), (0, 1), color=_FAINT, linestyle="--", label="calibrated")
     label = f"all pixels, calibration error {pooled.error:.3f}"
     upper.plot(pooled.mean_probability, pooled.foreground_fraction, "o-", color=_LINE, markersize=4, label=label)
     upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="fraction that is foreground", title="reliability")
     upper.legend(loc="best", frameon=False)
+    edges = np.linspace(0, 1, len(pooled.pixels) + 1)
     lower.stairs(pooled.pixels / pooled.pixels.sum(), edges, fill=True, color=_LINE, alpha=0.6)
     lower.set(yscale="log", ylabel="share of pixels", xlabel="predicted probability of foreground")
     for axes in (upper, lower):
@@ -91,12 +117,8 @@ def save_score_distribution(path: str | os.PathLike, rows: Sequence[Mapping[str,
     """Save how the scores of a set are spread: every image a dot, quartiles as a box, the mean with its interval.
 
     Args:
-        path: The picture to write, its kind by its ending (PNG, PDF, SVG); its folder is made when it is missing.
-        rows: One an image, as for `topolora_hf.metrics.score_set`. NaN is passed over; errors (`ece` and names that
-            end in `_error`), of which less is better, get panels of their own beside the scores.
-
-    Raises:
-        ValueError: As for `score_set`, or if no score is defined anywhere.
+        rows: One an image, as for `score_set`. NaN is passed over; errors (`ece` and names that end in `_error`), of
+            which less is better, get panels of their own beside the scores.
     """
     means, intervals = score_set(rows), bootstrap_intervals(rows)
     defined = [name for name in intervals if not np.isnan(means[name])]
@@ -109,9 +131,8 @@ def save_score_distribution(path: str | os.PathLike, rows: Sequence[Mapping[str,
     panels = {title: names for title, names in panels.items() if names}
     figure = new_figure(0.8 * len(defined) + 2, 4.2)
     widths = [len(names) + 1 for names in panels.values()]
-    for axes, (title, names) in zip(
-        figure.subplots(1, len(panels), width_ratios=widths, squeeze=False)[0], panels.items(), strict=True
-    ):
+    subplots = figure.subplots(1, len(panels), width_ratios=widths, squeeze=False)[0]
+    for axes, (title, names) in zip(subplots, panels.items(), strict=True):
         for place, name in enumerate(names):
             _draw_spread(axes, place, [float(row[name]) for row in rows], means[name], intervals[name])
         axes.set_xticks(range(len(names)), [name.replace("_", "\n") for name in names], fontsize=8)
@@ -122,13 +143,31 @@ def save_score_distribution(path: str | os.PathLike, rows: Sequence[Mapping[str,
     save_figure(figure, path)
 
 
-def _draw_lines_of_equal_dice(axes: "Axes") -> None:
-    for dice in (0.2, 0.4, 0.6, 0.8):
-        # Dice = 2 P R / (P + R), solved for P; it ends where P is 1.
-        recall = np.linspace(dice / (2 - dice), 1, 100)
-        axes.plot(recall, dice * recall / (2 * recall - dice), color=_SECOND, linewidth=0.6, linestyle=":", zorder=1)
-        label = axes.text(dice, dice, f"Dice {dice}", ha="center", va="center", fontsize=7, color=_SECOND, zorder=1)
-        label.set_bbox({"color": "white", "pad": 1})
+def _curve(history: Sequence[Mapping[str, object]], name: str) -> tuple[list[float], list[float]]:
+    """Steps and values of one column, without the rows that lack it."""
+    rows = [row for row in history if row.get(name) not in (None, "") and not math.isnan(float(row[name]))]
+    return [float(row["step"]) for row in rows], [float(row[name]) for row in rows]
+
+
+def _draw_curves(axes: "Axes", title: str, curves: Mapping[str, tuple[list[float], list[float]]]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    for (name, (steps, values)), colour in zip(curves.items(), cycle(_LINES)):
+        marker = "o" if title == "validation" or len(steps) == 1 else None
+        if title == "training loss" and len(values) > 100:
+            # Single steps scatter too much to be read: keep them faintly, draw their running mean.
+            axes.plot(steps, values, color=colour, linewidth=0.6, alpha=0.25)
+            window = len(values) // 50
+            steps, values = steps[window - 1 :], np.convolve(values, np.full(window, 1 / window), mode="valid")
+        label = name.removeprefix("val_").replace("_", " ")
+        axes.plot(steps, values, color=colour, marker=marker, markersize=3, label=label)
+    axes.set(title=title, xlabel="step")
+    axes.grid(alpha=0.3)
+    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    if title == "learning rate":
+        axes.ticklabel_format(axis="y", style="scientific", scilimits=(0, 0))
+    if len(curves) > 1 or title == "validation":
+        axes.legend(frameon=False)
 
 
 def _draw_spread(axes: "Axes", place: int, values: Sequence[float], mean: float, interval: tuple[float, float]) -> None:
