@@ -9,6 +9,7 @@ from skimage.measure import label
 from skimage.morphology import skeletonize
 
 from topolora_hf.synthetic import KINDS, draw_synthetic
+from topolora_hf.synthetic.blobs import _polyps
 from topolora_hf.synthetic.growth import (
     THINNEST_PX,
     Shoot,
@@ -16,7 +17,6 @@ from topolora_hf.synthetic.growth import (
     grow_tree,
     jagged_path,
 )
-from topolora_hf.synthetic.polyps import draw_polyps
 from topolora_hf.synthetic.strokes import Stroke, rasterise
 from topolora_hf.synthetic.textures import noise, sensor
 
@@ -111,7 +111,7 @@ def widths_along_centrelines(mask: np.ndarray) -> np.ndarray:
 def test_a_polyp_ends_where_the_endoscopes_picture_does():
     framed = 0
     for seed in range(60):
-        image, mask = draw_polyps(np.random.default_rng(seed), 96)
+        image, mask = _polyps(np.random.default_rng(seed), 96)
         assert mask.any()
         patches = label((image == image[0, 0]).all(axis=-1), connectivity=1)
         outside = patches == patches[0, 0]

@@ -2,30 +2,19 @@
 
 import numpy as np
 
-from .growth import THINNEST_PX, border_point, jagged_path
+from .growth import THINNEST_PX, border_point, jagged_path, side_branch
 from .strokes import Stroke, rasterise
-from .textures import (
-    blend,
-    cast_shadow,
-    colour_cast,
-    light,
-    noise,
-    plain,
-    sensor,
-    soft_disc,
-    spots,
-)
+from .textures import blend, cast_shadow, colour_cast, light, noise, plain, sensor, slope, soft_disc, spots
 
 # Asphalt (grey, bluish, dark), concrete, sandstone, plaster.
 GROUNDS = np.array(
     [[120, 120, 122], [105, 118, 140], [78, 76, 74], [165, 160, 152], [178, 155, 125], [205, 198, 188]], float
 )
-
 PAINTS = np.array([[225, 225, 220], [215, 180, 80]])
 
 
 def draw_cracks(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One picture of cracks: ``(image, mask, field of view)``, uint8 (size, size, 3), bool and bool (size, size)."""
+    """One picture of cracks: `(image, mask, field of view)`, uint8 (size, size, 3), bool and bool (size, size)."""
     strokes = _draw_paths(rng, size)
     coverage, strength = rasterise(strokes, size)
     image = _ground(rng, size)
@@ -54,11 +43,8 @@ def _draw_paths(rng: np.random.Generator, size: int) -> list[Stroke]:
     parents = list(paths)
     for _ in range(int(rng.choice([0, 1, 2, 4, 9], p=[0.2, 0.25, 0.25, 0.2, 0.1]))):
         points, parent_width = parents[rng.integers(len(parents))]
-        at = int(rng.integers(1, len(points) - 1))
-        heading = np.arctan2(*(points[at + 1] - points[at - 1])[::-1]) + rng.choice([-1, 1]) * rng.uniform(0.4, 1.5)
-        reach = rng.uniform(0.12, 0.6) * size
-        end = points[at] + reach * np.array([np.cos(heading), np.sin(heading)])
-        branch = (jagged_path(rng, points[at], end, roughness * 1.3), parent_width * rng.uniform(0.5, 0.9))
+        ends = side_branch(rng, points, (0.4, 1.5), (0.12, 0.6), size)
+        branch = (jagged_path(rng, *ends, roughness * 1.3), parent_width * rng.uniform(0.5, 0.9))
         paths.append(branch)
         parents.append(branch)
     return [_crack(rng, points, width) for points, width in paths]
@@ -93,17 +79,10 @@ def _ground(rng: np.random.Generator, size: int) -> np.ndarray:
         stain = soft_disc(size, x, y, rng.uniform(10, 45), rng.uniform(8, 30))
         image *= 1 - rng.uniform(0.1, 0.35) * stain
     if rng.random() < 0.25:  # a painted line, or a broad tyre mark: straight and wide, unlike any crack
-        image = _band(rng, image)
+        distance = np.abs(slope(size, rng.uniform(0, np.pi), rng.uniform(0.1, 0.9) * size))
+        band = np.clip((rng.uniform(10, 24) - distance) + 0.5, 0, 1)
+        if rng.random() < 0.6:
+            worn = np.clip(0.75 + 0.25 * noise(rng, size, 6, octaves=2), 0, 1)
+            return blend(image, PAINTS[rng.integers(2)], band * worn * 0.8)
+        image = image * (1 - rng.uniform(0.08, 0.2) * band)
     return image
-
-
-def _band(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    size = image.shape[1]
-    angle = rng.uniform(0, np.pi)
-    centres = np.arange(size, dtype=np.float32) - np.float32(rng.uniform(0.1, 0.9) * size)
-    distance = np.abs(np.cos(angle) * centres[None, :] + np.sin(angle) * centres[:, None])
-    band = np.clip((rng.uniform(10, 24) - distance) + 0.5, 0, 1)
-    if rng.random() < 0.6:
-        worn = np.clip(0.75 + 0.25 * noise(rng, size, 6, octaves=2), 0, 1)
-        return blend(image, PAINTS[rng.integers(2)], band * worn * 0.8)
-    return image * (1 - rng.uniform(0.08, 0.2) * band)

@@ -17,39 +17,28 @@ THINNEST_PX = 1.3  # thinner strokes have gaps in the mask at some angles: no pi
 
 @dataclass(frozen=True)
 class Shoot:
-    """Where a branch starts: position and width in pixels, heading in radians.
-
-    ``clearance`` is how far, in pixels, it may run beside its neighbours before they stop it.
-    """
+    """Where a branch starts: position and width in pixels, heading in radians."""
 
     x: float
     y: float
     heading: float
     width: float
-    clearance: float
+    clearance: float  # how far, in pixels, it may run beside its neighbours before they stop it
 
 
 @dataclass(frozen=True)
 class TreeStyle:
-    """How a tree grows.
+    """How a tree grows."""
 
-    Attributes:
-        wander: standard deviation of the heading's change in radians per 10 px.
-        tortuosity: amplitude in radians of a periodic swing of the heading.
-        taper: share of its width that a branch loses along itself.
-        spacing: mean distance between side branches in pixels, for a branch 3 px wide.
-        max_branches: growth stops here.
-    """
-
-    wander: float
-    tortuosity: float
-    taper: float
-    spacing: float
+    wander: float  # standard deviation of the heading's change in radians per 10 px
+    tortuosity: float  # amplitude in radians of a periodic swing of the heading
+    taper: float  # share of its width that a branch loses along itself
+    spacing: float  # mean distance between side branches in pixels, for a branch 3 px wide
     max_branches: int
 
 
 def grow_tree(rng: np.random.Generator, size: int, roots: Sequence[Shoot], style: TreeStyle) -> list[Stroke]:
-    """Grow a branching tree inside a square of side ``size``, thick branches first.
+    """Grow a branching tree inside a square of side `size`, thick branches first.
 
     Branches of the tree stop before they run into each other, so crossings only come from drawing several trees.
     At a fork the widths follow Murray's law, parent^3 = child_a^3 + child_b^3. Strengths are 1.
@@ -77,13 +66,11 @@ def grow_tree(rng: np.random.Generator, size: int, roots: Sequence[Shoot], style
         widths, forks = _widths_and_forks(rng, shoot.width, length, style)
         taken[grid[:, 1], grid[:, 0]] = True
         strokes.append(Stroke(points, widths, np.ones(length)))
+        if not stop.any() and widths[-1] > 1.25 * THINNEST_PX:
+            forks += _last_fork(rng, float(widths[-1]))
         for at, width, turn in forks:
             child = Shoot(*points[at], headings[at] + turn, width, widths[at] / 2 + 2.5 * CELL_PX)
             heapq.heappush(queue, (-width, next(order), child))
-        if not stop.any() and widths[-1] > 1.25 * THINNEST_PX:
-            for width, turn in _fork(rng, float(widths[-1])):
-                child = Shoot(*points[-1], headings[-1] + turn, width, widths[-1] / 2 + 2.5 * CELL_PX)
-                heapq.heappush(queue, (-width, next(order), child))
     return strokes
 
 
@@ -108,7 +95,7 @@ def _widths_and_forks(
     """Widths along a branch and its side branches as (point index, width, turn in radians)."""
     widths = width * np.linspace(1, 1 - style.taper, count)
     forks = []
-    side = _sign(rng)
+    side = 1 if rng.random() < 0.5 else -1
     at = int(rng.exponential(style.spacing) / STEP_PX) + 3
     while at < count - 3 and widths[at] > 1.1 * THINNEST_PX:
         child = max(THINNEST_PX, float(widths[at]) * rng.uniform(0.3, 0.75))
@@ -119,33 +106,22 @@ def _widths_and_forks(
     return np.maximum(widths, THINNEST_PX), forks
 
 
-def _fork(rng: np.random.Generator, width: float) -> list[tuple[float, float]]:
-    """The two branches that a branch ends in, as (width, turn): the thinner one turns more."""
+def _last_fork(rng: np.random.Generator, width: float) -> list[tuple[int, float, float]]:
+    """The two branches that a branch ends in, as above: the thinner one turns more."""
     share = rng.uniform(0.2, 0.65)  # of the cross-section (cubed widths) that goes to the thinner one
     thin, thick = width * share ** (1 / 3), width * (1 - share) ** (1 / 3)
-    side = _sign(rng)
+    side = 1 if rng.random() < 0.5 else -1
     opening = rng.uniform(0.6, 1.3)
-    return [
-        (max(THINNEST_PX, thin), side * opening * (1 - share)),
-        (max(THINNEST_PX, thick), -side * opening * share),
-    ]
-
-
-def _sign(rng: np.random.Generator) -> int:
-    return 1 if rng.random() < 0.5 else -1
+    thin_turn, thick_turn = side * opening * (1 - share), -side * opening * share
+    return [(-1, max(THINNEST_PX, thin), thin_turn), (-1, max(THINNEST_PX, thick), thick_turn)]
 
 
 def jagged_path(
     rng: np.random.Generator, start: np.ndarray, end: np.ndarray, roughness: float, spacing: float = 3.0
 ) -> np.ndarray:
-    """A self-similar line from ``start`` to ``end`` by midpoint displacement; points (N, 2), x then y.
+    """Draw a self-similar line by midpoint displacement: points (N, 2), x then y, `spacing` pixels apart.
 
-    Args:
-        rng: source of randomness.
-        start: (2,) pixels.
-        end: (2,) pixels.
-        roughness: standard deviation of the first displacement, as a share of the line's length.
-        spacing: distance between points in pixels.
+    The first displacement has the standard deviation `roughness`, as a share of the line's length.
     """
     length = float(np.hypot(*(end - start)))
     halvings = max(1, int(np.ceil(np.log2(max(length / spacing, 2)))))
@@ -156,23 +132,34 @@ def jagged_path(
         merged = np.empty(len(offsets) + len(middles))
         merged[::2], merged[1::2] = offsets, middles
         offsets = merged
-    direction = (end - start) / max(length, 1e-9)
+    return _displaced(start, end, offsets)
+
+
+def smooth_path(rng: np.random.Generator, start: np.ndarray, end: np.ndarray, bend: float) -> np.ndarray:
+    """Draw a gently winding line, points (N, 2); `bend` is its sideways swing as a share of its length."""
+    length = float(np.hypot(*(end - start)))
+    along = np.linspace(0, 1, max(8, int(length / 6)))
+    swings = rng.uniform(-1.7, 1.7, 3) * bend / np.arange(1, 4)
+    return _displaced(start, end, length * sum(s * np.sin(np.pi * (k + 1) * along) for k, s in enumerate(swings)))
+
+
+def _displaced(start: np.ndarray, end: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Evenly spaced points between two, (N, 2), moved sideways by the offsets (N,)."""
+    direction = (end - start) / max(float(np.hypot(*(end - start))), 1e-9)
     normal = np.array([-direction[1], direction[0]])
     return np.linspace(start, end, len(offsets)) + offsets[:, None] * normal
 
 
-def smooth_path(rng: np.random.Generator, start: np.ndarray, end: np.ndarray, bend: float) -> np.ndarray:
-    """A gently winding line from ``start`` to ``end``; ``bend`` is its sideways swing as a share of its length."""
-    length = float(np.hypot(*(end - start)))
-    along = np.linspace(0, 1, max(8, int(length / 6)))
-    swings = rng.uniform(-1.7, 1.7, 3) * bend / np.arange(1, 4)
-    offsets = length * sum(swing * np.sin(np.pi * (k + 1) * along) for k, swing in enumerate(swings))
-    direction = (end - start) / max(length, 1e-9)
-    normal = np.array([-direction[1], direction[0]])
-    return np.linspace(start, end, len(along)) + offsets[:, None] * normal
+def side_branch(
+    rng: np.random.Generator, points: np.ndarray, turn: tuple[float, float], reach: tuple[float, float], size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Choose where a branch leaves a line, and where it ends: `turn` radians aside, `reach` of the picture away."""
+    at = int(rng.integers(1, len(points) - 1))
+    heading = np.arctan2(*(points[at + 1] - points[at - 1])[::-1]) + rng.choice([-1, 1]) * rng.uniform(*turn)
+    return points[at], points[at] + rng.uniform(*reach) * size * np.array([np.cos(heading), np.sin(heading)])
 
 
 def border_point(rng: np.random.Generator, size: int, angle: float, margin: float) -> np.ndarray:
-    """The point ``margin`` pixels outside a circle around the square, at ``angle`` seen from near its centre."""
+    """The point `margin` pixels outside a circle around the square, at `angle` seen from near its centre."""
     centre = size / 2 + rng.uniform(-0.2, 0.2, 2) * size
     return centre + np.array([np.cos(angle), np.sin(angle)]) * (0.75 * size + margin)

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from . import KINDS, SHARES
 from .blobs import draw_blobs
 from .cracks import draw_cracks
-from .kinds import KINDS, SHARES
 from .roads import draw_roads
 from .vessels import draw_vessels
 
@@ -15,46 +15,36 @@ SMALLEST_SIZE = 64  # pixels: below this the coarse structures do not fit
 
 
 def draw_synthetic(index: int, seed: int = 0, size: int = 256, kinds: Sequence[str] = KINDS) -> dict:
-    """Draw picture number ``index`` of the endless set number ``seed``.
+    """Draw picture number `index` of the endless set number `seed`.
 
     Args:
         index: which picture, from 0. Its kind is drawn too: over half are vessels when all kinds are asked for.
         seed: which set, from 0; sets of different seeds have no picture in common.
         size: side of the square picture in pixels, at least 64.
-        kinds: which of :data:`KINDS` to choose from, in their usual proportion; one that is named twice comes twice as
-            often.
+        kinds: which of `KINDS` to choose from, in their usual proportion; one that is named twice comes twice as often.
 
     Returns:
-        A sample: ``id`` (str, such as ``"vessels-000017"``), ``image`` (uint8 (size, size, 3), RGB), ``mask`` (uint8
-        (size, size), 0 or 1, both present) and ``valid_mask`` (bool (size, size), the field of view: a disc for some of
-        the fundus-like vessels, else all True). The same arguments give the same arrays.
+        A sample: `id` (str, such as `"vessels-000017"`), `image` (uint8 (size, size, 3), RGB), `mask` (uint8 (size,
+        size), 0 or 1, both present) and `valid_mask` (bool (size, size), the field of view: a circle for some of the
+        fundus-like vessels, else all True). The same arguments give the same arrays.
 
     Raises:
         ValueError: for a negative index or seed, a size below 64, or kinds that are empty or unknown.
 
-    Example:
-        >>> sample = draw_synthetic(17, kinds=["cracks"])
-        >>> sample["id"], sample["image"].shape, sample["mask"].max().item()
-        ('cracks-000017', (256, 256, 3), 1)
+    >>> sample = draw_synthetic(17, kinds=["cracks"])
+    >>> sample["id"], sample["image"].shape, sample["mask"].max().item()
+    ('cracks-000017', (256, 256, 3), 1)
     """
-    _check(index, seed, size, kinds)
-    chosen = [kind for kind in KINDS if kind in kinds]
-    shares = np.array([SHARES[kind] * kinds.count(kind) for kind in chosen])
-    kind = chosen[np.random.default_rng([seed, index]).choice(len(chosen), p=shares / shares.sum())]
-    # A stream of its own for each kind: a picture does not depend on which other kinds were asked for.
-    image, mask, field_of_view = _PAINTERS[kind](np.random.default_rng([seed, index, KINDS.index(kind) + 1]), size)
-    return {
-        "id": f"{kind}-{index:06d}",
-        "image": image,
-        "mask": mask.astype(np.uint8),
-        "valid_mask": field_of_view,
-    }
-
-
-def _check(index: int, seed: int, size: int, kinds: Sequence[str]) -> None:
     for name, value, smallest in (("index", index, 0), ("seed", seed, 0), ("size", size, SMALLEST_SIZE)):
         if value < smallest:
             raise ValueError(f"{name} must be at least {smallest}, got {value}")
     unknown = [kinds] if isinstance(kinds, str) else sorted(set(kinds) - set(KINDS))
     if unknown or not kinds:
         raise ValueError(f"kinds must be a non-empty list from {', '.join(KINDS)}; got {kinds!r}")
+    chosen = [kind for kind in KINDS if kind in kinds]
+    shares = np.array([SHARES[kind] * kinds.count(kind) for kind in chosen])
+    kind = chosen[np.random.default_rng([seed, index]).choice(len(chosen), p=shares / shares.sum())]
+    # A stream of its own for each kind: a picture does not depend on which other kinds were asked for.
+    image, mask, field_of_view = _PAINTERS[kind](np.random.default_rng([seed, index, KINDS.index(kind) + 1]), size)
+    name = f"{kind}-{index:06d}"
+    return {"id": name, "image": image, "mask": mask.astype(np.uint8), "valid_mask": field_of_view}

@@ -3,18 +3,9 @@
 import numpy as np
 from PIL import Image, ImageDraw
 
-from .growth import border_point, smooth_path
+from .growth import border_point, side_branch, smooth_path
 from .strokes import Stroke, rasterise
-from .textures import (
-    blend,
-    cast_shadow,
-    colour_cast,
-    light,
-    noise,
-    plain,
-    sensor,
-    spots,
-)
+from .textures import blend, cast_shadow, colour_cast, light, noise, plain, sensor, spots
 
 GREENS = np.array([[92, 104, 62], [120, 122, 78], [70, 88, 58], [150, 132, 95], [104, 116, 84]], float)
 ROOFS = np.array([[165, 85, 65], [120, 112, 110], [205, 200, 195], [95, 90, 95], [150, 125, 100]], float)
@@ -22,7 +13,7 @@ SURFACES = np.array([[128, 126, 124], [90, 90, 94], [180, 174, 164], [196, 172, 
 
 
 def draw_roads(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One aerial picture: ``(image, mask, field of view)``, uint8 (size, size, 3), bool and bool (size, size)."""
+    """One aerial picture: `(image, mask, field of view)`, uint8 (size, size, 3), bool and bool (size, size)."""
     angle = rng.uniform(0, np.pi / 2)
     is_town = rng.random() < 0.5
     zoom = rng.uniform(0.6, 1.5)
@@ -32,7 +23,11 @@ def draw_roads(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndar
     if is_town:
         image = _add_houses(rng, image, coverage, angle, zoom)
     image = _pave(rng, image, strokes, coverage, strength)
-    image = _add_trees(rng, image, zoom)
+    if rng.random() < 0.7:  # crowns, over whatever is there: roads stay in the mask where a crown hides a bit of them
+        count = int(rng.integers(5, 60) * (size / 256) ** 2) + 1
+        crowns = spots(rng, size, count, (1.2 * zoom, 4.0 * zoom), 0.7)
+        leaves = np.array([48, 62, 38]) * rng.uniform(0.7, 1.2)
+        image = blend(image, leaves, crowns * rng.uniform(0.5, 0.9))
     image *= light(rng, size, rng.uniform(0.02, 0.1), rng.uniform(0, 0.15))
     if rng.random() < 0.15:
         image *= cast_shadow(rng, size, rng.uniform(0.2, 0.4))
@@ -71,13 +66,9 @@ def _country(rng: np.random.Generator, size: int, zoom: float) -> list[Stroke]:
     strokes = [_through_road(rng, size, rng.uniform(4, 10) * zoom, 0.12) for _ in range(int(rng.integers(1, 4)))]
     for _ in range(int(rng.integers(0, 6))):
         parent = strokes[rng.integers(len(strokes))]
-        at = int(rng.integers(1, len(parent.points) - 1))
-        heading = np.arctan2(*(parent.points[at + 1] - parent.points[at - 1])[::-1])
-        heading += rng.choice([-1, 1]) * rng.uniform(0.9, 2.2)
-        reach = rng.uniform(0.2, 0.9) * size
-        end = parent.points[at] + reach * np.array([np.cos(heading), np.sin(heading)])
+        ends = side_branch(rng, parent.points, (0.9, 2.2), (0.2, 0.9), size)
         width = max(1.6, float(parent.widths[0]) * rng.uniform(0.35, 0.8))
-        strokes.append(_road(smooth_path(rng, parent.points[at], end, 0.08), width, rng.uniform(0.8, 1.0)))
+        strokes.append(_road(smooth_path(rng, *ends, 0.08), width, rng.uniform(0.8, 1.0)))
     return strokes
 
 
@@ -145,15 +136,4 @@ def _pave(
     if rng.random() < 0.5:
         cars = spots(rng, size, int(60 * (size / 256) ** 2), (1.2, 1.9), 0.4) * (coverage > 0.9)
         image = blend(image, ROOFS[rng.integers(len(ROOFS))] * rng.uniform(0.4, 1.2), cars)
-    return image
-
-
-def _add_trees(rng: np.random.Generator, image: np.ndarray, zoom: float) -> np.ndarray:
-    """Crowns, over whatever is there: roads stay in the mask where a crown hides a bit of them."""
-    size = image.shape[1]
-    if rng.random() < 0.7:
-        count = int(rng.integers(5, 60) * (size / 256) ** 2) + 1
-        crowns = spots(rng, size, count, (1.2 * zoom, 4.0 * zoom), 0.7)
-        leaves = np.array([48, 62, 38]) * rng.uniform(0.7, 1.2)
-        image = blend(image, leaves, crowns * rng.uniform(0.5, 0.9))
     return image

@@ -11,40 +11,31 @@ SUPERSAMPLING = 4  # sub-pixels along a pixel's side: coverage comes in steps of
 
 @dataclass(frozen=True)
 class Stroke:
-    """A centreline with a width at each point.
+    """A centreline with a width at each of its N >= 2 points.
 
-    Attributes:
-        points: float array (N, 2), x then y in pixels; the pixel in row r and column c covers
-            ``[c, c + 1) x [r, r + 1)``. N is at least 2.
-        widths: float array (N,), full widths in pixels.
-        strengths: float array (N,), 0 < strength <= 1: how clearly each part shows in the image.
+    The pixel in row r and column c covers `[c, c + 1) x [r, r + 1)`.
     """
 
-    points: np.ndarray
-    widths: np.ndarray
-    strengths: np.ndarray
+    points: np.ndarray  # (N, 2) float, x then y in pixels
+    widths: np.ndarray  # (N,) float, full widths in pixels
+    strengths: np.ndarray  # (N,) float, 0 < strength <= 1: how clearly each part shows in the image
 
     def scaled(self, factor: float) -> "Stroke":
-        """The same centreline with all widths multiplied by ``factor``."""
+        """The same centreline with all widths multiplied by `factor`."""
         return replace(self, widths=self.widths * factor)
 
 
 def rasterise(strokes: Sequence[Stroke], size: int) -> tuple[np.ndarray, np.ndarray]:
     """Draw strokes on a square canvas. Of two that overlap, the stroke of larger mean strength covers the other.
 
-    Args:
-        strokes: what to draw; an empty sequence gives an empty canvas.
-        size: side of the canvas in pixels.
-
     Returns:
-        ``(coverage, strength)``, float32 (size, size): the covered share of each pixel's area, 0 to 1, and the
-        strength drawn there times that share. ``coverage >= 0.5`` is the exact mask.
+        `(coverage, strength)`, float32 (size, size): the covered share of each pixel's area, 0 to 1, and the
+        strength drawn there times that share. `coverage >= 0.5` is the exact mask.
 
-    Example:
-        >>> bar = Stroke(np.array([[-5.0, 4.0], [15.0, 4.0]]), np.full(2, 3.0), np.ones(2))
-        >>> coverage, _ = rasterise([bar], 10)
-        >>> coverage[:, 5].round(2).tolist()
-        [0.0, 0.0, 0.5, 1.0, 1.0, 0.5, 0.0, 0.0, 0.0, 0.0]
+    >>> bar = Stroke(np.array([[-5.0, 4.0], [15.0, 4.0]]), np.full(2, 3.0), np.ones(2))
+    >>> coverage, _ = rasterise([bar], 10)
+    >>> coverage[:, 5].round(2).tolist()
+    [0.0, 0.0, 0.5, 1.0, 1.0, 0.5, 0.0, 0.0, 0.0, 0.0]
     """
     canvas = Image.new("L", (size * SUPERSAMPLING, size * SUPERSAMPLING))
     if strokes:

@@ -10,17 +10,11 @@ from scipy import ndimage
 
 
 def noise(
-    rng: np.random.Generator,
-    size: int,
-    period: float | tuple[float, float],
-    octaves: int = 1,
-    persistence: float = 0.5,
+    rng: np.random.Generator, size: int, period: float | tuple[float, float], octaves: int = 1, persistence: float = 0.5
 ) -> np.ndarray:
     """Smooth random field of mean 0 and standard deviation 1.
 
     Args:
-        rng: source of randomness.
-        size: side in pixels.
         period: size of the coarsest features in pixels; a pair (down, across) gives streaks.
         octaves: how many layers, each with half the period of the one before.
         persistence: amplitude of a layer relative to the one before.
@@ -30,14 +24,10 @@ def noise(
     for octave in range(octaves):
         shape = tuple(max(2, round(size * 2**octave / extent) + 1) for extent in (down, across))
         grid = rng.standard_normal(shape, dtype=np.float32)
-        field += persistence**octave * enlarge(grid, size)
+        enlarged = Image.fromarray(grid).resize((size, size), Image.Resampling.BICUBIC)
+        field += persistence**octave * np.asarray(enlarged)
     field -= field.mean()
     return field / max(float(field.std()), 1e-6)
-
-
-def enlarge(grid: np.ndarray, size: int) -> np.ndarray:
-    """Smooth (bicubic) enlargement of a small float32 grid to (size, size)."""
-    return np.asarray(Image.fromarray(grid).resize((size, size), Image.Resampling.BICUBIC))
 
 
 def radius_from(size: int, x: float, y: float) -> np.ndarray:
@@ -46,8 +36,14 @@ def radius_from(size: int, x: float, y: float) -> np.ndarray:
     return np.hypot(centres[None, :] - np.float32(x), centres[:, None] - np.float32(y))
 
 
+def slope(size: int, angle: float, origin: float) -> np.ndarray:
+    """Distance in pixels, with its sign, of every pixel from a line through (origin, origin) across `angle`."""
+    places = np.arange(size, dtype=np.float32) - np.float32(origin)
+    return np.cos(angle) * places[None, :] + np.sin(angle) * places[:, None]
+
+
 def soft_disc(size: int, x: float, y: float, radius: float, softness: float) -> np.ndarray:
-    """1 inside a disc, 0 outside, with an edge ``softness`` pixels wide."""
+    """1 inside a disc, 0 outside, with an edge `softness` pixels wide."""
     return np.clip((radius - radius_from(size, x, y)) / softness + 0.5, 0, 1)
 
 
@@ -62,9 +58,6 @@ def spots(
     """A layer (0 to 1) of elliptic spots of random size, elongation and strength.
 
     Args:
-        rng: source of randomness.
-        size: side in pixels.
-        count: how many.
         radii: smallest and largest half-axis in pixels.
         softness: standard deviation of the blur in pixels.
         spread: all within a cluster of this standard deviation in pixels; None scatters them over the image.
@@ -89,7 +82,7 @@ def plain(colour: np.ndarray) -> np.ndarray:
 
 
 def blend(image: np.ndarray, colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """``image`` with ``colour``, a colour (3,) or another image, laid over it; ``alpha`` is (size, size), 0 to 1."""
+    """`image` with `colour`, a colour (3,) or another image, laid over it; `alpha` is (size, size), 0 to 1."""
     over = plain(colour) if np.ndim(colour) == 1 else colour
     return image + (over - image) * alpha.astype(np.float32, copy=False)
 
@@ -105,24 +98,15 @@ def light(rng: np.random.Generator, size: int, unevenness: float, vignette: floa
 
 def cast_shadow(rng: np.random.Generator, size: int, depth: float) -> np.ndarray:
     """A multiplicative field darkened on one side of a wavy line, as under a tree or a passer-by."""
-    angle = rng.uniform(0, 2 * np.pi)
-    centres = np.arange(size, dtype=np.float32) - np.float32(rng.uniform(0.2, 0.8) * size)
-    side = np.cos(angle) * centres[None, :] + np.sin(angle) * centres[:, None]
+    side = slope(size, rng.uniform(0, 2 * np.pi), rng.uniform(0.2, 0.8) * size)
     side += noise(rng, size, size / 3, octaves=2) * size * 0.06
     return (1 - depth * np.clip(side / rng.uniform(4, 20) + 0.5, 0, 1)).astype(np.float32)
 
 
 def sensor(rng: np.random.Generator, image: np.ndarray, grain: float, blur: float = 0.0) -> np.ndarray:
-    """What the camera adds: blur, grain (fine and clumped, partly coloured) and clipping to eight bits.
+    """What the camera adds: blur, grain (fine and clumped, partly coloured) and clipping to uint8 (size, size, 3).
 
-    Args:
-        rng: source of randomness.
-        image: float32 (3, size, size), 0 to 255.
-        grain: standard deviation of the noise in grey levels.
-        blur: standard deviation of the blur in pixels; 0 for none.
-
-    Returns:
-        uint8 (size, size, 3).
+    `grain` is the standard deviation of the noise in grey levels, `blur` that of the blur in pixels; 0 for none.
     """
     if blur:
         image = ndimage.gaussian_filter(image, (0, blur, blur), truncate=2.5)

@@ -6,53 +6,34 @@ import numpy as np
 
 from .growth import Shoot, TreeStyle, grow_tree
 from .strokes import Stroke, rasterise
-from .textures import (
-    blend,
-    cast_shadow,
-    colour_cast,
-    light,
-    noise,
-    plain,
-    radius_from,
-    sensor,
-    soft_disc,
-    spots,
-)
+from .textures import blend, cast_shadow, colour_cast, light, noise, plain, radius_from, sensor, soft_disc, spots
 
 WIDEST_PX = 14.0
-
 # Background colours of real fundus photographs (red, green, blue), from pale to dark and from orange to brown.
 FUNDUS = np.array([[205, 118, 70], [172, 88, 50], [132, 60, 34], [215, 95, 30], [185, 120, 95], [110, 62, 38]], float)
-
 EXUDATE = np.array([250, 235, 170])
 
 
 @dataclass(frozen=True)
 class Look:
-    """How an image of vessels is coloured.
+    """How an image of vessels is coloured."""
 
-    Attributes:
-        background: (3,) RGB, 0 to 255.
-        vessel: (3,) RGB that a wide vessel of full strength approaches.
-        contrast: share of the way from background to vessel at full strength, 0 to 1.
-        thin_share: strength of the thinnest vessels relative to the widest.
-        is_fundus: with optic disc, round field of view and the lesions of a retina.
-    """
-
-    background: np.ndarray
-    vessel: np.ndarray
-    contrast: float
-    thin_share: float
-    is_fundus: bool
+    background: np.ndarray  # (3,) RGB, 0 to 255
+    vessel: np.ndarray  # (3,) RGB that a wide vessel of full strength approaches
+    contrast: float  # share of the way from background to vessel at full strength, 0 to 1
+    thin_share: float  # strength of the thinnest vessels relative to the widest
+    is_fundus: bool  # with optic disc, round field of view and the lesions of a retina
 
 
 def draw_vessels(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One picture of vessels: ``(image, mask, field of view)``, uint8 (size, size, 3), bool and bool (size, size)."""
+    """One picture of vessels: `(image, mask, field of view)`, uint8 (size, size, 3), bool and bool (size, size)."""
     look = _draw_look(rng)
     hub = rng.uniform(-12, size + 12, 2) if rng.random() < 0.6 else None  # where the vessels come from
     disc_radius = rng.uniform(16, 48)
     trees = _grow_trees(rng, size, hub, disc_radius)
-    fov = _field_of_view(rng, size) if look.is_fundus and rng.random() < 0.35 else np.ones((size, size), bool)
+    fov = np.ones((size, size), bool)
+    if look.is_fundus and rng.random() < 0.35:  # it holds the middle of the picture and may leave a side dark
+        fov = radius_from(size, *(size * rng.uniform(0.35, 0.65, 2))) <= size * rng.uniform(0.48, 0.7)
 
     image = _background(rng, size, look)
     if look.is_fundus and hub is not None:
@@ -76,7 +57,7 @@ def draw_vessels(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.nd
         image = image * cast_shadow(rng, size, rng.uniform(0.15, 0.4))
     image = colour_cast(rng, image, 0.05)
     if not fov.all():
-        image = _outside(rng, image, fov)
+        image = np.where(fov, image, np.float32(rng.uniform(0, 12)))
     # Thin vessels carry the least contrast: the grain must leave them visible.
     thin_contrast = look.thin_share * look.contrast * float(np.abs(look.vessel - look.background).max())
     grain = min(rng.uniform(0.1, 0.45) * thin_contrast, 9.0)
@@ -198,14 +179,3 @@ def _add_lesions(rng: np.random.Generator, image: np.ndarray, look: Look) -> np.
         exudates = spots(rng, size, int(rng.integers(15, 60)), (1.0, 5.0), 0.7, spread=rng.uniform(10, 40))
         image = blend(image, EXUDATE, exudates * 0.8)
     return image
-
-
-def _field_of_view(rng: np.random.Generator, size: int) -> np.ndarray:
-    """A disc that holds the middle of the picture and may leave its corners or a side dark."""
-    centre = size * rng.uniform(0.35, 0.65, 2)
-    return radius_from(size, *centre) <= size * rng.uniform(0.48, 0.7)
-
-
-def _outside(rng: np.random.Generator, image: np.ndarray, fov: np.ndarray) -> np.ndarray:
-    """Almost black outside the field of view."""
-    return np.where(fov, image, np.float32(rng.uniform(0, 12)))
