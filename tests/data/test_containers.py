@@ -49,6 +49,11 @@ def test_a_compression_that_needs_another_package_is_named(tmp_path, code):
         decode_image(tmp_path / "a.tif")
 
 
+def test_a_ppm_of_16_bit_colour_is_refused():
+    with pytest.raises(DataError, match="has 16 bits, of which Pillow keeps 8"):
+        decode_image(b"P6 3 2 4095\n" + bytes(36))
+
+
 def test_jpeg_2000_of_16_bit_colour_is_refused(tmp_path):
     Image.fromarray(RGB).save(tmp_path / "a.jp2", irreversible=False)
     content = bytearray((tmp_path / "a.jp2").read_bytes())

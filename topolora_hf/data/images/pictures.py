@@ -54,13 +54,8 @@ class Picture:
         """What the values are, for reports."""
         usable = self.usable
         low, high = (usable.min(), usable.max()) if usable.size else (0, 0)
-        return Numbers(
-            kind=str(self.values.dtype),
-            low=float(low),
-            high=float(high),
-            nodata=self.nodata,
-            invalid=0.0 if self.valid is None else 1 - float(self.valid.mean()),
-        )
+        invalid = 0.0 if self.valid is None else 1 - float(self.valid.mean())
+        return Numbers(str(self.values.dtype), float(low), float(high), self.nodata, invalid)
 
     def rgb(self, scaling: IntensityScaling | None = None) -> np.ndarray:
         """uint8 (H, W, 3). Without `scaling`, values of more than 8 bits are stretched by their own percentiles."""

@@ -41,9 +41,12 @@ def read(source: str | os.PathLike | bytes, frame: int = 0) -> Contents:
             _require_one_frame(image)
         _require_parts_inside(image, len(source) if isinstance(source, bytes) else os.stat(source).st_size)
         layouts = {part.args if isinstance(part.args, str) else str(part.args[0]) for part in image.tile if part.args}
-        if any(";16" in layout for layout in layouts) and image.mode not in _WIDE_MODES:
+        is_wide_ppm = image.format == "PPM" and image.tile[0].codec_name == "ppm" and image.tile[0].args[-1] > 255
+        if (is_wide_ppm or any(";16" in layout for layout in layouts)) and image.mode not in _WIDE_MODES:
             if not layouts <= _OTHER_BYTE.keys() or image.format == "TIFF":
-                raise DataError("has 16 bits, of which Pillow keeps 8 in grey with alpha and CMYK; save it as RGB")
+                raise DataError(
+                    "has 16 bits, of which Pillow keeps 8 (grey with alpha, CMYK, PPM): save it as RGB in PNG"
+                )
             return _read_wide_colour(source)
         contents = contents_of(image)
         start = _first_bytes(source) if image.format in ("WEBP", "JPEG2000") else b""

@@ -5,6 +5,7 @@ import logging
 import math
 import os
 import struct
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,10 +53,11 @@ def _image_and_mask(tiff: tifffile.TiffFile) -> tuple[tifffile.TiffPage, tifffil
     first = tiff.pages.first
     if first.is_imagej and (tiff.imagej_metadata or {}).get("images", 1) != 1:
         raise DataError("holds a stack of images; one image a file is needed")
-    seen, pages = {first.offset}, [first]
-    while (page := _page(tiff, len(pages))) is not None and page.offset not in seen:  # a chain may lead in circles
-        seen.add(page.offset)
-        pages.append(page)
+    pages = {}
+    with suppress(IndexError):
+        while (page := tiff.pages[len(pages)]).offset not in pages:  # a chain may lead in circles
+            pages[page.offset] = page
+    pages = pages.values()
     images = [page for page in pages if not page.subfiletype & (_REDUCED | _IS_MASK)] or [first]
     page = images[0]
     same = sum(other.shape == page.shape for other in images)
@@ -64,13 +66,6 @@ def _image_and_mask(tiff: tifffile.TiffFile) -> tuple[tifffile.TiffPage, tifffil
     size = (page.imagelength, page.imagewidth)
     masks = [other for other in pages if other.subfiletype & _IS_MASK and other is not page]
     return page, next((mask for mask in masks if (mask.imagelength, mask.imagewidth) == size), None)
-
-
-def _page(tiff: tifffile.TiffFile, number: int) -> tifffile.TiffPage | None:
-    try:
-        return tiff.pages[number]
-    except IndexError:
-        return None
 
 
 def _require_size(page: tifffile.TiffPage) -> None:
@@ -87,11 +82,8 @@ def _contents(page: tifffile.TiffPage, source: str | os.PathLike | bytes) -> Con
     if _is_plain(page):
         return _turned(_of_numbers(_numbers(page), page), page)
     if page.compression in _FAX_OR_JPEG or page.compression in _LOSSLESS:
-        try:
+        with suppress(UnidentifiedImageError):
             contents = pillow_files.read(source, page.index)
-        except UnidentifiedImageError:
-            pass
-        else:
             return replace(
                 contents,
                 is_lossy=page.compression in (6, 7),
@@ -118,14 +110,13 @@ def _is_plain(page: tifffile.TiffPage) -> bool:
 
 def _by_codecs(page: tifffile.TiffPage) -> Contents:
     """Compressions that need the package imagecodecs."""
-    compression = getattr(page.compression, "name", page.compression)
     try:
         values = page.asarray(maxworkers=1)
     except (ValueError, KeyError, NotImplementedError) as error:
         what = f"{page.samplesperpixel} x {page.bitspersample} bits, {getattr(page.photometric, 'name', 'no colours')}"
         raise DataError(
-            f"is a TIFF of {what}, compressed with {compression}, which needs another package: pip install imagecodecs "
-            f"(or save it with deflate): {error}"
+            f"is a TIFF of {what}, compressed with {getattr(page.compression, 'name', page.compression)}: save it with "
+            f"deflate, or pip install imagecodecs ({error})"
         ) from error
     if page.samplesperpixel > 1 and page.planarconfig == 2:
         values = np.moveaxis(values, 0, -1)
