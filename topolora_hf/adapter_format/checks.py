@@ -14,7 +14,8 @@ from safetensors import SafetensorError, safe_open
 from ..files import read_json_object
 from .errors import AdapterMismatchError
 from .form import TRAVELLING, NetworkForm
-from .names import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from .names import ADAPTER_CONFIG, ADAPTER_WEIGHTS, AUTO_MAPPING, SETTINGS_FILE
+from .settings import AdapterSettings
 from .values import SWITCH, TEXT, Allowed, number, one_of, or_null, several, whole
 
 _PREFIX = "base_model.model."
@@ -109,6 +110,15 @@ def _is_pattern(value: object) -> bool:
     return isinstance(value, str) and bool(_TARGETS.fullmatch(value))
 
 
+def _is_auto_mapping(value: object) -> bool:
+    if not isinstance(value, dict) or {key: value[key] for key in value if key != "settings"} != AUTO_MAPPING:
+        return False
+    try:
+        return "settings" not in value or bool(AdapterSettings.from_dict(value["settings"]))
+    except (TypeError, ValueError):
+        return False
+
+
 _NAMES = several(
     Allowed(lambda value: isinstance(value, str) and bool(_NAME.fullmatch(value)), "a name"), 0, 1000, "a list of names"
 )
@@ -123,9 +133,7 @@ _CONFIG_FIELDS = {
         "the pattern that topolora_hf writes, or a list of names",
     ),
     "modules_to_save": or_null(_NAMES),
-    "auto_mapping": or_null(
-        one_of({"base_model_class": "TopoSamForSegmentation", "parent_library": "topolora_hf"}),
-    ),
+    "auto_mapping": or_null(Allowed(_is_auto_mapping, f"{AUTO_MAPPING}, with the `settings` of {SETTINGS_FILE}")),
     "inference_mode": SWITCH,
     "use_rslora": SWITCH,
     "init_lora_weights": SWITCH,  # how LoRA starts where its tensors are not in the file: they are, always

@@ -1,10 +1,12 @@
 """The form of a network: what its SAM leaves open."""
 
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 
+from .errors import AdapterMismatchError
 from .values import SWITCH, check_values, one_of, setting, whole
 
-# Part of the forward pass, so they travel in the adapter's tensors: the entries of `tile_scaling.settings`.
+# What an adapter brings to any base, in its tensors: the entries of `tile_scaling.settings`. With `detail_channels` or
+# `use_sam` 0 that part of the base does not run.
 TRAVELLING = ("image_size", "tile_size", "detail_channels", "use_sam")
 
 
@@ -38,6 +40,28 @@ class NetworkForm:
     def of(cls, holder) -> "NetworkForm":
         """Read the form from an object that has these attributes, such as a `TopoSamConfig`."""
         return cls(**{item.name: getattr(holder, item.name) for item in fields(cls)})
+
+    @property
+    def of_base(self) -> dict:
+        """The keyword arguments that build a base for an adapter of this form.
+
+        Whether SAM and the detail branch run travels in the adapter, so that adapters of all presets share a base.
+        """
+        without = {"use_sam"} if self.detail_channels else {"use_sam", "detail_channels", "detail_context"}
+        return {name: value for name, value in asdict(self).items() if name not in without}
+
+    def check_adapter(self, of_adapter: "NetworkForm") -> None:
+        """Check that an adapter of that form fits a base of this one. AdapterMismatchError names what does not."""
+        names = of_adapter.of_base.keys() - {"image_size", "tile_size"}
+        differing = [name for name in vars(self) if name in names and getattr(self, name) != getattr(of_adapter, name)]
+        if differing:
+            trained, present = (
+                ", ".join(f"{name}={getattr(form, name)}" for name in differing) for form in (of_adapter, self)
+            )
+            raise AdapterMismatchError(
+                f"the adapter was trained with {trained}, this base has {present}: load the base with {trained}, or "
+                "use topolora_hf.load_adapter, which does"
+            )
 
     def __str__(self) -> str:
         return ", ".join(f"{name}={value}" for name, value in vars(self).items())

@@ -5,8 +5,20 @@ from pathlib import Path
 from .names import EMBEDDED
 
 
-def find_file(name_or_path: str | Path, name: str, **hub_options) -> str:
+def find_file(
+    name_or_path: str | Path,
+    name: str,
+    *,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | Path | None = None,
+    local_files_only: bool = False,
+    force_download: bool = False,
+) -> str:
     """Give the path of one file of an adapter or network. A file on the Hub is downloaded.
+
+    The keywords are `hf_hub_download`'s. Whoever takes `**hub_options` hands them on to here, so that a keyword that
+    would do nothing is a TypeError for a directory too.
 
     Raises:
         FileNotFoundError: there is no such directory, repository, revision or file.
@@ -19,7 +31,9 @@ def find_file(name_or_path: str | Path, name: str, **hub_options) -> str:
         return str(directory / name)
     if directory.exists() or str(name_or_path).count("/") != 1 or str(name_or_path) in EMBEDDED:
         raise FileNotFoundError(_nothing_at(name_or_path))
-    return _download(str(name_or_path), name, hub_options)
+    given = {"revision": revision, "token": token, "cache_dir": cache_dir}
+    downloading = {"local_files_only": local_files_only, "force_download": force_download}
+    return _download(str(name_or_path), name, {**given, **downloading})
 
 
 def _download(repository: str, name: str, hub_options: dict) -> str:

@@ -5,6 +5,9 @@ from pathlib import Path
 ADAPTER_CONFIG = "adapter_config.json"  # as PEFT calls them
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 SETTINGS_FILE = "topolora_config.json"
+# What `adapter_config.json` says of the base's class. Under `settings` lies a copy of `topolora_config.json` there, as
+# PEFT's own loaders read no other file.
+AUTO_MAPPING = {"base_model_class": "TopoSamForSegmentation", "parent_library": "topolora_hf"}
 
 TINY = "topolora_hf/tiny"
 TINY_REGIONS = "topolora_hf/tiny-regions"

@@ -12,7 +12,7 @@ from ..fundus.colours import FovColours
 from ..metrics.platt_scaling import PlattScaling
 from .form import NetworkForm
 from .location import find_file
-from .names import SETTINGS_FILE, public_base_name
+from .names import ADAPTER_CONFIG, SETTINGS_FILE, public_base_name
 from .presets import PRESETS
 from .values import OBJECT, PUBLIC_NAME, SWITCH, TEXT, check_values, number, one_of, or_null, positive, setting, several
 
@@ -111,9 +111,13 @@ class AdapterSettings(_FormFields):
         return PlattScaling(self.temperature, self.logit_bias)
 
     def save(self, directory: str | Path) -> None:
-        """Write `topolora_config.json`."""
-        text = json.dumps({"base": self.base, "preset": self.preset, **asdict(self)}, indent=2) + "\n"
-        (Path(directory) / SETTINGS_FILE).write_text(text, encoding="utf-8")
+        """Write `topolora_config.json`, and the copy of it in the `adapter_config.json` that lies there."""
+        values = {"base": self.base, "preset": self.preset, **asdict(self)}
+        _write_json(Path(directory) / SETTINGS_FILE, values)
+        of_peft = Path(directory) / ADAPTER_CONFIG
+        if of_peft.is_file():
+            config = read_json_object(of_peft)
+            _write_json(of_peft, {**config, "auto_mapping": {**(config.get("auto_mapping") or {}), "settings": values}})
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | Path, **hub_options) -> "AdapterSettings":
@@ -150,6 +154,15 @@ class AdapterSettings(_FormFields):
 
     @classmethod
     def of_network(cls, network, **settings) -> "AdapterSettings":
-        """Make the settings of a base in the form that it has; `settings` are what its configuration does not say."""
+        """Make the settings of a network in the form that runs now, the active adapter's where it has one.
+
+        Args:
+            network: a `TopoSamForSegmentation`.
+            **settings: the other fields, where they are not to have their defaults.
+        """
         form = {item.name: getattr(network.config, item.name) for item in fields(_FormFields)}
         return cls(base=public_base_name(network.name_or_path), **form, **settings)
+
+
+def _write_json(file: Path, values: dict) -> None:
+    file.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")

@@ -3,8 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel
 
+from ..adapter_format.form import TRAVELLING, NetworkForm
 from ..adapter_format.names import public_base_name
 from ..adapter_format.presets import (
     LIVING_DECODER,
@@ -16,6 +17,7 @@ from ..adapter_format.presets import (
 )
 from ..adapter_format.settings import AdapterSettings
 from ..network.segmenter import TopoSamForSegmentation
+from .adapted import AdaptedNetwork
 
 
 def create_adapter(
@@ -24,12 +26,12 @@ def create_adapter(
     rank: int | None = None,
     lora_alpha: int | None = None,
     lora_layers: int | None = None,
-) -> PeftModel:
+) -> AdaptedNetwork:
     """Wrap a base for training: everything is frozen but what the preset trains.
 
     Args:
-        network: the base. It must have the form that the preset needs (see `preset_network_settings`). What PEFT's own
-            `merge_and_unload` returned still has the name of the unmerged base: save it and load it from there first.
+        network: the base. Its spatial adapter must have the form that the preset needs. What a preset leaves out (SAM,
+            the detail branch) does not run in the adapter, and does in the base and in its other adapters.
         preset: a name in `PRESETS`.
         rank: LoRA rank r in place of the preset's.
         lora_alpha: LoRA scaling in place of the preset's; by default the preset's ratio alpha / r is kept.
@@ -51,7 +53,7 @@ def create_adapter(
     if lora_layers is not None and not (chosen.rank and 1 <= lora_layers <= depth):
         allowed = f"needs 1 to {depth}" if chosen.rank else "has no LoRA"
         raise ValueError(f"lora_layers={lora_layers}: preset {preset!r} {allowed}")
-    _check_form(network, preset)
+    form = _form(network, preset)
     # On a bare `SamModel` PEFT must fail, not leave out what it does not find. With LoRA its targets see to that.
     # Without, the decoder's names go without `sam.`: PEFT finds these parts there too, and misses their tensors.
     modules_to_save = ["tile_scaling", *(f"sam.{name}" if chosen.rank else name for name in chosen.decoder)]
@@ -66,9 +68,13 @@ def create_adapter(
         lora_alpha=lora_alpha or round(rank * ratio) or 1,
         target_modules=_lora_targets(depth, lora_layers) if rank else NO_LORA_TARGETS,
         modules_to_save=modules_to_save,
+        base_model_name_or_path=_use_public_name(network),
+        revision=network.revision,
     )
-    _use_public_name(network)
-    return get_peft_model(network, config, revision=network.revision)
+    model = AdaptedNetwork(network, config)
+    network.tile_scaling.change(**{name: getattr(form, name) for name in TRAVELLING})
+    network.adapter_settings = AdapterSettings.of_network(network, preset=preset)
+    return model
 
 
 def unfreeze(network: TopoSamForSegmentation) -> TopoSamForSegmentation:
@@ -94,11 +100,10 @@ def save_adapter(model: PeftModel, settings: AdapterSettings, directory: str | P
             "the base has no name that the adapter could be loaded with again: save that network (save_pretrained), "
             "load it from there, and train the adapter on that"
         )
-    _use_public_name(model.get_base_model())
-    for config in model.peft_config.values():
-        config.base_model_name_or_path = public_base_name(config.base_model_name_or_path or "")
+    network = model.get_base_model()
+    _use_public_name(network)
+    network.adapter_settings = replace(settings, base=public_base_name(settings.base))
     model.save_pretrained(str(directory), save_embedding_layers=False)
-    replace(settings, base=public_base_name(settings.base)).save(directory)
 
 
 def _lora_targets(depth: int, last: int | None) -> str:
@@ -109,20 +114,27 @@ def _lora_targets(depth: int, last: int | None) -> str:
 
 
 def _detail_modules(network: TopoSamForSegmentation, preset: Preset) -> list[str]:
-    """Name the trained parts. Without SAM, the layers that take in what it saw are not run: frozen, never saved."""
-    if preset.use_sam:
-        return ["detail_branch"]
+    """Name the trained parts. Without SAM, the layers that take in what it saw are not run: frozen, never saved.
+
+    They are named one by one, so that adapters with SAM and without share a base.
+    """
     parts = [name for name, _ in network.detail_branch.named_children()]
-    return [f"detail_branch.{name}" for name in parts if not name.startswith("fuse")]
+    return [f"detail_branch.{name}" for name in parts if preset.use_sam or not name.startswith("fuse")]
 
 
-def _use_public_name(network: TopoSamForSegmentation) -> None:
+def _use_public_name(network: TopoSamForSegmentation) -> str:
     """Give the base its public name: PEFT writes it into what it saves."""
     network.name_or_path = network.config._name_or_path = public_base_name(network.name_or_path)
+    return network.name_or_path
 
 
-def _check_form(network: TopoSamForSegmentation, preset: str) -> None:
-    for key, needed in preset_network_settings(preset).items():
-        present = getattr(network.config, key)
-        if present != needed:
-            raise ValueError(f"preset {preset!r} needs a base with {key}={needed!r}, this one has {key}={present!r}")
+def _form(network: TopoSamForSegmentation, preset: str) -> NetworkForm:
+    """Give the form that an adapter of this preset runs in. ValueError: this base cannot."""
+    needed = preset_network_settings(preset)
+    form, spatial_adapter = replace(network.base_form, **needed), needed["spatial_adapter_form"]
+    if network.base_form.spatial_adapter_form != spatial_adapter:
+        raise ValueError(
+            f"preset {preset!r} needs a base with spatial_adapter_form={spatial_adapter!r}, this one has "
+            f"{network.base_form.spatial_adapter_form!r}"
+        )
+    return form

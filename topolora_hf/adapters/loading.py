@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from ..adapter_format.errors import AdapterMismatchError
-from ..adapter_format.location import find_file
-from ..adapter_format.names import SETTINGS_FILE, full_base_name, public_base_name
+from ..adapter_format.names import full_base_name, public_base_name
 from ..adapter_format.reading import AdapterFiles
 from ..adapter_format.settings import AdapterSettings
-from ..network.embedded import PRETRAINED
-from ..network.loading import find
+from ..network.guards import unchanged_if_refused
+from ..network.loading import find, hub_options, stored_settings
 from ..network.segmenter import TopoSamForSegmentation
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ def load_adapter(
     base: str | TopoSamForSegmentation | None = None,
     adapter_name: str = "default",
     is_trainable: bool = False,
-    **hub_options,
+    **options,
 ) -> "PeftModel | TopoSamForSegmentation":
     """Load an adapter with the base it was trained on, in the form it needs; from the Hub at the same commit.
 
@@ -35,8 +34,8 @@ def load_adapter(
         base: in place of the base that the adapter names: a Hub id, a directory, or a network.
         adapter_name: the name by which `set_adapter` knows it.
         is_trainable: whether to go on training it.
-        **hub_options: `revision`, of the adapter; `token` and `cache_dir`, of its base, too, as `huggingface_hub` takes
-            them.
+        **options: `revision`, of the adapter; `token`, `cache_dir`, `local_files_only` and `force_download`, of its
+            base, too, as `huggingface_hub` takes them; and what loads its base, such as `dtype` and `device_map`.
 
     Returns:
         A `PeftModel`, or of a base's name the network itself; in evaluation mode unless trainable. Its
@@ -49,27 +48,32 @@ def load_adapter(
             a whole network.
         AdapterMismatchError: its tensors do not fit the base, or are not finite; the message names each.
     """
-    found = find(name_or_path, **hub_options)
-    of_base = {name: hub_options[name] for name in ("token", "cache_dir") if name in hub_options}
+    found = find(name_or_path, **hub_options(options))
+    revision = options.pop("revision", None)
     if not isinstance(found, AdapterFiles):
         if base is not None:
             raise ValueError(f"{name_or_path} is a whole network, which has no base; got base {base}")
-        return _load_whole(found, **hub_options).train(is_trainable)
-    if not isinstance(base, nn.Module):
-        if base is None:
-            of_base["revision"] = found.revision
-        base = _load_base(name_or_path, full_base_name(str(base or found.settings.base)), found.settings, **of_base)
+        return _load_whole(found, revision=revision, **options).train(is_trainable)
+    if isinstance(base, nn.Module):
+        if unused := options.keys() - hub_options(options).keys():
+            raise TypeError(f"{', '.join(sorted(unused))} would load a base, but a network is given")
+    else:
+        options["revision"] = found.revision if base is None else None
+        base = _load_base(name_or_path, full_base_name(str(base or found.settings.base)), found.settings, **options)
     if not isinstance(base, TopoSamForSegmentation):
         raise AdapterMismatchError(f"the base must be a TopoSamForSegmentation, got a {type(base).__name__}")
     from .adapted import AdaptedNetwork  # PEFT takes a second to import, and a base needs none
 
-    model = AdaptedNetwork.from_pretrained(base, found, adapter_name=adapter_name, is_trainable=is_trainable)
+    with unchanged_if_refused(base):
+        model = AdaptedNetwork.from_pretrained(
+            base, found, adapter_name, is_trainable, autocast_adapter_dtype=is_trainable
+        )
     return model.train(is_trainable)
 
 
 def _load_base(adapter: str | Path, base: str, settings: AdapterSettings, **options) -> TopoSamForSegmentation:
     try:
-        network = TopoSamForSegmentation.from_pretrained(base, **asdict(settings.form), **options)
+        network = TopoSamForSegmentation.from_pretrained(base, **settings.form.of_base, **options)
     except OSError as error:  # transformers says the same of a line that went dead and of a name that is wrong
         kind = FileNotFoundError if isinstance(error, FileNotFoundError) else OSError
         raise kind(
@@ -81,16 +85,11 @@ def _load_base(adapter: str | Path, base: str, settings: AdapterSettings, **opti
     return network
 
 
-def _load_whole(name: str, **hub_options) -> TopoSamForSegmentation:
-    """Load a base as it comes, with the settings stored beside it, such as those of an adapter merged into it."""
-    try:
-        find_file(PRETRAINED.get(name, name), SETTINGS_FILE, **hub_options)
-    except OSError:
-        settings = None
-    else:
-        settings = AdapterSettings.from_pretrained(PRETRAINED.get(name, name), **hub_options)
+def _load_whole(name: str, **options) -> TopoSamForSegmentation:
+    """Load a base in the form of the settings stored beside it, such as those of an adapter merged into it."""
+    settings = stored_settings(name, **hub_options(options))
     form = asdict(settings.form) if settings else {}
-    network = TopoSamForSegmentation.from_pretrained(name, **form, **hub_options)
+    network = TopoSamForSegmentation.from_pretrained(name, **form, **options)
     network.adapter_settings = settings or AdapterSettings.of_network(network)
     return network
 
@@ -103,9 +102,7 @@ def merge_adapter(model: "PeftModel") -> TopoSamForSegmentation:
         writes them too. It has no name: to train an adapter on it, save it and load it from there.
     """
     network = copy.deepcopy(model).merge_and_unload().eval()
-    network.forget_name()
-    network.update_config()
-    settings = getattr(model, "adapter_settings", None)
+    settings = network.adapter_settings
     if settings is not None:
         network.adapter_settings = replace(settings, base=public_base_name(settings.base))
     return network

@@ -15,8 +15,8 @@ _KERNELS = ("attn_implementation", "_attn_implementation", "experts_implementati
 class TopoSamConfig(SamConfig):
     """Configuration of [`TopoSamForSegmentation`]: a `SamConfig` with the fields of `NetworkForm`.
 
-    `model_type` stays `"sam"`, so that stock SAM checkpoints load without a warning. `vision_config.image_size` stays
-    the checkpoint's own. Every field may be given as a keyword argument of `TopoSamForSegmentation.from_pretrained`.
+    A stock SAM's configuration is read as one of these. `vision_config.image_size` stays the checkpoint's own. Every
+    field may be given as a keyword argument of `TopoSamForSegmentation.from_pretrained`.
 
     Args:
         **kwargs: those of `SamConfig` and of `NetworkForm`. `image_size` is by default the checkpoint's own (1024 for
@@ -28,6 +28,7 @@ class TopoSamConfig(SamConfig):
 
     __module__ = "topolora_hf"  # wherever the file lies
 
+    model_type = "topolora_sam"
     fast_encoder: bool = True
 
     def __post_init__(self, **kwargs):
@@ -44,6 +45,12 @@ class TopoSamConfig(SamConfig):
     def form(self) -> NetworkForm:
         """The form of the network. Raises ValueError when no network has it."""
         return NetworkForm.of(self)
+
+    @classmethod
+    def get_config_dict(cls, *args, **kwargs) -> tuple[dict, dict]:
+        """As in transformers, but a stock SAM's is no foreign one."""
+        config, kwargs = super().get_config_dict(*args, **kwargs)
+        return {**config, "model_type": cls.model_type} if config.get("model_type") == "sam" else config, kwargs
 
     @classmethod
     def from_dict(cls, config_dict: dict, **kwargs):

@@ -97,6 +97,7 @@ class DetailBranch(nn.Module):
 
     def __init__(self, channels: int, embedding_channels: int, num_labels: int, context: bool = False):
         super().__init__()
+        self.channels = channels
         c1, c2, c4 = channels, 2 * channels, 4 * channels
         self.stem = nn.Conv2d(3, c1, 3, padding=1)
         self.encode1 = ResidualBlock(c1)

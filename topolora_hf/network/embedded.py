@@ -10,6 +10,8 @@ are drawn likewise: stock SAM with a ViT-S and a ViT-B, for what depends on shap
 
 import hashlib
 import math
+import warnings
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -52,9 +54,10 @@ _CONFIGS = {
     VIT_S_RANDOM: partial(TopoSamConfig, vision_config={"hidden_size": 384, "num_attention_heads": 6}),
     VIT_B_RANDOM: TopoSamConfig,
 }
-# What AutoPeftModel and transformers pass on to any base; there is no file here for them to act on.
-_LOADING_KEYWORDS = {"revision", "token", "cache_dir", "local_files_only", "force_download", "device_map"}
-_LOADING_KEYWORDS |= {"use_safetensors"}
+# What AutoPeftModel and transformers pass on to any base; there is no file here for them to act on. (Memory is always
+# saved: transformers does nothing on `low_cpu_mem_usage` either.)
+_LOADING_KEYWORDS = {"revision", "token", "cache_dir", "local_files_only", "force_download"}
+_LOADING_KEYWORDS |= {"use_safetensors", "low_cpu_mem_usage"}
 
 
 def build_embedded(network_class: type, name: str, **settings) -> nn.Module:
@@ -64,10 +67,11 @@ def build_embedded(network_class: type, name: str, **settings) -> nn.Module:
     another form than the stored one, and so do context blocks that the stored detail branch lacks.
 
     Raises:
-        TypeError: for a keyword that is neither a `TopoSamConfig` field nor `dtype`, `attn_implementation`.
+        TypeError: for a keyword that is neither a `TopoSamConfig` field nor `dtype`, `device_map` (one device),
+            `attn_implementation`.
         ValueError: the stored detail branch does not have the form that is asked for.
     """
-    dtype = settings.pop("dtype", None)
+    dtype, device = settings.pop("dtype", None), _one_device(settings.pop("device_map", None))
     attention = settings.pop("attn_implementation", None)
     settings = {key: value for key, value in settings.items() if key not in _LOADING_KEYWORDS}
     unknown = [key for key in settings if not hasattr(TopoSamConfig(), key)]
@@ -79,21 +83,39 @@ def build_embedded(network_class: type, name: str, **settings) -> nn.Module:
     network = network_class(config)
     network.name_or_path = config._name_or_path = name
     if name in PRETRAINED:
-        _load_weights(network, PRETRAINED[name])
+        settings = AdapterSettings.from_pretrained(PRETRAINED[name])
+        _load_weights(network, PRETRAINED[name], settings.spatial_adapter_form)
+        network.adapter_settings = replace(settings, **network.tile_scaling.travelling)
         network.revision = _revision(PRETRAINED[name])
     else:
         _draw_weights(network.sam)
-    if dtype not in (None, "auto"):
-        network.to(dtype)
+    if dtype == "auto":  # as stored
+        dtype = torch.float16 if name in PRETRAINED else torch.float32
+    network.to(device, getattr(torch, dtype) if isinstance(dtype, str) else dtype)
     return network.eval()
 
 
-def _load_weights(network: nn.Module, directory: Path) -> None:
+def _one_device(device_map: object) -> str | torch.device | int | None:
+    """Give the device of a `device_map`. An embedded base is small: "auto" and its like put it on one."""
+    if isinstance(device_map, dict) and len(device_map) == 1:
+        (device_map,) = device_map.values()
+    if isinstance(device_map, dict):
+        raise TypeError(f"an embedded base lies on one device, got device_map={device_map}")
+    if device_map in ("auto", "balanced", "balanced_low_0", "sequential"):
+        return torch.accelerator.current_accelerator() or "cpu"
+    return device_map
+
+
+def _load_weights(network: nn.Module, directory: Path, form: str) -> None:
     stored = load_file(directory / "model.safetensors")  # float16
     for alias, source in network.sam._tied_weights_keys.items():  # a tensor of two names is stored under one
         stored[f"sam.{alias}"] = stored[f"sam.{source}"]
-    form = AdapterSettings.from_pretrained(directory).spatial_adapter_form
     if form != network.config.spatial_adapter_form:
+        warnings.warn(
+            f"{network.name_or_path} has a spatial adapter of form {form}: it is left out, and one of form "
+            f"{network.config.spatial_adapter_form} starts at zero",
+            stacklevel=3,
+        )
         stored = {name: tensor for name, tensor in stored.items() if not name.startswith("spatial_adapter.")}
     own = network.state_dict()
     shapes = [(name, stored[name].shape, tensor.shape) for name, tensor in own.items() if name in stored]

@@ -1,57 +1,141 @@
 """Nothing loads partially: an adapter that does not fit its base whole is an error, whichever loader reads it.
 
 PEFT and transformers ignore unexpected tensors and only warn of missing ones. A vessel adapter without its decoder
-still predicts, only badly; so both checks here raise, and name the tensors.
+still predicts, only badly; so the checks here raise, name the tensors, and leave the network as it was.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 
+import torch
 from torch import nn
 
 from ..adapter_format.errors import AdapterMismatchError
+from ..adapter_format.settings import AdapterSettings
+from .tile_scaling import TileScaling, travelling_values
 
 _ADAPTER_KEY = re.compile(r"\.(?:lora_[AB]|modules_to_save)\.(?P<adapter>[^.]+)\.")
-_SETTINGS_KEY = re.compile(r"^tile_scaling\.modules_to_save\.[^.]+\.settings$")
+
+
+@contextmanager
+def unchanged_if_refused(model: nn.Module) -> Iterator[None]:
+    """Put a model back as it was, in each module, if loading an adapter into it fails.
+
+    Raises:
+        AdapterMismatchError: for PEFT's KeyError: a tensor of a whole trained part is not in the file.
+    """
+    before = [(vars(module), vars(module).copy()) for module in model.modules()]
+    for _, attributes in before.copy():
+        before += [(value, value.copy()) for value in attributes.values() if isinstance(value, dict | set | list)]
+    learnt = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    try:
+        yield
+    except BaseException as error:
+        for container, content in before:
+            container.clear()
+            (container.extend if isinstance(container, list) else container.update)(content)
+        for parameter, requires_grad in learnt:
+            parameter.requires_grad_(requires_grad)
+        if isinstance(error, KeyError):
+            raise AdapterMismatchError(f"the adapter does not fit this base: missing {error.args[0]}") from error
+        raise
 
 
 def check_adapter_keys(network: nn.Module, state_dict: dict, prefix: str, *_) -> None:
     """Check an adapter's tensors, as a `load_state_dict` pre-hook: complete, known and in shape, or not loaded at all.
 
+    An adapter that was just added, and is refused, is taken out again. One that is not brings its settings.
+
     Raises:
-        AdapterMismatchError: naming every missing, unexpected or mis-shaped tensor.
+        AdapterMismatchError: naming the fields of the form that differ, or every missing, unexpected or mis-shaped
+            tensor.
     """
     own = network.state_dict()
-    own_adapters = {key: _adapter_of(key) for key in own if _adapter_of(key)}
-    if not own_adapters:
+    if not any(map(_adapter_of, own)):
         return
     given = {key.removeprefix(prefix): tensor for key, tensor in state_dict.items() if key.startswith(prefix)}
-    for key, tensor in given.items():
-        if _SETTINGS_KEY.match(key):
-            _check_detail_channels(network, int(tensor[2]))
-    loaded = {_adapter_of(key) for key in given}
-    _refuse(
-        missing=[key for key, adapter in own_adapters.items() if adapter in loaded and key not in given],
-        unexpected=[key for key in given if key not in own],
-        mismatched=[
-            (key, tensor.shape, own[key].shape)
-            for key, tensor in given.items()
-            if key in own and tensor.shape != own[key].shape
-        ],
-    )
+    adapters = {_adapter_of(key) for key in given} - {None}
+    stored = {name: values for name in adapters if (values := _take_stored_settings(network, name))}
+    try:
+        settings = {name: AdapterSettings.from_dict(values) for name, values in stored.items()}
+        for name in adapters:
+            _check_form(network, settings.get(name), given.get(f"tile_scaling.modules_to_save.{name}.settings"))
+        _check_tensors(own, given, adapters)
+    except Exception:
+        for name in stored:
+            _take_out(network, name)
+        raise
+    for name, values in settings.items():
+        scaling_of(network, name).adapter_settings = values
 
 
-def check_loaded_adapter(network: nn.Module, adapter_name: str, loading_info) -> None:
-    """Check the same after transformers' own loading, which reports instead of calling `load_state_dict`.
+def carry_settings(network: nn.Module, *_) -> None:
+    """Give PEFT's configuration of each adapter its settings, as a `state_dict` pre-hook: before they are saved."""
+    configs = vars(network).get("peft_config")
+    if not configs:
+        return
+    from peft import LoraConfig
 
-    Raises:
-        AdapterMismatchError: naming every missing, unexpected or mis-shaped tensor.
-    """
+    from ..adapter_format.lora_config import TopoLoraConfig
+
+    for name, config in configs.items():
+        if isinstance(config, LoraConfig):
+            scaling = scaling_of(network, name)
+            settings = scaling.adapter_settings or AdapterSettings.of_network(network)
+            TopoLoraConfig.extend(config, replace(settings, **scaling.travelling))
+
+
+def scaling_of(network: nn.Module, adapter: str) -> TileScaling:
+    """Give an adapter's own `TileScaling`; the base's for an adapter that has none."""
     scaling = network.tile_scaling
-    if adapter_name in getattr(scaling, "modules_to_save", {}):
-        _check_detail_channels(network, scaling.modules_to_save[adapter_name].detail_channels)
-    missing = [key for key in loading_info.missing_keys if _adapter_of(key) == adapter_name]
-    _refuse(sorted(missing), sorted(loading_info.unexpected_keys), sorted(loading_info.mismatched_keys))
+    of_adapters = getattr(scaling, "modules_to_save", {})
+    return of_adapters[adapter] if adapter in of_adapters else getattr(scaling, "original_module", scaling)
+
+
+def _take_stored_settings(network: nn.Module, adapter: str) -> dict | None:
+    """Give the copy of the settings that PEFT read with an adapter, and keep it no longer: they may be changed."""
+    config = vars(network).get("peft_config", {}).get(adapter)
+    mapping = getattr(config, "auto_mapping", None) or {}
+    if "settings" in mapping:
+        config.auto_mapping = None
+    return mapping.get("settings")
+
+
+def _check_form(network: nn.Module, settings: AdapterSettings | None, travelling: torch.Tensor | None) -> None:
+    of_base = network.base_form
+    of_adapter = settings.form if settings else of_base
+    if travelling is not None:  # what will run, whatever the settings say
+        of_adapter = replace(of_adapter, **travelling_values(travelling))
+    of_base.check_adapter(of_adapter)
+
+
+def _check_tensors(own: dict, given: dict, adapters: set[str]) -> None:
+    problems = [f"missing {key}" for key in own if _adapter_of(key) in adapters and key not in given]
+    problems += [f"unexpected {key}" for key in given if key not in own]
+    problems += [
+        _misfit(key, tensor.shape, own[key].shape)
+        for key, tensor in given.items()
+        if key in own and tensor.shape != own[key].shape
+    ]
+    if problems:
+        raise AdapterMismatchError("the adapter does not fit this base: " + "; ".join(problems))
+
+
+def _take_out(network: nn.Module, adapter: str) -> None:
+    """Take an adapter out again as PEFT does, but whichever layers it has."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils import ModulesToSaveWrapper
+
+    for module in list(network.modules()):
+        if isinstance(module, ModulesToSaveWrapper):
+            module.delete_adapter(adapter, [name for name in module.active_adapters if name != adapter])
+        elif isinstance(module, BaseTunerLayer):
+            module.delete_adapter(adapter)
+    del network.peft_config[adapter]
+    if not network.peft_config:
+        del network.peft_config
 
 
 def check_base_parts(network: nn.Module, unexpected: Iterable[str], mismatched: Iterable[tuple]) -> None:
@@ -78,13 +162,6 @@ def check_base_parts(network: nn.Module, unexpected: Iterable[str], mismatched: 
         )
 
 
-def _refuse(missing: list[str], unexpected: list[str], mismatched: list[tuple]) -> None:
-    problems = [f"missing {key}" for key in missing] + [f"unexpected {key}" for key in unexpected]
-    problems += [_misfit(*entry) for entry in mismatched]
-    if problems:
-        raise AdapterMismatchError("the adapter does not fit this base: " + "; ".join(problems))
-
-
 def _misfit(key: str, given: Sequence[int], expected: Sequence[int]) -> str:
     return f"{key} has shape {tuple(given)}, the base expects {tuple(expected)}"
 
@@ -93,12 +170,3 @@ def _adapter_of(key: str) -> str | None:
     """Give the name of the adapter that a tensor belongs to; None for the base's own."""
     match = _ADAPTER_KEY.search(key)
     return match and match["adapter"]
-
-
-def _check_detail_channels(network: nn.Module, of_adapter: int) -> None:
-    of_base = network.config.detail_channels
-    if of_adapter != of_base:
-        raise AdapterMismatchError(
-            f"the adapter was trained with detail_channels={of_adapter}, this base has detail_channels={of_base}: "
-            f"load the base with detail_channels={of_adapter}, or use topolora_hf.load_adapter, which does"
-        )

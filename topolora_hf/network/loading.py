@@ -1,7 +1,7 @@
 """The one ladder from a name to a base: what stands behind the name, and how it becomes a network."""
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 
 from huggingface_hub import HfApi
@@ -9,18 +9,20 @@ from huggingface_hub.errors import RevisionResolutionError
 from torch import nn
 from transformers import SamConfig
 
+from ..adapter_format.errors import AdapterMismatchError
 from ..adapter_format.location import find_file
-from ..adapter_format.names import EMBEDDED, full_base_name
+from ..adapter_format.names import EMBEDDED, SETTINGS_FILE, full_base_name
 from ..adapter_format.reading import AdapterFiles, read_adapter
+from ..adapter_format.settings import AdapterSettings
 from .configuration import TopoSamConfig
-from .embedded import build_embedded
+from .embedded import PRETRAINED, build_embedded
 from .guards import check_base_parts
 from .meta_checkpoint import read_meta_checkpoint
 
-_HUB_OPTIONS = ("revision", "token", "cache_dir", "local_files_only")
+_HUB_OPTIONS = ("revision", "token", "cache_dir", "local_files_only", "force_download")
 
 
-def find(name_or_path: str | Path | AdapterFiles, **hub_options) -> str | AdapterFiles:
+def find(name_or_path: str | Path | AdapterFiles, **hub) -> str | AdapterFiles:
     """Say what stands behind a name.
 
     1. an embedded base, by its full or its short name;
@@ -44,9 +46,9 @@ def find(name_or_path: str | Path | AdapterFiles, **hub_options) -> str | Adapte
     if name in EMBEDDED or name.endswith(".pth") or Path(name, "config.json").is_file():
         return name
     try:
-        return read_adapter(name, **hub_options)
+        return read_adapter(name, **hub)
     except OSError:
-        if not Path(name).exists() and _is_there(name, "config.json", **hub_options):
+        if not Path(name).exists() and _is_there(name, "config.json", **hub):
             return name
         raise
 
@@ -64,7 +66,7 @@ def load(
         **kwargs: as of `read`.
     """
     wants_info = kwargs.pop("output_loading_info", False)
-    found = find(name_or_path, **{name: kwargs[name] for name in _HUB_OPTIONS if name in kwargs})
+    found = find(name_or_path, **hub_options(kwargs))
     if isinstance(found, AdapterFiles):
         network, info = _load_with_adapter(network_class, read, found, *args, **kwargs)
     else:
@@ -74,13 +76,18 @@ def load(
 
 def _load_with_adapter(network_class: type, read: Callable, adapter: AdapterFiles, *args, **kwargs):
     """Load the base at the commit and in the form that the adapter needs, and then the adapter."""
+    form = adapter.settings.form
+    for name in kwargs.keys() & vars(form):
+        if kwargs[name] != getattr(form, name):
+            raise AdapterMismatchError(f"{adapter} was trained with {name}={getattr(form, name)}, got {kwargs[name]}")
     kwargs["revision"] = adapter.revision
-    base = find(adapter.settings.base, **{name: kwargs[name] for name in _HUB_OPTIONS if name in kwargs})
+    base = find(adapter.settings.base, **hub_options(kwargs))
     if isinstance(base, AdapterFiles):
         raise ValueError(f"{adapter.directory} names an adapter as its base: {adapter.settings.base}")
-    network, _ = _load_base(network_class, read, base, *args, **{**asdict(adapter.settings.form), **kwargs})
+    network, info = _load_base(network_class, read, base, *args, **{**form.of_base, **kwargs})
     adapter.warn_unless_of(base, network.revision)
-    return network, network.load_adapter(adapter).to_dict()
+    network.load_adapter(adapter)
+    return network, info
 
 
 def _load_base(network_class: type, read: Callable, name: str, *args, **kwargs) -> tuple[nn.Module, dict]:
@@ -92,7 +99,16 @@ def _load_base(network_class: type, read: Callable, name: str, *args, **kwargs) 
     network, info = read(name, *args, **kwargs, ignore_mismatched_sizes=True)  # the check raises, and names them
     check_base_parts(network, info["unexpected_keys"], info["mismatched_keys"])
     network.revision = _commit_of(name, kwargs.get("revision"), kwargs.get("cache_dir"))
+    settings = stored_settings(name, **hub_options(kwargs))
+    if settings is not None:  # such as those of an adapter merged into it
+        network.adapter_settings = replace(settings, **network.tile_scaling.travelling)
     return network, info
+
+
+def stored_settings(name: str, **hub) -> AdapterSettings | None:
+    """Read the settings stored beside a whole network; None where there are none."""
+    place = PRETRAINED.get(name, name)
+    return AdapterSettings.from_pretrained(place, **hub) if _is_there(place, SETTINGS_FILE, **hub) else None
 
 
 def _load_meta_checkpoint(read: Callable, path: str, **kwargs) -> tuple[nn.Module, dict]:
@@ -105,9 +121,14 @@ def _load_meta_checkpoint(read: Callable, path: str, **kwargs) -> tuple[nn.Modul
     return network, info
 
 
-def _is_there(repository: str, name: str, **hub_options) -> bool:
+def hub_options(kwargs: dict) -> dict:
+    """Give those of the keywords that are the Hub's."""
+    return {name: kwargs[name] for name in _HUB_OPTIONS if name in kwargs}
+
+
+def _is_there(repository: str, name: str, **hub) -> bool:
     try:
-        find_file(repository, name, **hub_options)
+        find_file(repository, name, **hub)
     except OSError:
         return False
     return True

@@ -1,24 +1,26 @@
 """`TopoSamForSegmentation`: SAM's encoder and decoder, a spatial adapter between them, a detail branch beside them."""
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers import SamModel, initialization
+from transformers import AutoConfig, AutoModel, AutoModelForSemanticSegmentation, SamModel, initialization
 from transformers.modeling_outputs import SemanticSegmenterOutput
 from transformers.models.sam.modeling_sam import SamPreTrainedModel
 
-from ..adapter_format.checks import check_adapter_files
-from ..adapter_format.reading import AdapterFiles, complete_directory
+from ..adapter_format.form import TRAVELLING, NetworkForm
 from .configuration import TopoSamConfig
 from .detail_branch import ChannelNorm, DetailBranch, SamFeatures, resize_bilinear
 from .encoder import count_frozen_layers, run_layers
-from .guards import check_adapter_keys, check_loaded_adapter
+from .guards import carry_settings, check_adapter_keys
 from .loading import load
+from .peft_doors import PeftDoors
 from .spatial_adapter import SpatialAdapter, ZeroConv2d
-from .tile_scaling import TileScaling, count_writes
+from .tile_scaling import TileScaling
 
 
-class TopoSamForSegmentation(SamPreTrainedModel):
+class TopoSamForSegmentation(PeftDoors, SamPreTrainedModel):
     """Segment Anything as a promptless segmentation network for tiles of an image.
 
     Loaded from a stock SAM it gives SAM's own first mask (no prompts), brought to the tile's size: what it adds starts
@@ -64,6 +66,7 @@ class TopoSamForSegmentation(SamPreTrainedModel):
         self.revision: str | None = None
         self._position_cache = None
         self.register_load_state_dict_pre_hook(check_adapter_keys)
+        self.register_state_dict_pre_hook(carry_settings)
         self.post_init()
 
     def forward(
@@ -102,19 +105,44 @@ class TopoSamForSegmentation(SamPreTrainedModel):
 
     def _segment(self, pixel_values: torch.Tensor, frozen_features: torch.Tensor | None) -> torch.Tensor:
         """Give the logits (B, K, T, T) of tiles (B, 3, T, T). A subclass may segment otherwise."""
-        encoder_pixels = self.tile_scaling(pixel_values)
-        if not self.tile_scaling.use_sam:
+        scaling = self.tile_scaling
+        scaling.check(pixel_values)
+        if not scaling.use_sam:
             return self.detail_branch(pixel_values, None)
-        from_sam = self._run_sam(encoder_pixels, frozen_features)
+        from_sam = self._run_sam(scaling(pixel_values), frozen_features)
         logits = resize_bilinear(from_sam.coarse_logits, pixel_values.shape[-2:])
-        return logits if self.detail_branch is None else logits + self.detail_branch(pixel_values, from_sam)
+        return logits + self.detail_branch(pixel_values, from_sam) if scaling.detail_channels else logits
 
     def __setattr__(self, name: str, value: object) -> None:
         # The objective is no part of the network: its learned weights are not counted, frozen or saved with it.
         if name == "criterion":
             object.__setattr__(self, name, value)
-        else:
-            super().__setattr__(name, value)
+            return
+        wrapped = self._modules.get(name) if name == "tile_scaling" else None
+        super().__setattr__(name, value)
+        # An adapter's own in the place of PEFT's wrapper of several: it was merged.
+        if isinstance(value, TileScaling) and getattr(wrapped, "original_module", value) is not value:
+            self.forget_name()
+            if not value.detail_channels:
+                self.detail_branch = None
+
+    @property
+    def config(self) -> TopoSamConfig:
+        """The configuration, with the sizes that run now: the active adapter's."""
+        config, scaling = self.__dict__["config"], self._modules.get("tile_scaling")
+        for name in TRAVELLING if scaling is not None else ():
+            setattr(config, name, getattr(scaling, name))
+        return config
+
+    @config.setter
+    def config(self, config: TopoSamConfig) -> None:
+        self.__dict__["config"] = config
+
+    @property
+    def base_form(self) -> NetworkForm:
+        """What the base is made of, whatever the active adapter runs of it."""
+        channels = 0 if self.detail_branch is None else self.detail_branch.channels
+        return replace(self.config.form, detail_channels=channels, use_sam=True)
 
     @property
     def is_gradient_checkpointing(self) -> bool:
@@ -128,6 +156,7 @@ class TopoSamForSegmentation(SamPreTrainedModel):
         It ends before the first layer with LoRA in it. Tiles that come again (no augmentation) need it once.
         """
         frozen = slice(count_frozen_layers(self.sam.vision_encoder))
+        self.tile_scaling.check(pixel_values)
         return self._run_layers(self._embed_patches(self.tile_scaling(pixel_values)), frozen)
 
     def _run_sam(self, encoder_pixels: torch.Tensor, frozen_features: torch.Tensor | None) -> SamFeatures:
@@ -161,7 +190,7 @@ class TopoSamForSegmentation(SamPreTrainedModel):
         trained = self.sam.vision_encoder.pos_embed
         if trained.shape[1:3] == size:
             return trained
-        writes, cache = count_writes(trained), self._position_cache
+        writes, cache = None if trained.is_inference() else trained._version, self._position_cache
         key = (writes, trained.device, trained.dtype, size)
         may_be_old = trained.requires_grad or writes is None or cache is None or cache[0] is not trained
         if not may_be_old and cache[1] == key:
@@ -217,7 +246,7 @@ class TopoSamForSegmentation(SamPreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, TileScaling):
-            initialization.copy_(module.settings, torch.tensor(module.initial_settings))
+            module.change()
         elif isinstance(module, ChannelNorm):  # transformers knows norms by their class names only
             initialization.ones_(module.weight)
             initialization.zeros_(module.bias)
@@ -244,9 +273,10 @@ class TopoSamForSegmentation(SamPreTrainedModel):
         the adapter.
 
         The fields of `TopoSamConfig` are keyword arguments. `image_size` and `tile_size` win over what a base's
-        directory holds, never over an adapter's. `attn_implementation` asks for transformers' own encoder. Weights
-        become float32, however a base is stored, unless `dtype` says otherwise ("auto": as stored). They are read from
-        safetensors alone, but for Meta's files, of which only tensors and plain values are read.
+        directory holds; an adapter that was trained with others is refused. `attn_implementation` asks for
+        transformers' own encoder. Weights become float32, however a base is stored, unless `dtype` says otherwise
+        ("auto": as stored). They are read from safetensors alone, but for Meta's files, of which only tensors and plain
+        values are read.
 
         Raises:
             FileNotFoundError: nothing is there, or neither a network nor an adapter.
@@ -257,36 +287,17 @@ class TopoSamForSegmentation(SamPreTrainedModel):
         """
         if "attn_implementation" in kwargs:
             kwargs.setdefault("fast_encoder", False)
-        kwargs.setdefault("dtype", torch.float32)
+        torch_dtype = kwargs.pop("torch_dtype", None)
+        kwargs["dtype"] = kwargs.get("dtype") or torch_dtype or torch.float32
         kwargs.setdefault("use_safetensors", True)
         return load(cls, super().from_pretrained, pretrained_model_name_or_path, *args, **kwargs)
-
-    def save_pretrained(self, *args, **kwargs) -> None:
-        """Save the whole network; with `adapter_settings`, when an adapter was merged into it."""
-        self.update_config()
-        super().save_pretrained(*args, **kwargs)
-        if hasattr(self, "adapter_settings"):
-            self.adapter_settings.save(args[0] if args else kwargs["save_directory"])
-
-    def update_config(self) -> None:
-        """Set the configuration's sizes to those that the network runs with: those of an adapter merged into it."""
-        scaling = self.tile_scaling
-        self.config.image_size, self.config.tile_size = scaling.image_size, scaling.tile_size
-        self.config.use_sam = scaling.use_sam
 
     def forget_name(self) -> None:
         """Take away the name: its weights are no longer those of the base of that name."""
         self.name_or_path = self.config._name_or_path = ""
         self.revision = None
 
-    def load_adapter(self, peft_model_id=None, adapter_name: str | None = None, *args, **kwargs):
-        """Load an adapter as transformers does, but strictly: what does not fit this base whole is an error."""
-        if isinstance(peft_model_id, AdapterFiles):
-            peft_model_id = peft_model_id.directory
-        elif peft_model_id is not None:
-            peft_model_id = complete_directory(peft_model_id, **(kwargs.get("adapter_kwargs") or {}))
-            check_adapter_files(peft_model_id)
-        kwargs["ignore_mismatched_sizes"] = True  # the check below raises, and names them
-        loading_info = super().load_adapter(peft_model_id, adapter_name, *args, **kwargs)
-        check_loaded_adapter(self, adapter_name or "default", loading_info)
-        return loading_info
+
+AutoConfig.register(TopoSamConfig.model_type, TopoSamConfig)
+AutoModel.register(TopoSamConfig, TopoSamForSegmentation)
+AutoModelForSemanticSegmentation.register(TopoSamConfig, TopoSamForSegmentation)

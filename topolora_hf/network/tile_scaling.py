@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..adapter_format.form import TRAVELLING, NetworkForm
+from ..adapter_format.settings import AdapterSettings
 
 
 class TileScaling(nn.Module):
@@ -14,49 +15,53 @@ class TileScaling(nn.Module):
 
     What changes the forward pass must travel inside the adapter's file, so that every loader restores it and
     `set_adapter` switches it: it is a small integer buffer of a module that PEFT saves and switches. The buffer is
-    read again only after it has been written, never in every forward (a read would wait for the GPU).
+    read when it is loaded, never in a forward (a read would wait for the GPU).
 
     Attributes:
-        settings: int64 (4,): image_size S, tile_size T, detail_channels, use_sam (0 or 1); each is an attribute too.
+        settings: int64 (4,): image_size S, tile_size T, detail_channels, use_sam (0 or 1). Each is an attribute too.
+        adapter_settings: those that go with these weights, or None. Every adapter has a module of this class, so
+            whatever PEFT does (switch, merge, delete) does it to them as well.
     """
 
     def __init__(self, form: NetworkForm):
         super().__init__()
-        self.initial_settings = tuple(int(getattr(form, name)) for name in TRAVELLING)
-        self.register_buffer("settings", torch.tensor(self.initial_settings))
-        self._last_read = None
+        self.adapter_settings: AdapterSettings | None = None
+        self.register_buffer("settings", torch.zeros(len(TRAVELLING), dtype=torch.int64))
+        self.change(**{name: getattr(form, name) for name in TRAVELLING})
 
-    def __getstate__(self) -> dict:
-        # A copy's buffer counts its writes anew: what was read from this one must not pass for the copy's.
-        return {**super().__getstate__(), "_last_read": None}
+    def change(self, **values: int) -> None:
+        """Change some of the four."""
+        for name, value in values.items():
+            setattr(self, name, value)
+        self.settings = torch.tensor([int(value) for value in self.travelling.values()], device=self.settings.device)
 
-    def _read(self) -> tuple[int, ...]:
-        seen, writes = self._last_read, count_writes(self.settings)
-        if seen is None or writes is None or seen[0] is not self.settings or seen[1] != writes:
-            self._last_read = seen = (self.settings, writes, tuple(self.settings.tolist()))
-        return seen[2]
+    @property
+    def travelling(self) -> dict:
+        """The four by their names."""
+        return {name: getattr(self, name) for name in TRAVELLING}
 
-    image_size = property(lambda self: self._read()[0])
-    tile_size = property(lambda self: self._read()[1])
-    detail_channels = property(lambda self: self._read()[2])
-    use_sam = property(lambda self: bool(self._read()[3]))
+    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        if prefix + "settings" in state_dict:
+            vars(self).update(travelling_values(state_dict[prefix + "settings"]))
+
+    def check(self, pixel_values: torch.Tensor) -> None:
+        """Check that tiles are (B, 3, T, T). Raises ValueError."""
+        if pixel_values.shape[-2:] != (self.tile_size, self.tile_size):
+            height, width = pixel_values.shape[-2:]
+            raise ValueError(
+                f"the network takes tiles of {self.tile_size}x{self.tile_size} pixels, got {height}x{width}"
+            )
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """Resize (B, 3, T, T) -> (B, 3, S, S), bilinear, antialiased when shrinking.
-
-        Raises:
-            ValueError: when the tiles are not T x T.
-        """
-        tile_size = self.tile_size
-        if pixel_values.shape[-2:] != (tile_size, tile_size):
-            height, width = pixel_values.shape[-2:]
-            raise ValueError(f"the network takes tiles of {tile_size}x{tile_size} pixels, got {height}x{width}")
+        """Resize (B, 3, T, T) -> (B, 3, S, S), bilinear, antialiased when shrinking."""
         return resize_antialiased(pixel_values, (self.image_size, self.image_size))
 
 
-def count_writes(tensor: torch.Tensor) -> int | None:
-    """Count the writes to a tensor in place. None: nobody counts, as it was made in `torch.inference_mode`."""
-    return None if tensor.is_inference() else tensor._version
+def travelling_values(settings: torch.Tensor) -> dict:
+    """Read `TileScaling.settings`."""
+    values = dict(zip(TRAVELLING, settings.tolist(), strict=True))
+    return {**values, "use_sam": bool(values["use_sam"])}
 
 
 def resize_antialiased(maps: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
@@ -64,4 +69,7 @@ def resize_antialiased(maps: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     if maps.shape[-2:] == tuple(size):
         return maps
     shrinks = size[0] < maps.shape[-2]
-    return F.interpolate(maps, tuple(size), mode="bilinear", align_corners=False, antialias=shrinks)
+    # On a CPU torch shrinks no maps of half precision.
+    dtype = torch.promote_types(maps.dtype, torch.float32) if maps.device.type == "cpu" else maps.dtype
+    resized = F.interpolate(maps.to(dtype), tuple(size), mode="bilinear", align_corners=False, antialias=shrinks)
+    return resized.to(maps.dtype)
