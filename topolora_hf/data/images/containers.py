@@ -4,7 +4,7 @@ import gzip
 import os
 import stat
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image
 
 from ..errors import DataError
-from ..geotags import GeoTags
+from . import pillow_files, tiffs
+from .contents import Contents
 from .limits import PIXELS_VARIABLE, max_file_bytes, max_image_pixels, require_size
 
 Source = str | os.PathLike[str] | bytes | Image.Image
@@ -20,35 +21,6 @@ Result = TypeVar("Result")
 
 _NPY_MAGIC = b"\x93NUMPY"
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-
-
-@dataclass(frozen=True)
-class Contents:
-    """An image as its file has it, upright.
-
-    Attributes:
-        values: (H, W) grey levels or indices into the palette, or (H, W, 3) colours; bool, integers or floats.
-        palette: (N, 3) uint8 RGB, or None.
-        alpha: (H, W) uint8, 0 for transparent, or None.
-        is_lossy: Whether the format changes values.
-        valid: (H, W) bool, False where there is no data (nodata, NaN, infinite, the file's own mask); None: all is.
-        nodata: The value that the file declares to be no data, or None.
-        is_min_white: The file stores white as 0. `values` are as they are shown: 0 is black.
-        orientation: Of EXIF or TIFF, as stored; 1 if nothing had to be turned.
-        geotags: Of a GeoTIFF, where on the map the stored pixels lie.
-        colours: How many bands from the first on are the picture, if not all. A reader's; `read_contents` drops others.
-    """
-
-    values: np.ndarray
-    palette: np.ndarray | None = None
-    alpha: np.ndarray | None = None
-    is_lossy: bool = False
-    valid: np.ndarray | None = None
-    nodata: float | None = None
-    is_min_white: bool = False
-    orientation: int = 1
-    geotags: GeoTags = ()
-    colours: int | None = None
 
 
 def read_contents(source: Source, bands: Sequence[int] | None = None) -> Contents:
@@ -85,8 +57,6 @@ def guarded(read: Callable[[Source], Result], source: Source, name: str | None =
 
 def _read(source: Source) -> Contents:
     """All bands of a file: `values` (H, W) or (H, W, bands), and `alpha` in its own number type."""
-    from . import pillow_files, tiffs
-
     if isinstance(source, Image.Image):
         return pillow_files.contents_of(source)
     source = _plain_content(source)

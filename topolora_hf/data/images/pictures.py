@@ -11,7 +11,8 @@ import numpy as np
 from ..errors import DataError
 from ..geotags import GeoTags
 from ..intensity import IntensityScaling, Numbers, fit_intensity_scaling
-from .containers import Contents, Source, guarded, read_contents
+from .containers import Source, guarded, read_contents
+from .contents import Contents
 
 logger = logging.getLogger(__name__)
 

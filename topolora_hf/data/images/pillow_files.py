@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import DataError
-from .containers import Contents
+from .contents import Contents
 from .limits import require_size
 
 # What Pillow may open, whatever a file is called. Others (EPS, FITS, WMF, ...) start programs or are no photographs.

@@ -16,7 +16,7 @@ from PIL import UnidentifiedImageError
 from ..errors import DataError
 from ..geotags import read_geotags
 from . import pillow_files
-from .containers import Contents
+from .contents import Contents
 from .limits import max_image_pixels, too_large
 
 logging.getLogger("tifffile").setLevel(logging.ERROR)  # it warns of nodata values that the number type has not
