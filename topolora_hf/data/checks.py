@@ -313,7 +313,7 @@ def _remark_masks(report: CheckReport, pairs: Sequence[tuple[str, RowCheck]], ru
         report.notes.append(f"values that mask_values does not name are background: {shown}")
     if left_out:
         report.notes.append(
-            f"{len(left_out)} masks leave out pixels ({np.mean(left_out):.2%}): neither class, not scored"
+            f"{len(left_out)} masks leave out pixels ({np.mean(left_out):.2%} of each): neither trained on nor scored"
         )
     elif rule.ignore:
         report.warnings.append(f"no mask has a value of --ignore {' '.join(rule.ignore)}")
@@ -346,7 +346,9 @@ def _doubts(rows: Sequence[RowCheck]) -> str:
     shares = Counter()
     for doubt in doubts:
         shares.update(doubt.shares)
-    of_all = {name: share / len(doubts) for name, share in sorted(shares.items(), key=lambda item: -item[1])}
+    of_all = {
+        name: share / len(doubts) for name, share in sorted(shares.items(), key=lambda item: (len(item[0]), item[0]))
+    }
     reasons = Counter(doubt.reason for doubt in doubts).most_common()
     return f"{' or '.join(reason for reason, _ in reasons)}: {describe_levels(of_all)}. {flags_for(of_all)}"
 

@@ -118,6 +118,8 @@ def load_segmentation_data(
     _require_options(spec, split, annotator, fov)
     if location is None:
         _require_nothing_to_read(spec, protocol, fov, layout or Layout())
+        if mask_rule != USUAL or missing_mask != "error":
+            raise DataError(f"data set {spec.name!r} is drawn: no setting of masks changes it")
         from .rows import SegmentationData, generated_rows
 
         return SegmentationData({part: generated_rows(spec, part) for part in spec.counts})
@@ -126,6 +128,8 @@ def load_segmentation_data(
     for shortcoming in listing.shortcomings:
         logger.warning("%s: %s", listing.root, shortcoming)
     splits = _set_field_of_view(listing.splits, fov or spec.fov if PROTOCOLS[protocol].has_field_of_view else "none")
+    if missing_mask not in ("error", "empty"):
+        raise DataError(f"missing_mask must be error or empty, got {missing_mask!r}")
     if missing_mask == "empty":
         splits = {part: [replace(row, mask=row.mask or EMPTY) for row in rows] for part, rows in splits.items()}
     try:

@@ -291,4 +291,6 @@ def _factored(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _to_bytes(rgb: np.ndarray) -> np.ndarray:
+    if rgb.dtype.kind == "f" or rgb.min() < 0:
+        raise DataError(f"has colours of {rgb.dtype}, which have no names; save it with 8 bits")
     return rgb if rgb.max() <= 255 else rgb >> 8
