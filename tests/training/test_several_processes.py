@@ -62,9 +62,14 @@ def runs(tmp_path_factory, small_base, stock_sam):
 
 
 def _work(bases: dict[str, str], directory: Path, processes: int) -> dict:
-    """Two runs; the second has batch norms, parameters that no loss reaches, and a learned objective."""
+    """Two runs. Two processes share out the first's tiles over several batches, too.
+
+    The second has batch norms, parameters that no loss reaches, and a learned objective.
+    """
     own = {"plain": {}, "seglab": {"preset": "seglab", "cldice_schedule": "adaptive", "max_steps": 3}}
     common = {"max_steps": STEPS, "batch_size": TILES_A_STEP // processes, "evaluate_every": 100}
+    if processes == 2:
+        own["plain"] = {"batch_size": 1, "gradient_accumulation_steps": 3}
     runs = [small_settings(bases[name], directory / name, **{**common, **settings}) for name, settings in own.items()]
     (directory / "images").mkdir()
     for number in range(5):
@@ -92,7 +97,7 @@ def test_the_losses_of_every_step_are_those_of_one_process(runs, processes):
     one, several = (history(runs(number) / "plain", *terms) for number in (1, processes))
     assert one.shape == (STEPS, 4) and np.isfinite(one[1:]).all()
     assert np.isnan(one[0]).tolist() == [False, False, False, True]  # the clDice weight rises from 0
-    np.testing.assert_allclose(several, one, rtol=1e-5)
+    np.testing.assert_allclose(several, one, atol=1e-6)
 
 
 @pytest.mark.parametrize("processes", PROCESSES)
@@ -104,8 +109,8 @@ def test_the_parameters_are_those_of_one_process(runs, processes):
     )
     assert one.keys() == several.keys()
     for name, tensor in one.items():
-        difference = np.abs(tensor.double().numpy() - several[name].double().numpy())
-        assert difference.mean() <= 1e-4, name
+        if not name.endswith("k_proj.bias"):  # attention does not feel it: its gradient is rounding alone
+            assert (tensor.double() - several[name].double()).abs().mean() <= 1e-5, name
 
 
 @pytest.mark.parametrize("processes", PROCESSES)
