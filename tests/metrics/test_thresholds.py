@@ -28,11 +28,3 @@ def test_curves_of_a_set_are_pooled_by_adding_them_up():
     pooled, whole = halves[0] + halves[1], threshold_counts(PROBABILITY, TARGET)
     assert np.array_equal(pooled.recall, whole.recall)
     assert np.array_equal(pooled.precision, whole.precision, equal_nan=True)
-    with pytest.raises(ValueError, match="different thresholds"):
-        whole + threshold_counts(PROBABILITY, TARGET, thresholds=[0.5])
-
-
-@pytest.mark.parametrize("thresholds", [[], [0.5, 0.5], [0.6, 0.4], [-0.1, 0.5], [0.5, 50], [np.nan], [[0.1]], 0.5])
-def test_thresholds_that_are_none_are_refused(thresholds):
-    with pytest.raises(ValueError, match=r"thresholds must be numbers that ascend in \[0, 1\]"):
-        threshold_counts(PROBABILITY, TARGET, thresholds=thresholds)

@@ -24,12 +24,9 @@ class FovColours:
     highest: tuple[float, ...] = field(metadata={"help": "of any photograph"})
 
     def __post_init__(self):
-        for name in ("lowest", "typical", "highest"):
-            values = getattr(self, name)
-            is_numbers = isinstance(values, tuple | list) and all(
-                isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1 for value in values
-            )
-            if not is_numbers or len(values) != _STATISTICS:
+        for name, values in vars(self).copy().items():
+            right = isinstance(values, tuple | list) and len(values) == _STATISTICS
+            if not right or not all(isinstance(value, int | float) and 0 <= value <= 1 for value in values):
                 raise ValueError(f"{name} must be {_STATISTICS} numbers from 0 to 1, got {values!r:.100}")
             object.__setattr__(self, name, tuple(values))
         ordered = zip(self.lowest, self.typical, self.highest, strict=True)
@@ -47,10 +44,9 @@ class FovColours:
         return float(max((lowest / seen).max(), (seen / highest).max()))
 
     def adapt(self, image: np.ndarray, statistics: np.ndarray, fov: np.ndarray) -> np.ndarray:
-        """Give a photograph typical colours, if its own are outside the range of the set.
+        """Give a photograph, uint8 (H, W, 3), typical colours, if its own are outside the range of the set.
 
         Args:
-            image: uint8 (H, W, 3).
             statistics: Its `fov_statistics`.
             fov: bool (H, W), its field of view; pixels outside stay as they are.
 
@@ -75,11 +71,7 @@ class FovColours:
 
 
 def fov_statistics(image: np.ndarray, fov: np.ndarray) -> np.ndarray:
-    """Measure the colours inside the field of view.
-
-    Args:
-        image: uint8 (H, W, 3).
-        fov: bool (H, W), not empty.
+    """Measure the colours of an image, uint8 (H, W, 3), inside a field of view, bool (H, W), that is not empty.
 
     Returns:
         (6,): means of red, green and blue, then their standard deviations, in [0, 1].

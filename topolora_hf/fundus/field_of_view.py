@@ -5,6 +5,8 @@ brightness rises from ground to retina. A circle is fitted to the edge by consen
 that a rim too dark to be seen is still inside.
 """
 
+from itertools import product
+
 import numpy as np
 
 _RISE = 0.25  # of the way from ground to retina, where the edge is taken to be
@@ -19,10 +21,7 @@ _TRIALS = 300
 
 
 def estimate_field_of_view(image: np.ndarray) -> np.ndarray:
-    """Find the field of view.
-
-    Args:
-        image: uint8 (H, W, 3), RGB.
+    """Find the field of view of an RGB image, uint8 (H, W, 3).
 
     Returns:
         bool (H, W); True everywhere if the picture shows no bright circle on a dark ground.
@@ -42,7 +41,10 @@ def estimate_field_of_view(image: np.ndarray) -> np.ndarray:
     circle = _fit_circle(_outline(bright), shape)
     if circle is None:
         return everywhere
-    fov = _cut_straight(_inside(circle, shape), bright, margin=max(3, round(_STRAIGHT * circle[2])))
+    row, column, radius = circle
+    rows, columns = np.ogrid[: shape[0], : shape[1]]
+    inside = (rows - row) ** 2 + (columns - column) ** 2 <= radius**2
+    fov = _cut_straight(inside, bright, margin=max(3, round(_STRAIGHT * radius)))
     is_round = fov.mean() >= _LEAST_AREA and (fov & bright).sum() >= _LEAST_OVERLAP * (fov | bright).sum()
     return fov if is_round else everywhere
 
@@ -64,10 +66,8 @@ def fov_diameter(fov: np.ndarray) -> float | None:
 
 
 def _corner_brightness(brightness: np.ndarray) -> float:
-    height, width = (max(2, length // 40) for length in brightness.shape)
-    corners = [brightness[rows, columns] for rows in (np.s_[:height], np.s_[-height:])
-               for columns in (np.s_[:width], np.s_[-width:])]  # fmt: skip
-    return float(np.median([np.median(corner) for corner in corners]))
+    rows, columns = ((slice(part), slice(-part, None)) for part in (max(2, side // 40) for side in brightness.shape))
+    return float(np.median([np.median(brightness[corner]) for corner in product(rows, columns)]))
 
 
 def _largest_part(mask: np.ndarray) -> np.ndarray:
@@ -80,12 +80,10 @@ def _largest_part(mask: np.ndarray) -> np.ndarray:
 def _outline(mask: np.ndarray) -> np.ndarray:
     """First and last pixel of every row and column, (N, 2) as (row, column), without those on the image's border."""
     points = []
-    for axis in (0, 1):
-        lines = mask if axis == 0 else mask.T
+    for lines, order in ((mask, 1), (mask.T, -1)):
         along = np.flatnonzero(lines.any(axis=1))
         for ends in (lines.argmax(axis=1), lines.shape[1] - 1 - lines[:, ::-1].argmax(axis=1)):
-            pair = np.stack([along, ends[along]], axis=1)
-            points.append(pair if axis == 0 else pair[:, ::-1])
+            points.append(np.stack([along, ends[along]][::order], axis=1))
     outline = np.concatenate(points)
     inside = ((outline > 0) & (outline < np.array(mask.shape) - 1)).all(axis=1)
     return outline[inside].astype(np.float64)
@@ -121,12 +119,6 @@ def _circle_through(points: np.ndarray) -> tuple[float, float, float]:
 def _is_near(points: np.ndarray, row: float, column: float, radius: float) -> np.ndarray:
     distance = np.hypot(points[:, 0] - row, points[:, 1] - column)
     return np.abs(distance - radius) < max(_TOLERANCE * radius, 1.0)
-
-
-def _inside(circle: tuple[float, float, float], shape: tuple[int, int]) -> np.ndarray:
-    row, column, radius = circle
-    rows, columns = np.ogrid[: shape[0], : shape[1]]
-    return (rows - row) ** 2 + (columns - column) ** 2 <= radius**2
 
 
 def _cut_straight(circle: np.ndarray, bright: np.ndarray, margin: int) -> np.ndarray:

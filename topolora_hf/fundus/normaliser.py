@@ -16,14 +16,10 @@ _ONE_SCALE = 1.2  # largest by smallest diameter, above which a training set has
 
 
 class FieldOfView:
-    """The field of view of a photograph, uint8 (H, W, 3). It is estimated when it is first needed.
-
-    Attributes:
-        step: Every how many pixels a large photograph is looked at.
-    """
+    """The field of view of a photograph, uint8 (H, W, 3). It is estimated when it is first needed."""
 
     def __init__(self, photograph: np.ndarray):
-        self.step = ceil(max(photograph.shape[:2]) / _LARGEST_SIDE)
+        self.step = ceil(max(photograph.shape[:2]) / _LARGEST_SIDE)  # of the pixels that are looked at
         self._size = photograph.shape[:2]
         self._seen = photograph[:: self.step, :: self.step]
 
@@ -57,7 +53,7 @@ class FieldOfView:
     def _at_full_size(self, mask: np.ndarray) -> np.ndarray:
         if self.step == 1:
             return mask
-        return mask.repeat(self.step, 0).repeat(self.step, 1)[: self._size[0], : self._size[1]]
+        return mask.repeat(self.step, 0)[: self._size[0]].repeat(self.step, 1)[:, : self._size[1]]
 
 
 class FundusNormaliser:
@@ -88,25 +84,19 @@ class FundusNormaliser:
         self.within_fov = is_fundus if within_fov is None else within_fov
 
     def prepare(self, image: np.ndarray) -> tuple[np.ndarray, float, FieldOfView]:
-        """Normalise an image.
-
-        Args:
-            image: uint8 (H, W, 3).
+        """Normalise an image, uint8 (H, W, 3).
 
         Returns:
             The image with its colours changed, or itself; by how much it is to be enlarged; and its field of view.
         """
         fov = FieldOfView(image)
-        scale = self._scale(fov)
+        scale = self.scale or 1.0
+        if self.scale is None and self.diameter is not None and fov.diameter is not None:
+            ratio = self.diameter / fov.diameter
+            scale = ratio if max(ratio, 1 / ratio) > _LEAST_CHANGE_OF_SCALE else 1.0
         if self.colours is not None and fov.diameter is not None:
             image = self.colours.adapt(image, fov.statistics(), fov.mask())
         return image, scale, fov
-
-    def _scale(self, fov: FieldOfView) -> float:
-        if self.scale is not None or self.diameter is None or fov.diameter is None:
-            return self.scale or 1.0
-        ratio = self.diameter / fov.diameter
-        return ratio if max(ratio, 1 / ratio) > _LEAST_CHANGE_OF_SCALE else 1.0
 
 
 def fit_fundus(

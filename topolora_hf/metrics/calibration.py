@@ -63,18 +63,8 @@ def ece(probability: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None 
     nearly all pixels are easy background, and it is small whatever the structures' own probabilities are worth: see
     `ece_foreground`.
 
-    Args:
-        probability: (H, W), numbers in [0, 1].
-        target: (H, W), bool or 0/1.
-        valid_mask: (H, W), bool or 0/1, true where the image is to be scored; `None` scores all of it.
-        bins: Number of bins of equal width.
-
-    Returns:
-        In [0, 1]; NaN when there is no pixel to score.
-
-    Raises:
-        ValueError: There is less than one bin, the probabilities leave [0, 1], an array is no mask, or the shapes
-            differ.
+    In [0, 1]; NaN when there is no pixel to score. Arguments and errors are `auroc`'s; `bins`, of equal width, are at
+    least one.
 
     >>> ece([[0.25, 0.25], [0.25, 0.25]], [[1, 0], [0, 0]]), ece([[1.0, 1.0], [0.0, 0.0]], [[1, 0], [0, 0]])
     (0.0, 0.25)

@@ -82,7 +82,7 @@ def logit_counts(probability: ArrayLike, target: ArrayLike, valid_mask: ArrayLik
     """Count the pixels of the field of view by the logit of their probability: some kilobytes, whatever the image.
 
     The bins are of equal width between the logits -16 and 16; what lies beyond counts as those. Arguments and errors
-    are `ece`'s.
+    are `auroc`'s.
     """
     from scipy.special import logit
 
@@ -110,7 +110,7 @@ def fit_platt_scaling(counts: Sequence[LogitCounts]) -> PlattScaling:
         counts: One an image, of the network's own probabilities; every pixel counts alike.
 
     Raises:
-        ValueError: The pixels are all foreground, or all background, or there are none.
+        ValueError: There are not both foreground and background pixels.
 
     >>> target = np.arange(100).reshape(10, 10) % 10 < 7
     >>> certain = np.where(np.arange(10) < 5, 0.9, 0.8)  # right in all and in two of five pixels

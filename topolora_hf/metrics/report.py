@@ -94,10 +94,7 @@ def score_images(
             held in memory.
 
     Returns:
-        `id` and the scores of each image, in the order of the samples.
-
-    Raises:
-        ValueError: There is less than one worker, or as for `score_image`, naming the image.
+        `id` and the scores of each image, in the order of the samples. Errors name the image.
     """
     workers = min(8, os.cpu_count() or 1) if workers is None else workers
     if workers < 1:
@@ -148,10 +145,7 @@ def bootstrap_intervals(
 
     Returns:
         For every metric the 2.5th and the 97.5th percentile of the means, over the images where it is defined; NaN
-        with fewer than two of those.
-
-    Raises:
-        ValueError: As for `score_set`, or there is less than one sample.
+        with fewer than two of those. Errors are those of `score_set`.
 
     >>> low, high = bootstrap_intervals([{"dice": value / 10} for value in range(1, 10)])["dice"]
     >>> round(low, 2), round(high, 2)
@@ -163,11 +157,7 @@ def bootstrap_intervals(
 
 
 def summarise(rows: Sequence[Mapping[str, object]]) -> dict[str, object]:
-    """What metrics.json says of a set: the means of `score_set`, and under `intervals` those of `bootstrap_intervals`.
-
-    Raises:
-        ValueError: As for `score_set`.
-    """
+    """What metrics.json says of a set: the means of `score_set`, and `intervals`, those of `bootstrap_intervals`."""
     intervals = {name: list(interval) for name, interval in bootstrap_intervals(rows).items()}
     return {**score_set(rows), "intervals": intervals}
 
@@ -175,12 +165,8 @@ def summarise(rows: Sequence[Mapping[str, object]]) -> dict[str, object]:
 def write_per_image_csv(path: str | os.PathLike, rows: Sequence[Mapping[str, object]]) -> None:
     """Write one line an image, `id` first, so that a reader never sees half a table.
 
-    Args:
-        path: The file to write; its folder is made when it is missing, an older file is replaced in one step.
-        rows: As for `score_set`, each with an `id`. NaN is written as `nan`.
-
-    Raises:
-        ValueError: There are no rows, a row has no `id`, or the rows have different columns.
+    A missing folder is made, an older file is replaced in one step. Rows and errors are those of `score_set`, but every
+    row needs an `id`.
     """
     columns = _columns(rows)
     if "id" not in columns:

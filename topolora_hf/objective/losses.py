@@ -28,24 +28,16 @@ class Losses(NamedTuple):
 
 
 def dice_loss(probabilities: torch.Tensor, target: torch.Tensor, smooth: float = 1.0) -> torch.Tensor:
-    """`1 - (2 |P.T| + s) / (|P| + |T| + s)` of each map.
+    """`1 - (2 |P.T| + s) / (|P| + |T| + s)` of each map, (B, K, H, W) in [0, 1] -> (B, K).
 
-    Args:
-        probabilities, target: (B, K, H, W) in [0, 1].
-        smooth: in pixels; an empty target with an empty prediction costs nothing.
-
-    Returns:
-        (B, K)
+    With the smoothing s, in pixels, an empty target with an empty prediction costs nothing.
     """
     overlap, total = (probabilities * target).sum((-2, -1)), (probabilities + target).sum((-2, -1))
     return 1 - (2 * overlap + smooth) / (total + smooth)
 
 
 def cldice_loss(
-    probabilities: torch.Tensor,
-    target: torch.Tensor,
-    iterations: int,
-    target_skeleton: torch.Tensor | None = None,
+    probabilities: torch.Tensor, target: torch.Tensor, iterations: int, target_skeleton: torch.Tensor | None = None
 ) -> torch.Tensor:
     """One minus soft clDice (Shit et al. 2021, arXiv 2003.07311, equation 2) of each map.
 
@@ -147,7 +139,9 @@ class TopoLoss(nn.Module):
         target, valid = (maps.to(logits) for maps in self._read(labels, valid_mask, logits.shape))
         target = target * valid
         probabilities = logits.sigmoid() * valid
-        bce, dice = _mean_bce(logits, target, valid), dice_loss(probabilities, target).mean()
+        bce = F.binary_cross_entropy_with_logits(logits, target, reduction="none") * valid
+        bce = (bce.sum((-2, -1)) / valid.sum((-2, -1)).clamp_min(1)).mean()  # each sample over its valid part
+        dice = dice_loss(probabilities, target).mean()
         cldice, is_defined = self._cldice(probabilities, target, valid, skeleton, count)
         shown = torch.where(is_defined, cldice.detach(), torch.nan)
         return Losses(self._weigh(bce, dice, cldice), bce.detach(), dice.detach(), shown)
@@ -221,13 +215,6 @@ class TopoLoss(nn.Module):
         terms = torch.stack([bce, dice, cldice])
         weights = terms.new_tensor([1.0, 1.0, self.cldice_weight])
         return (weights * (torch.exp(-self.log_variances) * terms + self.log_variances)).sum()
-
-
-def _mean_bce(logits: torch.Tensor, target: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-    """The mean over the samples, each over its valid part."""
-    pixels = valid.sum((-2, -1)).clamp_min(1)
-    bce = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    return ((bce * valid).sum((-2, -1)) / pixels).mean()
 
 
 def masks_from_labels(labels: torch.Tensor, shape: torch.Size, name: str = "labels") -> torch.Tensor:

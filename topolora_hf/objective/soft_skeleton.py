@@ -74,9 +74,6 @@ def soft_skeletonize(probabilities: torch.Tensor, iterations: int) -> torch.Tens
     Returns:
         (B, C, H, W) in [0, 1], of the same dtype.
 
-    Raises:
-        ValueError: for another number of dimensions, or negative iterations.
-
     >>> bar = torch.zeros(1, 1, 7, 9)
     >>> bar[..., 2:5, 1:8] = 1  # 3 pixels wide
     >>> soft_skeletonize(bar, iterations=1)[0, 0, 3].int().tolist()

@@ -23,10 +23,7 @@ def save_samples(
 
     Args:
         path: The picture to write, its kind by its ending (PNG, PDF, SVG); its folder is made when it is missing.
-        rows: Samples, whose sizes may differ; those beyond `max_rows` are left out.
-
-    Raises:
-        ValueError: There are no rows, or an array has another shape or dtype.
+        rows: Samples, at least one, whose sizes may differ; those beyond `max_rows` are left out.
     """
     captions = [f"{_shorten(str(row['id']))}   Dice {_dice_of(row, threshold):.3f}" for row in rows[:max_rows]]
     _save_grid(path, rows[:max_rows], captions, threshold)
@@ -60,12 +57,7 @@ def save_best_and_worst(
 ) -> None:
     """Save the `count` samples with the highest and the lowest Dice, as `save_samples` draws them, best first.
 
-    Args:
-        path: As for `save_samples`.
-        rows: Samples, perhaps from a generator: no more than `2 * count` are kept.
-
-    Raises:
-        ValueError: `count` is less than one, no Dice is defined, or an array has another shape or dtype.
+    The rows may come from a generator: no more than `2 * count` are kept. It is a ValueError if no Dice is defined.
     """
     keeper = BestAndWorst(threshold, count)
     for row in rows:
