@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test test-slow lint docs format clean
 
 demo: $(VENV)/installed
-	$(BIN)/accelerate launch recipes/train.py recipes/configs/demo.yaml
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/accelerate launch recipes/train.py recipes/configs/demo.yaml
 	$(BIN)/python recipes/predict.py --adapter runs/demo/adapter --images docs/images/chase_db1_01L.jpg --output_dir runs/demo/predictions
 	$(BIN)/python recipes/predict.py --adapter tiny --images docs/images/chase_db1_01L.jpg --output_dir runs/demo/tiny
 
@@ -27,12 +27,13 @@ format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
 $(VENV)/installed: pyproject.toml constraints.txt
+	@echo "installing into $(VENV): some minutes, most of them for PyTorch"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[test]"
+	$(BIN)/pip install --constraint constraints.txt --editable ".[test]"
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[test,dev,docs]"
+	$(BIN)/pip install --constraint constraints.txt --editable ".[test,dev,docs]"
 	touch $@
 
 clean:
