@@ -68,7 +68,9 @@ def resize_antialiased(maps: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     """Resize (B, C, h, w) -> (B, C, *size), bilinear, antialiased when shrinking. At its own size it is untouched."""
     if maps.shape[-2:] == tuple(size):
         return maps
-    shrinks = size[0] < maps.shape[-2]
+    if size[1] == 1 < size[0]:  # antialiased, torch takes every row of such a map for its first
+        return resize_antialiased(maps.mT, size[::-1]).mT
+    shrinks = size[0] < maps.shape[-2] or size[1] < maps.shape[-1]
     # On a CPU torch shrinks no maps of half precision.
     dtype = torch.promote_types(maps.dtype, torch.float32) if maps.device.type == "cpu" else maps.dtype
     resized = F.interpolate(maps.to(dtype), tuple(size), mode="bilinear", align_corners=False, antialias=shrinks)
