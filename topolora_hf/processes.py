@@ -33,17 +33,39 @@ def best_device() -> "torch.device":
     return torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
 
 
+def fast_dtype(device: "torch.device") -> "torch.dtype":
+    """The precision that suits a forward pass: bfloat16 on a GPU that computes in it, and does not emulate it."""
+    import torch
+
+    has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if has_bf16 else torch.float32
+
+
+def tiles_at_once(device: "torch.device", image_size: int) -> int:
+    """How many tiles a forward pass takes: 4 on a CPU; on a GPU those that half of its free memory holds, up to 64.
+
+    A tile takes about a GiB where the encoder sees 1024 pixels, less in proportion to the pixels.
+    """
+    import torch
+
+    if device.type != "cuda":
+        return 4
+    free = torch.cuda.mem_get_info(device)[0] / 2**30
+    return int(min(64, max(1, free / 2 * (1024 / image_size) ** 2)))
+
+
 def launched_together() -> bool:
     """Whether this is one of several processes that a launcher started."""
     return int(os.environ.get("WORLD_SIZE", 1)) > 1
 
 
 def launched_on_cpus() -> bool:
-    """Whether several processes were launched together without a GPU.
+    """Whether to train on CPUs: `accelerate launch` says so, or started several processes where there is no GPU.
 
     Accelerate must be told (`cpu=True`) by whoever asks first. Otherwise each process takes itself for the only one.
     """
-    return launched_together() and best_device().type == "cpu"
+    told = os.environ.get("ACCELERATE_USE_CPU", "false").lower() in ("1", "true", "yes")
+    return told or (launched_together() and best_device().type == "cpu")
 
 
 def process_state() -> "PartialState | OneProcess":

@@ -20,7 +20,7 @@ from topolora_hf.network.segmenter import TopoSamForSegmentation
 from topolora_hf.objective.losses import TopoLoss
 from topolora_hf.training import loop
 from topolora_hf.training.memory import fit_batch_size
-from topolora_hf.training.numerics import require_finite_step
+from topolora_hf.training.numerics import StepCheck
 from topolora_hf.training.progress import alone_in
 from topolora_hf.training.run import train
 
@@ -107,18 +107,45 @@ def with_nan(splits: dict, number: int) -> dict:
     return {**splits, "train": rows}
 
 
-def test_not_a_number_in_one_image_stops_the_run_and_names_it(make_arguments, splits):
-    args = make_arguments(max_steps=6, batch_size=1)
-    with pytest.raises(FloatingPointError, match=r"the loss is nan at step \d on images image1\."):
-        train(args, with_nan(splits, 1))
-    assert not (Path(args.output_dir) / "adapter").exists()
+@pytest.mark.parametrize("settings", [{}, {"log_every": 100}, {"log_every": 100, "evaluate_every": 1}])
+def test_not_a_number_in_one_image_stops_the_run_and_names_it(make_arguments, splits, settings):
+    """Also where a step is looked at in the next one only."""
+    args = make_arguments(max_steps=6, batch_size=1, **settings)
+    steps = []
+    with pytest.raises(FloatingPointError, match=r"the loss is nan at step \d on images image1\.") as stop:
+        train(args, with_nan(splits, 1), on_step=lambda trainer: steps.append(trainer.step))
+    late = settings == {"log_every": 100}
+    assert f"at step {len(steps) - late} " in str(stop.value)
+    assert {path.name for path in Path(args.output_dir).iterdir()} <= {"history.csv", "train_args.json", ".lock"}
 
 
-def test_an_infinite_gradient_stops_the_run_and_names_the_images():
+@pytest.mark.parametrize("step", [2, 4])
+def test_a_bad_step_reaches_no_checkpoint(make_arguments, splits, step):
+    """A gradient that is not finite, with a loss that is: found before the weights that it spoiled are written."""
+    args = make_arguments(max_steps=4, log_every=100)
+
+    def spoil_the_next(trainer) -> None:
+        trainer.write_checkpoint()
+        if trainer.step == step - 1:
+            parameter = next(one for one in trainer.network.parameters() if one.requires_grad)
+            parameter.register_hook(lambda grad: grad * math.inf)
+
+    with pytest.raises(FloatingPointError, match=f"the gradient's norm is (nan|inf) at step {step - 1} on images"):
+        train(args, splits, on_step=spoil_the_next)
+    assert last_step(args) == step - 1
+
+
+def test_a_step_is_looked_at_in_the_next_one_or_when_it_is_asked_for():
+    check = StepCheck(Accelerator(cpu=True))
     losses, batches = torch.ones(2), [["a"], ["b", "c"]]
-    require_finite_step(Accelerator(cpu=True), 0, losses, torch.tensor(1.0), batches)
+    check.add(6, losses, torch.tensor(1.0), batches)
+    check.add(7, losses, torch.tensor(math.inf), batches)
     with pytest.raises(FloatingPointError, match=r"the gradient's norm is inf at step 7 on images a, b, c"):
-        require_finite_step(Accelerator(cpu=True), 7, losses, torch.tensor(math.inf), batches)
+        check.add(8, losses, torch.tensor(1.0), batches)
+    check.add(9, torch.tensor([1.0, math.nan]), torch.tensor(1.0), batches)
+    with pytest.raises(FloatingPointError, match=r"the loss is nan at step 9 on images b, c"):
+        check.finish()
+    check.finish()
 
 
 def test_too_little_memory_advises_what_helps(make_arguments, splits):

@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ import torch
 from tests.training.conftest import Stopped, adapter_bytes, last_step, stop_at
 from tests.training.killed import children_of, start
 from topolora_hf.training import progress, setup
-from topolora_hf.training.interruption import RunStopped
+from topolora_hf.training.interruption import RunStopped, StopRequest
 from topolora_hf.training.run import train
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
@@ -148,6 +149,18 @@ def test_a_signal_stops_after_the_step_with_a_checkpoint(make_arguments, splits)
         train(args, splits, on_step=ask)
     assert stop.value.exit_status == 128 + signal.SIGTERM and signal.getsignal(signal.SIGTERM) is handler
     assert last_step(args) == 3
+
+
+def test_several_processes_ask_each_other_after_each_eighth_step_and_the_last():
+    asked = []
+
+    def of_both(noted: torch.Tensor) -> torch.Tensor:
+        asked.append(noted.item())
+        return noted + 1  # the other one was asked to stop
+
+    request = StopRequest(SimpleNamespace(num_processes=2, device="cpu", reduce=of_both))
+    assert [step for step in range(1, 21) if request.was_made(step, step == 20)] == [8, 16, 20]
+    assert asked == [0, 0, 0]
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import copy
 import warnings
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -62,6 +63,41 @@ def test_every_trained_parameter_has_one_group_with_its_rate_and_decay(make_argu
 def test_precision_auto_is_the_faster_one_of_the_processor(monkeypatch, make_arguments, processor, precision):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: processor)
     assert setup.build_accelerator(make_arguments(mixed_precision="auto")).mixed_precision == precision
+
+
+@pytest.mark.parametrize(
+    ("capability", "precision"),
+    [((6, 1), "fp16"), ((7, 0), "fp16"), ((8, 0), "bf16"), ((8, 9), "bf16"), ((9, 0), "bf16")],
+)
+def test_precision_auto_on_a_gpu_is_bf16_where_it_is_not_emulated(monkeypatch, capability, precision):
+    of_device = SimpleNamespace(major=capability[0], minor=capability[1])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device=None: of_device)
+    monkeypatch.setattr(torch.cuda, "_check_bf16_tensor_supported", lambda device: True)
+    assert setup._precision("auto") == setup._precision("auto", "cuda") == precision
+    assert setup._precision("auto", "mps") == setup._precision("auto", "xpu") == "no"
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
+    assert setup._precision("auto", "cpu") == "bf16"
+
+
+def test_the_precision_is_that_of_the_device_that_accelerate_was_told_to_use(monkeypatch, make_arguments):
+    """A GPU that is there, and not used."""
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")  # as `accelerate launch --cpu` does
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {})
+    accelerator = setup.build_accelerator(make_arguments(mixed_precision="auto"))
+    assert (accelerator.device.type, accelerator.mixed_precision) == ("cpu", "no")
+
+
+def test_data_are_loaded_by_two_processes_or_on_a_gpu_by_its_share_of_the_cores(monkeypatch):
+    args = TrainArguments(dataset="drive")
+    for cores, processes, workers in ((1, 1, 2), (6, 1, 6), (64, 1, 8), (64, 16, 4)):
+        monkeypatch.setattr(setup, "usable_cores", lambda cores=cores: cores)
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+        assert setup.count_workers(args, "cuda") == workers
+        assert setup.count_workers(args, "cpu") == 2
+        assert setup.count_workers(replace(args, num_workers=0), "cuda") == 0
 
 
 @pytest.mark.parametrize("has_bf16", [True, False])

@@ -46,11 +46,18 @@ def vision_attention(attention: nn.Module, tokens: torch.Tensor, window_size: in
     qkv = attention.qkv(tokens).view(batch, height, width, 3, heads, channels // heads)
     padding = attention.qkv(tokens.new_zeros(1, channels)).view(qkv.shape[3:])
     rel_h, rel_w = (
-        attention.get_rel_pos(side, side, table).to(qkv.dtype)
+        _relative_positions(side, table).to(qkv.dtype)
         for side, table in zip(window, (attention.rel_pos_h, attention.rel_pos_w), strict=True)
     )
     attend = blocked_attention if tokens.device.type == "cpu" else folded_attention
     return attention.proj(attend(qkv, padding, rel_h, rel_w).flatten(3))
+
+
+def _relative_positions(side: int, table: torch.Tensor) -> torch.Tensor:
+    """(n, d) -> (side, side, d), as transformers' `get_rel_pos`, which copies its indices to the device each time."""
+    if len(table) != 2 * side - 1:
+        table = F.interpolate(table.T[None], 2 * side - 1, mode="linear")[0].T
+    return table[_distances(side, table.device)]
 
 
 def folded_attention(
@@ -256,6 +263,15 @@ def _relative_scores(
 
 
 @lru_cache(maxsize=8)
+@torch.inference_mode(False)  # what is made while predicting may be kept for a backward pass later
+def _distances(side: int, device: torch.device) -> torch.Tensor:
+    """(side, side): the row of the table of relative positions for each query and key along one axis."""
+    place = torch.arange(side)
+    return (place[:, None] - place + side - 1).to(device)
+
+
+@lru_cache(maxsize=8)
+@torch.inference_mode(False)
 def _indicators(rows: int, columns: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """(rows * columns, rows + columns): one-hot row and column of each key of a window."""
     row = torch.eye(rows, dtype=dtype, device=device).repeat_interleave(columns, dim=0)

@@ -116,7 +116,10 @@ class TrainArguments(DataArguments):
     )
     evaluate_every: int = option(500, "steps between validations", at_least=1)
     log_every: int = option(10, "steps between rows of history.csv", at_least=1)
-    num_workers: int = option(2, "processes that load data", at_least=0)
+    log_with: str | None = option(None, "a tracker of Accelerate, such as tensorboard; it has to be installed")
+    num_workers: int | None = option(
+        None, "processes that load data; by default 2, on a GPU one a core of its share, up to 8", at_least=0
+    )
     num_threads: int | None = option(None, "CPU threads of each process; by default the cores, shared out", at_least=1)
     overwrite: bool = option(False, "start anew, whatever the run directory holds. Without it the same command resumes")
     push_to_hub: bool = option(False, "publish the adapter after training (log in with `hf auth login`)")

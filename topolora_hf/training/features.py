@@ -11,7 +11,7 @@ class FeatureCache:
     """Frozen features by image id, in a file as large as they are: the operating system keeps in memory what fits.
 
     Args:
-        encode: (B, 3, T, T) -> features (B, ...), the same for the same image whenever it comes.
+        encode: (B, 3, T, T) -> features (B, ...).
         path: the file; replaced when it exists, removed by `close`.
         images: how many different images there are.
     """
@@ -22,11 +22,7 @@ class FeatureCache:
         self._file: torch.Tensor | None = None
 
     def __call__(self, ids: Sequence[str], pixel_values: torch.Tensor) -> torch.Tensor:
-        """The features of a batch, on its device.
-
-        Raises:
-            OSError: when the disk has no room for the features of all images.
-        """
+        """The features of a batch, on its device. OSError: the disk has no room for those of all images."""
         new = {image_id: number for number, image_id in enumerate(ids) if image_id not in self._places}
         if new:
             features = self.encode(pixel_values[list(new.values())])

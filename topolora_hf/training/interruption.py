@@ -5,9 +5,11 @@ import signal
 import threading
 from types import FrameType
 
+import torch
 from accelerate import Accelerator
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_EVERY = 8  # steps: several processes ask each other, and wait for the answer
 
 
 class RunStopped(Exception):
@@ -27,15 +29,14 @@ class RunStopped(Exception):
 class StopRequest:
     """Within it SIGTERM and SIGINT (Ctrl-C) are noted instead of obeyed; a second one is obeyed.
 
-    Outside of the main thread, where Python has no signals, nothing is noted.
-
-    Args:
-        accelerator: whose processes are asked: a signal to one of them stops all, at the same step.
+    Outside of the main thread, where Python has no signals, nothing is noted. A signal to one process stops all, after
+    the same step.
     """
 
     def __init__(self, accelerator: Accelerator):
         self.accelerator = accelerator
         self.number = signal.SIGTERM  # if another process got the signal
+        self._noted = False
         self._before = {}
 
     def __enter__(self) -> "StopRequest":
@@ -48,13 +49,17 @@ class StopRequest:
             signal.signal(number, handler)
         self._before = {}
 
-    def was_made(self) -> bool:
-        """Whether any process was asked to stop; all get the same answer, so all have to ask."""
-        return self.accelerator.check_trigger()
+    def was_made(self, step: int, last: bool) -> bool:
+        """Whether any process was asked to stop. Several processes find out after each eighth step, and the last."""
+        if self.accelerator.num_processes == 1:
+            return self._noted
+        if step % _EVERY and not last:
+            return False
+        noted = torch.tensor(float(self._noted), device=self.accelerator.device)
+        return self.accelerator.reduce(noted).item() > 0
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.number = number
-        self.accelerator.set_trigger()
+        self.number, self._noted = number, True
         self.__exit__()
 
 

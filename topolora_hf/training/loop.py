@@ -27,10 +27,10 @@ from .arguments import TrainArguments
 from .checkpoints import FOLDER, Checkpoint, save_checkpoint
 from .features import FeatureCache
 from .interruption import RunStopped, StopRequest, obey_only_the_run
-from .numerics import require_finite_step
+from .numerics import StepCheck
 from .progress import tiles_a_step
 from .scoring import SplitScores, score_rows
-from .setup import count_steps, parameter_groups
+from .setup import count_steps, count_workers, parameter_groups
 
 _MAX_GRADIENT_NORM = 1.0
 _FIRST_CHECKPOINT_SECONDS, _CHECKPOINT_SECONDS = 30, 300
@@ -54,7 +54,6 @@ class Trainer:
         self,
         args: TrainArguments,
         accelerator: Accelerator,
-        run: Path,
         model: nn.Module,
         criterion: TopoLoss,
         tiles: TileDataset,
@@ -64,14 +63,14 @@ class Trainer:
         features: FeatureCache | None = None,
         on_step: Callable[["Trainer"], None] | None = None,
     ):
-        self.args, self.accelerator, self.run, self.settings = args, accelerator, run, settings
+        self.args, self.accelerator, self.run, self.settings = args, accelerator, Path(args.output_dir), settings
         self.tiles, self.splits, self.features, self.on_step = tiles, splits, features, on_step
         self.step, self.history = 0, []
         self.started = started  # by `time.monotonic`; of a resumed run, as if it had never been stopped
         self.max_steps = count_steps(args, len(tiles.rows), accelerator.num_processes)
         self.steps_an_epoch = len(tiles) // tiles_a_step(asdict(args), accelerator.num_processes)
         self._written = None  # the step of the last checkpoint
-        self.losses = None
+        self._check, self.losses = StepCheck(accelerator), None
         optimizer = torch.optim.AdamW(parameter_groups(args, model, criterion), fused=True)
         warmup = round(PROTOCOLS[args.protocol].warmup_fraction * self.max_steps)
         scheduler = get_cosine_schedule_with_warmup(optimizer, warmup, self.max_steps)
@@ -84,13 +83,16 @@ class Trainer:
         # An epoch is whole steps: what is left of its last tiles would make a smaller one.
         whole = self.steps_an_epoch * tiles_a_step(asdict(self.args), self.accelerator.num_processes)
         generator = torch.Generator().manual_seed(self.args.seed)
+        device = self.accelerator.device.type
+        workers = count_workers(self.args, device)
         return DataLoader(
             self.tiles,
             batch_size=self.args.batch_size,
             sampler=RandomSampler(self.tiles, num_samples=whole, generator=generator),
             drop_last=True,
-            num_workers=self.args.num_workers,
-            persistent_workers=self.args.num_workers > 0,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=device == "cuda",
             worker_init_fn=obey_only_the_run,
             generator=generator,
         )
@@ -151,7 +153,8 @@ class Trainer:
                     timed = now
                 if self.step == first + 1 + _TIMED_STEPS and self.accelerator.is_main_process:
                     bar.write(_estimate(self.max_steps - self.step, (now - timed) / _TIMED_STEPS))
-                stopping, last = request.was_made(), self.step == self.max_steps
+                last = self.step == self.max_steps
+                stopping = request.was_made(self.step, last)
                 if stopping or last or now > due:
                     self.write_checkpoint()
                     due = time.monotonic() + _CHECKPOINT_SECONDS
@@ -204,7 +207,7 @@ class Trainer:
         norm = torch.stack([norm, *(parameter.grad.norm() for parameter in self.criterion.parameters())]).norm()
         if self.optimizer.scaler is not None:  # it leaves out a step whose gradients overflow, and scales less
             norm = norm.new_zeros(())
-        require_finite_step(self.accelerator, self.step, losses[:, 0], norm, ids)
+        self._check.add(self.step, losses[:, 0], norm, ids)
         self.optimizer.step()
         self.losses = losses.nanmean(0)  # a batch without any target has no clDice
         self.scheduler.step()
@@ -218,14 +221,17 @@ class Trainer:
             return {"frozen_features": self.features(batch["id"], batch["pixel_values"])}
 
     def _after_step(self, bar: tqdm) -> None:
-        args = self.args
         last = self.step == self.max_steps
-        if self.step % args.log_every == 0 or last:
+        logs = self.step % self.args.log_every == 0 or last
+        validates = "validation" in self.splits and (self.step % self.args.evaluate_every == 0 or last)
+        if logs or validates:
+            self._check.finish()
+        if logs:
             values = self.accelerator.gather(self.losses[None]).mean(0).tolist()
             row = dict(zip(("loss", "bce", "dice_loss", "cldice_loss"), values, strict=True))
             bar.set_postfix(loss=f"{row['loss']:.3f}")
             self._log({**row, "learning_rate": self.scheduler.get_last_lr()[0]})
-        if "validation" in self.splits and (self.step % args.evaluate_every == 0 or last):
+        if validates:
             scores = score_set(self.score("validation", test_time_flips=False, test_time_scales=(1.0,)).rows)
             self._log({f"val_{key}": value for key, value in scores.items()})
             if self.accelerator.is_main_process:
@@ -234,6 +240,7 @@ class Trainer:
 
     def _log(self, row: dict) -> None:
         self.history.append({"step": self.step, "epoch": self.epoch, **row})
+        self.accelerator.log(row, step=self.step)
         if self.accelerator.is_main_process:
             with self._writing("history.csv"):
                 write_history(self.run / "history.csv", self.history)
@@ -251,7 +258,9 @@ class Trainer:
         counts = []
         for number in range(self.accelerator.process_index, len(rows), self.accelerator.num_processes):
             row = rows[number]
-            counts.append(logit_counts(predictor.probability(row["image"]), row["mask"] == 1, row["valid_mask"]))
+            prediction = predictor(row["image"], row["id"])
+            inside = row["valid_mask"] & prediction.inside  # what is never foreground says nothing of the network
+            counts.append(logit_counts(prediction.probability, row["mask"] == 1, inside))
         return fit_platt_scaling(gather_object(counts))
 
     def _predictor(self, **changes) -> Predictor:
@@ -262,7 +271,8 @@ class Trainer:
         return Predictor(self.network, replace(self.settings, **changes), device=device)
 
     def write_checkpoint(self) -> None:
-        """Write a checkpoint of the last step, unless there is one; on the main process."""
+        """Write a checkpoint of the last step, unless there is one; on the main process. All processes call it."""
+        self._check.finish()
         if not self.accelerator.is_main_process or self.step == self._written:
             return
         note = {

@@ -1,4 +1,4 @@
-"""Too little memory: advice on the settings that help, and batches made smaller until they fit."""
+"""Too little memory: name the settings that help, or make batches smaller until they fit."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import find_executable_batch_size
-from accelerate.utils.memory import should_reduce_batch_size
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from torch import nn
 
 from .arguments import TrainArguments
@@ -16,33 +15,28 @@ from .checkpoints import trained_tensors
 
 @contextmanager
 def advice_on_memory(args: TrainArguments) -> Iterator[None]:
-    """Say which settings help if memory does not suffice.
-
-    Raises:
-        MemoryError: in place of what PyTorch or NumPy raised.
-    """
+    """Raise a MemoryError that names the settings that help, in place of what PyTorch or NumPy raised."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        if not isinstance(error, MemoryError) and not should_reduce_batch_size(error):
+        if not _is_for_memory(error):
             raise
-        raise MemoryError(_advice(args, error)) from error
+        ways = []
+        if smaller := largest_divisor_below(args.batch_size):
+            accumulated = args.gradient_accumulation_steps * args.batch_size // smaller
+            ways.append(
+                f"--batch_size {smaller} --gradient_accumulation_steps {accumulated} (the same tiles a step in smaller "
+                "batches; --auto_batch_size finds them)"
+            )
+        if not args.gradient_checkpointing:
+            ways.append("--gradient_checkpointing (the same steps in more time)")
+        ways.append("a smaller --image_size or --tile_size")
+        first_line = (str(error) or type(error).__name__).splitlines()[0]
+        raise MemoryError(f"not enough memory ({first_line}). What helps: {'; '.join(ways)}") from error
 
 
-def _advice(args: TrainArguments, error: Exception) -> str:
-    smaller = largest_divisor_below(args.batch_size)
-    times = args.batch_size // smaller if smaller else 1
-    ways = []
-    if smaller:
-        ways.append(
-            f"--batch_size {smaller} --gradient_accumulation_steps {args.gradient_accumulation_steps * times} (the "
-            "same tiles a step in smaller batches; --auto_batch_size finds them)"
-        )
-    if not args.gradient_checkpointing:
-        ways.append("--gradient_checkpointing (the same steps in more time)")
-    ways.append("a smaller --image_size or --tile_size")
-    first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return f"not enough memory ({first_line}). What helps: {'; '.join(ways)}"
+def _is_for_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or should_reduce_batch_size(error)
 
 
 def largest_divisor_below(batch_size: int) -> int:
@@ -59,42 +53,21 @@ def fit_batch_size(
 ) -> TrainArguments:
     """Find the largest batches that fit, accumulated to the same tiles a step; the same on all processes.
 
-    A batch of empty tiles goes forward and backward before anything else; nothing of it remains. All batches of a run
-    have one size in pixels, so what fits once fits.
-
-    Args:
-        args: `batch_size` is where to begin.
-        model, criterion: unprepared; they are moved to the device.
-        tile_size: T.
+    From `args.batch_size` on, batches of empty tiles go forward and backward; nothing of them remains. `model` and
+    `criterion`, unprepared, are moved to the device.
 
     Raises:
         MemoryError: not even one tile fits.
     """
     model, criterion = model.to(accelerator.device).train(), criterion.to(accelerator.device)
     buffers = [(buffer, buffer.clone()) for buffer in trained_tensors(model).values()]
-    size = args.batch_size
-
-    def next_smaller() -> int:
-        nonlocal size
-        size = largest_divisor_below(size)
-        return size
-
-    @find_executable_batch_size(starting_batch_size=size, reduce_batch_size_fn=next_smaller)
-    def fitting(batch_size: int) -> int:
-        try:
-            _try_batch(accelerator, model, criterion, batch_size, tile_size)
-        finally:
-            model.zero_grad(set_to_none=True)
-            criterion.zero_grad(set_to_none=True)
-        return batch_size
-
-    with advice_on_memory(replace(args, batch_size=1)):
-        try:
-            found = fitting()
-        except RuntimeError as error:
-            if "No executable batch size" in str(error):
-                raise MemoryError(f"not even one tile of {tile_size} pixels fits") from error
-            raise
+    found = args.batch_size
+    while not _fits(accelerator, model, criterion, found, tile_size):
+        found = largest_divisor_below(found)
+        clear_device_cache(garbage_collection=True)
+        if not found:
+            with advice_on_memory(replace(args, batch_size=1)):
+                raise MemoryError(f"not even one tile of {tile_size} pixels fits")
     with torch.no_grad():
         for buffer, before in buffers:
             buffer.copy_(before)
@@ -104,6 +77,19 @@ def fit_batch_size(
         print(f"batches   of {smallest} in place of {args.batch_size}: {times} times as many make a step")
     accumulation = args.gradient_accumulation_steps * times
     return replace(args, batch_size=smallest, gradient_accumulation_steps=accumulation)
+
+
+def _fits(accelerator: Accelerator, model: nn.Module, criterion: nn.Module, batch: int, tile: int) -> bool:
+    try:
+        _try_batch(accelerator, model, criterion, batch, tile)
+    except (RuntimeError, MemoryError) as error:
+        if not _is_for_memory(error):
+            raise
+        return False
+    finally:
+        model.zero_grad(set_to_none=True)
+        criterion.zero_grad(set_to_none=True)
+    return True
 
 
 def _try_batch(accelerator: Accelerator, model: nn.Module, criterion: nn.Module, batch: int, tile: int) -> None:

@@ -1,7 +1,7 @@
 """Losses, gradients and weights that are not finite: found on all processes together, and never saved."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from accelerate import Accelerator
@@ -10,38 +10,68 @@ from accelerate.utils import gather_object
 _NAMED = 5
 
 
-def require_finite_step(
-    accelerator: Accelerator,
-    step: int,
-    losses: torch.Tensor,
-    gradient_norm: torch.Tensor,
-    batches: Sequence[Sequence[str]],
-) -> None:
-    """Look at an optimizer step before it is taken. If one process finds something, all raise.
+class StepCheck:
+    """Look at the loss and the gradient of each step, one step late: on a GPU no step waits for its own values.
 
-    Args:
-        step: its number, for the message.
-        losses: (B,), of this process's batches of the step.
-        gradient_norm: scalar, of all processes' gradients; infinite or NaN gradients show in it.
-        batches: the images' ids of each batch.
-
-    Raises:
-        FloatingPointError: a loss or gradient is not finite; the message names the images.
+    If one process finds something, all raise. `finish` looks at the last step: before it is saved, scored or logged.
     """
-    values = torch.cat([losses.float(), gradient_norm.detach().float().reshape(1)]).to(accelerator.device)
-    if torch.isfinite(accelerator.gather(values)).all():
-        return
-    bad = [(loss, list(ids)) for loss, ids in zip(losses.tolist(), batches, strict=True) if not math.isfinite(loss)]
-    if bad_anywhere := gather_object(bad):
-        value, what = bad_anywhere[0][0], "loss"
-        images = [name for _, ids in bad_anywhere for name in ids]
-    else:
-        value, what = float(gradient_norm), "gradient's norm"
-        images = gather_object([name for ids in batches for name in ids])
-    raise FloatingPointError(
-        f"the {what} is {value} at step {step} on images {', '.join(images)}. Look at these images, or try a lower "
-        "learning_rate"
-    )
+
+    def __init__(self, accelerator: Accelerator):
+        self.accelerator = accelerator
+        self._last: Callable[[], None] | None = None
+
+    def add(self, step: int, losses: torch.Tensor, gradient_norm: torch.Tensor, batches: Sequence[Sequence[str]]):
+        """Look at the step before this one, and keep this one for later.
+
+        Args:
+            step: its number, for the message.
+            losses: (B,), of this process's batches of the step.
+            gradient_norm: scalar, of all processes' gradients; infinite or NaN gradients show in it.
+            batches: the images' ids of each batch.
+
+        Raises:
+            FloatingPointError: a loss or gradient of the step before is not finite; the message names the images.
+        """
+        values = torch.cat([losses.float(), gradient_norm.detach().float().reshape(1)]).to(self.accelerator.device)
+        read = copy_to_host(self.accelerator.gather(values))
+        self.finish()
+        self._last = lambda: self._look(step, read(), batches)
+
+    def finish(self) -> None:
+        """Look at the last step, unless that was done. Raises as `add`."""
+        last, self._last = self._last, None
+        if last is not None:
+            last()
+
+    def _look(self, step: int, values: torch.Tensor, batches: Sequence[Sequence[str]]) -> None:
+        if torch.isfinite(values).all():
+            return
+        *losses, norm = values.view(self.accelerator.num_processes, -1)[self.accelerator.process_index].tolist()
+        bad = [(loss, list(ids)) for loss, ids in zip(losses, batches, strict=True) if not math.isfinite(loss)]
+        if bad_anywhere := gather_object(bad):
+            value, what = bad_anywhere[0][0], "loss"
+            images = [name for _, ids in bad_anywhere for name in ids]
+        else:
+            value, what = norm, "gradient's norm"
+            images = gather_object([name for ids in batches for name in ids])
+        raise FloatingPointError(
+            f"the {what} is {value} at step {step} on images {', '.join(images)}. Look at these images, or try a "
+            "lower learning_rate"
+        )
+
+
+def copy_to_host(tensor: torch.Tensor) -> Callable[[], torch.Tensor]:
+    """Start a copy to the host; what is returned waits for it. Work that a GPU is given meanwhile goes on."""
+    if tensor.device.type != "cuda":
+        return tensor.cpu
+    copy, done = tensor.to("cpu", non_blocking=True), torch.cuda.Event()
+    done.record()
+
+    def read() -> torch.Tensor:
+        done.synchronize()
+        return copy
+
+    return read
 
 
 def require_finite(tensors: Mapping[str, torch.Tensor]) -> None:

@@ -3,7 +3,7 @@
 import os
 import shutil
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,7 +24,9 @@ _LOCK, _HOLDER = ".lock", ".holder"
 # Processes that load data notice only after some seconds that their run was killed; until then they hold its lock, too.
 _PATIENCE_SECONDS = 10
 # What a run gives does not depend on them, but for rounding.
-_FREE = {"overwrite", "output_dir", "num_workers", "num_threads", "push_to_hub", "hub_model_id", "auto_batch_size"}
+_FREE = {"overwrite", "output_dir", "num_workers", "num_threads", "push_to_hub", "hub_model_id", "auto_batch_size"} | {
+    "log_with"
+}
 # Only their product with the number of processes counts: the tiles of a step.
 _BATCH = {"batch_size", "gradient_accumulation_steps"}
 
@@ -41,8 +43,7 @@ def find_progress(run: Path, args: TrainArguments, processes: int) -> Progress:
     """Look at a run directory before anything is written or loaded, on one process.
 
     Raises:
-        ValueError: the directory holds a run of other settings, each of which is named; or no checkpoint that can be
-            read.
+        ValueError: it holds a run of other settings, which are named; or no checkpoint that can be read.
     """
     if args.overwrite:
         (run / METRICS).unlink(missing_ok=True)
@@ -56,18 +57,19 @@ def find_progress(run: Path, args: TrainArguments, processes: int) -> Progress:
     if checkpoint is None:
         return Progress()
     note = checkpoint.note
-    now = tiles_a_step(asdict(args), processes)
-    before = tiles_a_step(note["arguments"], note["processes"])
-    changed = [] if now == before else [f"the tiles of a step were {before}, are {now} ({_product(args, processes)})"]
-    _require_same(f"cannot resume {run} with", note["arguments"], args, changed)
+    before, now = tiles_a_step(note["arguments"], note["processes"]), tiles_a_step(asdict(args), processes)
+    changed = []
+    if now != before:
+        product = f"batch_size {args.batch_size} x gradient_accumulation_steps {args.gradient_accumulation_steps} x "
+        product += f"{processes} process{'' if processes == 1 else 'es'}"
+        changed = [f"the tiles of a step were {before}, are {now} ({product})"]
+    _require_same(f"cannot resume {run} with", note["arguments"], args, _BATCH, changed)
     print(f"resuming  {run} after step {note['step']}")
     return Progress(checkpoint=checkpoint)
 
 
-def _require_same(what: str, before: dict, args: TrainArguments, changed: list[str] | None = None) -> None:
-    free = free_settings(args.dataset) | (_BATCH if changed is not None else set())
-    changed = changed_settings(before, args, free) + (changed or [])
-    if changed:
+def _require_same(what: str, before: dict, args: TrainArguments, free: Collection[str] = (), more: Sequence[str] = ()):
+    if changed := [*changed_settings(before, args, {*free_settings(args.dataset), *free}), *more]:
         raise ValueError(
             f"{what} other settings: {'; '.join(changed)}. Choose another output_dir; --overwrite starts anew"
         )
@@ -85,13 +87,6 @@ def free_settings(dataset: str) -> set[str]:
 def tiles_a_step(settings: dict, processes: int) -> int:
     """Count the tiles that an optimizer step sees."""
     return settings["batch_size"] * settings["gradient_accumulation_steps"] * processes
-
-
-def _product(args: TrainArguments, processes: int) -> str:
-    return (
-        f"batch_size {args.batch_size} x gradient_accumulation_steps {args.gradient_accumulation_steps} x {processes} "
-        f"process{'' if processes == 1 else 'es'}"
-    )
 
 
 def on_main_process(accelerator: Accelerator, work: Callable[[], Any]) -> Any:
@@ -113,14 +108,13 @@ def alone_in(run: Path, accelerator: Accelerator) -> Iterator[None]:
     """Make the run directory, and keep others out of it until the block, or this process, ends.
 
     The system holds the lock: not even `kill -9` leaves one behind. A directory in which nothing was written is
-    removed again: data that cannot be used leave no run.
+    removed again.
 
     Raises:
         BlockingIOError: another process trains in it.
         OSError: it cannot be made or written to.
     """
-    lock = FileLock(run / _LOCK, timeout=_PATIENCE_SECONDS)
-    holder = run / _HOLDER
+    lock, holder = FileLock(run / _LOCK, timeout=_PATIENCE_SECONDS), run / _HOLDER
 
     def take() -> None:
         run.mkdir(parents=True, exist_ok=True)

@@ -20,6 +20,7 @@ from .arguments import TrainArguments
 from .checkpoints import trained_tensors
 from .numerics import require_finite
 from .progress import METRICS
+from .setup import scored_split
 
 if TYPE_CHECKING:
     from .loop import Trainer
@@ -28,12 +29,12 @@ _MOST_UNTRAINED = 8  # images that the base is scored on
 _UNCALIBRATED = {"temperature": 1.0, "logit_bias": 0.0}
 
 
-def score_and_save(trainer: "Trainer", split: str) -> dict:
+def score_and_save(trainer: "Trainer") -> dict:
     """Calibrate, save the network, then score it and write the results; return the metrics.
 
     The network is saved before anything is scored: a crash while scoring loses nothing.
     """
-    args, settings, run = trainer.args, trainer.settings, trainer.run
+    args, settings, run, split = trainer.args, trainer.settings, trainer.run, scored_split(trainer.splits)
     is_main = trainer.accelerator.is_main_process
     if args.calibrate != "none":
         scaling = trainer.fit_calibration(args.calibrate)

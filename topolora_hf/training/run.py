@@ -17,22 +17,13 @@ from ..data.catalog import DatasetSpec
 from ..files import write_json
 from ..hub.push import open_repository, push_adapter
 from ..objective.losses import TopoLoss
+from . import setup
 from .arguments import TrainArguments
 from .checkpoints import Checkpoint
 from .loop import Trainer
 from .memory import advice_on_memory, fit_batch_size
 from .progress import SETTINGS, alone_in, find_progress, on_main_process
 from .results import score_and_save
-from .setup import (
-    build_accelerator,
-    build_criterion,
-    build_feature_cache,
-    build_network,
-    build_tiles,
-    load_splits,
-    measure_foreground,
-    measure_fundus,
-)
 
 _FEW_IMAGES = 50
 
@@ -42,7 +33,7 @@ BuildNetwork = Callable[[TrainArguments, DatasetSpec], tuple[nn.Module, AdapterS
 def train(
     args: TrainArguments,
     data: dict[str, Sequence[dict]] | None = None,
-    build_network: BuildNetwork = build_network,
+    build_network: BuildNetwork = setup.build_network,
     on_step: Callable[[Trainer], None] | None = None,
 ) -> dict:
     """Train an adapter, a base or a baseline, score it, and fill the run directory.
@@ -71,71 +62,61 @@ def train(
         RunStopped: SIGTERM or SIGINT ended it, after a checkpoint.
     """
     started = time.monotonic()
-    accelerator = build_accelerator(args)
-    run = Path(args.output_dir)
-    if args.push_to_hub and accelerator.is_main_process:
+    accelerator, run = setup.build_accelerator(args), Path(args.output_dir)
+    publishes = args.push_to_hub and accelerator.is_main_process
+    if publishes:
         open_repository(args.repository)  # be refused before the work, not after it
     with alone_in(run, accelerator), advice_on_memory(args):
         progress = on_main_process(accelerator, lambda: find_progress(run, args, accelerator.num_processes))
         metrics = progress.metrics
         if metrics is None:
-            set_seed(args.seed)
-            with accelerator.main_process_first():  # it unpacks or downloads, the others find it done
-                spec, splits = load_splits(args, data)
-            model, settings = _build_model(args, spec, splits, build_network)
-            trainer = _build_trainer(
-                args, accelerator, spec, splits, model, settings, progress.checkpoint, started, on_step
-            )
+            trainer = _build_trainer(args, accelerator, data, build_network, progress.checkpoint, started, on_step)
             trainer.run_steps()
-            metrics = score_and_save(trainer, _scored(splits))
+            metrics = score_and_save(trainer)
             # The wrapper that averages gradients has to go before the process group that it uses: freed after it, it
             # can wait for ever for a thread of the group (seen with torch 2.13 on CPUs).
-            del trainer, model
+            del trainer
             accelerator.free_memory()
             accelerator.end_training()
-        if args.push_to_hub and accelerator.is_main_process:
+        if publishes:
             print(f"pushed to {push_adapter(run, args.repository)}")
     return metrics
-
-
-def _build_model(
-    args: TrainArguments, spec: DatasetSpec, splits: dict[str, Sequence[dict]], build_network: BuildNetwork
-) -> tuple[nn.Module, AdapterSettings]:
-    model, settings = build_network(args, spec)
-    if args.score_untrained and not isinstance(model, PeftModel):
-        raise ValueError("score_untrained scores the base of an adapter, and this run trains none")
-    settings.intensity, settings.bands = getattr(splits, "intensity", None), getattr(splits, "bands", None)
-    settings.fov_diameter, settings.fov_colours = measure_fundus(args, spec, splits["train"])
-    settings.foreground_range = measure_foreground(splits["train"])
-    if args.gradient_checkpointing:
-        model.gradient_checkpointing_enable()
-    return model, settings
 
 
 def _build_trainer(
     args: TrainArguments,
     accelerator: Accelerator,
-    spec: DatasetSpec,
-    splits: dict[str, Sequence[dict]],
-    model: nn.Module,
-    settings: AdapterSettings,
+    data: dict[str, Sequence[dict]] | None,
+    build_network: BuildNetwork,
     checkpoint: Checkpoint | None,
     started: float,
     on_step: Callable[[Trainer], None] | None,
 ) -> Trainer:
-    run = Path(args.output_dir)
-    criterion = build_criterion(args, splits["train"], settings)
+    set_seed(args.seed)
+    with accelerator.main_process_first():  # it unpacks or downloads, the others find it done
+        spec, splits = setup.load_splits(args, data)
+    rows, run = splits["train"], Path(args.output_dir)
+    model, settings = build_network(args, spec)
     network = model.get_base_model() if isinstance(model, PeftModel) else model
+    if args.score_untrained and network is model:
+        raise ValueError("score_untrained scores the base of an adapter, and this run trains none")
+    settings.intensity, settings.bands = getattr(splits, "intensity", None), getattr(splits, "bands", None)
+    settings.fov_diameter, settings.fov_colours = setup.measure_fundus(args, spec, rows)
+    settings.foreground_range = setup.measure_foreground(rows)
+    if args.gradient_checkpointing:
+        model.gradient_checkpointing_enable()
+    criterion = setup.build_criterion(args, rows, settings)
     if hasattr(network, "criterion"):  # a baseline has none
         network.criterion = criterion
     if accelerator.is_main_process:
         write_json(run / SETTINGS, asdict(args))
         _announce(accelerator, args, splits, settings, criterion, model)
+    accelerator.init_trackers(run.resolve().name)
     if args.auto_batch_size:
         args = _with_batches_that_fit(args, accelerator, checkpoint, model, criterion, settings.tile_size)
-    tiles = build_tiles(args, splits["train"], settings, spec.augmentation, accelerator.num_processes)
-    features = build_feature_cache(args, model, tiles, run / f"features-{accelerator.process_index}.bin")
-    trainer = Trainer(args, accelerator, run, model, criterion, tiles, splits, settings, started, features, on_step)
+    tiles = setup.build_tiles(args, rows, settings, spec.augmentation, accelerator.num_processes)
+    features = setup.build_feature_cache(args, network, tiles, run / f"features-{accelerator.process_index}.bin")
+    trainer = Trainer(args, accelerator, model, criterion, tiles, splits, settings, started, features, on_step)
     if checkpoint is not None:
         trainer.resume(checkpoint)
     return trainer
@@ -152,16 +133,11 @@ def _with_batches_that_fit(
     """A resumed run keeps the batches that it found, if it still has as many processes: to the same bytes."""
     if checkpoint is not None and checkpoint.note["processes"] == accelerator.num_processes:
         found = checkpoint.note["arguments"]
-        batches = {name: found[name] for name in ("batch_size", "gradient_accumulation_steps")}
-        args = replace(args, **batches)
+        args = replace(args, **{name: found[name] for name in ("batch_size", "gradient_accumulation_steps")})
     else:
         args = fit_batch_size(args, accelerator, model, criterion, tile_size)
     accelerator.gradient_accumulation_steps = args.gradient_accumulation_steps
     return args
-
-
-def _scored(splits: dict[str, Sequence[dict]]) -> str:
-    return "test" if "test" in splits else "validation"
 
 
 def _announce(accelerator, args, splits, settings, criterion, model) -> None:
@@ -170,13 +146,11 @@ def _announce(accelerator, args, splits, settings, criterion, model) -> None:
     print(f"data      {args.dataset}: {split_in_words(splits)}")
     print(f"          view {settings.view}, tiles of {settings.tile_size} pixels")
     if settings.base:
-        print(
-            f"base      {args.base}, encoder at {settings.image_size} pixels, {precision} on {accelerator.device.type}"
-        )
+        device = accelerator.device.type
+        print(f"base      {args.base}, encoder at {settings.image_size} pixels, {precision} on {device}")
         print(f"preset    {args.preset}: {PRESETS[args.preset].description}")
-    print(
-        f"objective BCE + Dice + {args.cldice_weight} clDice ({args.cldice_schedule}), {criterion.iterations} erosions"
-    )
+    terms = f"BCE + Dice + {args.cldice_weight} clDice ({args.cldice_schedule})"
+    print(f"objective {terms}, {criterion.iterations} erosions")
     print(format_parameter_table(parameter_table(model)), flush=True)
 
 
@@ -186,10 +160,7 @@ def split_in_words(splits: dict[str, Sequence[dict]]) -> str:
     >>> split_in_words({"train": range(6), "validation": range(1), "test": range(1)})
     '8 images: 6 to train, 1 validation, 1 test (--validation_fraction). The score will be of one image'
     """
-    names = {"train": "to train"}
-    counts = ", ".join(f"{len(rows)} {names.get(split, split)}" for split, rows in splits.items())
+    counts = [f"{len(rows)} {'to train' if split == 'train' else split}" for split, rows in splits.items()]
     total = sum(map(len, splits.values()))
-    words = f"{total} images: {counts}"
-    if total < _FEW_IMAGES:
-        words += " (--validation_fraction)"
-    return words + (". The score will be of one image" if len(splits[_scored(splits)]) == 1 else "")
+    words = f"{total} images: {', '.join(counts)}{' (--validation_fraction)' if total < _FEW_IMAGES else ''}"
+    return words + (". The score will be of one image" if len(splits[setup.scored_split(splits)]) == 1 else "")

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
+from accelerate.tracking import get_available_trackers
 from accelerate.utils import DataLoaderConfiguration, DistributedDataParallelKwargs, GradientAccumulationPlugin
 from torch import nn
 
@@ -27,7 +28,7 @@ from ..fundus.normaliser import fit_fundus
 from ..network.encoder import count_frozen_layers
 from ..network.segmenter import TopoSamForSegmentation
 from ..objective.losses import TopoLoss
-from ..processes import launched_on_cpus, usable_cores
+from ..processes import best_device, fast_dtype, launched_on_cpus, usable_cores
 from .arguments import TrainArguments
 from .features import FeatureCache
 
@@ -40,7 +41,7 @@ def build_accelerator(args: TrainArguments) -> Accelerator:
     """Build the accelerator of a run.
 
     Raises:
-        ValueError: the hardware lacks the precision, or FSDP is asked for.
+        ValueError: the hardware lacks the precision, FSDP is asked for, or a tracker is not installed.
     """
     if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true":
         raise ValueError(
@@ -49,43 +50,82 @@ def build_accelerator(args: TrainArguments) -> Accelerator:
             "ViT-H: 2.5 GB); use a settings file without fsdp_config, such as "
             "recipes/configs/accelerate/several_gpus.yaml"
         )
-    accelerator = Accelerator(
+    device = PartialState(cpu=launched_on_cpus()).device.type
+    trackers = [str(tracker) for tracker in get_available_trackers()]
+    if args.log_with not in (None, *trackers):
+        found = ", ".join(trackers) or "none"
+        raise ValueError(f"log_with {args.log_with}: no such tracker of Accelerate is installed; installed: {found}")
+    if device == "cpu":
+        _check_cpu_precision(args.mixed_precision)
+        torch.set_num_threads(args.num_threads or _cores_of_a_process())
+    if device == "cuda":
+        torch.set_float32_matmul_precision("high")  # TF32: float32 products with a shorter mantissa, far faster
+    return Accelerator(
         cpu=launched_on_cpus(),
-        mixed_precision=_precision(args.mixed_precision),
+        mixed_precision=_precision(args.mixed_precision, device),
         # All batches of a step are drawn before it is taken: the loader's end is no sign that a step is complete.
         gradient_accumulation_plugin=GradientAccumulationPlugin(
             num_steps=args.gradient_accumulation_steps, sync_with_dataloader=False
         ),
         step_scheduler_with_optimizer=False,
         # The order of an epoch is drawn from the seed and its number, so that a resumed run has the right one.
-        dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, data_seed=args.seed),
+        dataloader_config=DataLoaderConfiguration(
+            use_seedable_sampler=True, data_seed=args.seed, non_blocking=device == "cuda"
+        ),
         # A whole decoder has an IoU head, which no loss reaches: several processes must not wait for its gradients.
         kwargs_handlers=[
             DistributedDataParallelKwargs(find_unused_parameters=get_preset(args.preset).decoder == WHOLE_DECODER)
         ],
+        log_with=args.log_with,
+        project_dir=args.output_dir,
     )
-    if accelerator.device.type == "cpu":
-        if args.mixed_precision == "fp16":  # Accelerate would train in float32, and not say so
-            raise ValueError("mixed_precision fp16 needs a GPU: on a CPU it is auto, bf16 or no")
-        if args.mixed_precision == "bf16" and _precision("auto") == "no":
-            warnings.warn(
-                "mixed_precision bf16 is slower than float32 on this processor (ten times, if it has no bfloat16 at "
-                "all): auto and no train in float32",
-                stacklevel=2,
-            )
-        processes_here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-        torch.set_num_threads(args.num_threads or max(1, usable_cores() // processes_here))
-    return accelerator
+
+
+def _check_cpu_precision(choice: str) -> None:
+    if choice == "fp16":  # Accelerate would train in float32, and not say so
+        raise ValueError("mixed_precision fp16 needs a GPU: on a CPU it is auto, bf16 or no")
+    if choice == "bf16" and _precision("auto", "cpu") == "no":
+        warnings.warn(
+            "mixed_precision bf16 is slower than float32 on this processor (ten times, if it has no bfloat16 at all): "
+            "auto and no train in float32",
+            stacklevel=3,
+        )
+
+
+def _precision(choice: str, device: str | None = None) -> str:
+    """`auto` is bf16 where it is faster: on GPUs that compute in it, and on CPUs with AMX or AMD's bf16 instructions.
+
+    Older GPUs, which emulate it, get fp16; Apple's and others' float32. Intel's processors without AMX are slower in
+    bf16 than in float32 (measured: 73 against 124 GFLOP/s in matrix products).
+    """
+    if choice != "auto":
+        return choice
+    device = device or ("cuda" if torch.cuda.is_available() else best_device().type)
+    if device == "cuda":
+        return "bf16" if fast_dtype(torch.device(device)) == torch.bfloat16 else "fp16"
+    if device != "cpu":
+        return "no"
+    processor = torch.cpu.get_capabilities()
+    is_intel = processor.get("cpu_name", "").startswith("Intel")
+    is_faster = processor.get("amx_bf16") or (processor.get("avx512_bf16") and not is_intel)
+    return "bf16" if is_faster else "no"
+
+
+def count_workers(args: TrainArguments, device: str) -> int:
+    """Count the processes that load data: as asked, or 2; on a GPU, which is faster than two, the cores up to 8."""
+    if args.num_workers is not None:
+        return args.num_workers
+    return min(max(_cores_of_a_process(), 2), 8) if device == "cuda" else 2
+
+
+def _cores_of_a_process() -> int:
+    return max(1, usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
 
 
 def load_splits(
     args: TrainArguments, data: dict[str, Sequence[dict]] | None
 ) -> tuple[DatasetSpec, dict[str, Sequence[dict]]]:
-    """Load what is known of the data set, and its splits: rows to train on, and rows to score.
-
-    Raises:
-        DataError: the data cannot be used, or there is nothing to train on, to calibrate on, or to score.
-    """
+    """Load what is known of the data set, and its splits; a DataError says what is missing, or cannot be used."""
     if data is not None:
         spec = CATALOG.get(args.dataset) or replace(CATALOG["folder"], name=Path(args.dataset).name)
     else:
@@ -107,6 +147,11 @@ def load_splits(
     return spec, data
 
 
+def scored_split(splits: dict[str, Sequence[dict]]) -> str:
+    """Name the split that is scored at the end."""
+    return "test" if "test" in splits else "validation"
+
+
 def task_settings(args: TrainArguments, spec: DatasetSpec) -> dict:
     """Collect the fields of `AdapterSettings` that the task decides, whatever the network."""
     protocol = PROTOCOLS[args.protocol]
@@ -125,8 +170,6 @@ def build_network(
     """Build the network to train, and the settings that are saved with it.
 
     Args:
-        args: the settings of the run.
-        spec: the data set.
         load_base: called with the base and the form that it needs; by default `TopoSamForSegmentation.from_pretrained`.
 
     Returns:
@@ -138,8 +181,7 @@ def build_network(
     """
     task = task_settings(args, spec)
     form = {**preset_network_settings(args.preset), "tile_size": task.pop("tile_size")}
-    if args.image_size is not None:
-        form["image_size"] = args.image_size
+    form |= {} if args.image_size is None else {"image_size": args.image_size}
     network = (load_base or _load_base)(args.base, **form)
     preset = get_preset(args.preset)
     if preset.detail_branch and network.detail_branch is None:
@@ -163,8 +205,7 @@ def _load_base(base: str, **form) -> TopoSamForSegmentation:
 
 
 def restart_decoder(network: TopoSamForSegmentation, seed: int) -> None:
-    """Draw the decoder's living parts as transformers initialises them, from the seed; all else stays, and so does
-    the state of torch's generator."""
+    """Draw the decoder's living parts as transformers initialises them, from the seed. All else stays."""
     decoder = network.sam.mask_decoder
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -175,8 +216,7 @@ def restart_decoder(network: TopoSamForSegmentation, seed: int) -> None:
 
 
 def count_steps(args: TrainArguments, images: int, processes: int) -> int:
-    """Count the optimizer steps: those asked for, or as many as the protocol's epochs take, a last one begun counted
-    whole. An epoch is an image a pass, of tiles one of its tiles."""
+    """Count the optimizer steps: as asked, or the protocol's epochs, of one tile an image, rounded up."""
     if args.max_steps is not None:
         return args.max_steps
     tiles = args.batch_size * args.gradient_accumulation_steps * processes
@@ -186,8 +226,7 @@ def count_steps(args: TrainArguments, images: int, processes: int) -> int:
 def measure_fundus(
     args: TrainArguments, spec: DatasetSpec, rows: Sequence[dict]
 ) -> tuple[float | None, FovColours | None]:
-    """Measure the diameter and the colours of the training images' fields of view, if they are fundus photographs in
-    tiles."""
+    """Measure diameter and colours of the training images' fields of view, if they are fundus photographs in tiles."""
     fov = (args.fov or spec.fov) if PROTOCOLS[args.protocol].has_field_of_view else "none"
     if task_settings(args, spec)["view"] != "tiles" or fov == "none":
         return None, None
@@ -219,12 +258,10 @@ def build_criterion(args: TrainArguments, rows: Sequence[dict], settings: Adapte
     )
 
 
-def build_feature_cache(args: TrainArguments, model: nn.Module, tiles: TileDataset, path: Path) -> FeatureCache | None:
-    """Build a cache of what the frozen layers make of each image, if that is asked for.
-
-    Raises:
-        ValueError: a tile never comes twice, or every layer is trained.
-    """
+def build_feature_cache(
+    args: TrainArguments, network: nn.Module, tiles: TileDataset, path: Path
+) -> FeatureCache | None:
+    """Build a cache of what the frozen layers make of each image, if it is asked for and of use."""
     if not args.cache_features:
         return None
     if tiles.view != "full" or tiles.augmentation is not None:
@@ -232,7 +269,6 @@ def build_feature_cache(args: TrainArguments, model: nn.Module, tiles: TileDatas
             f"cache_features needs tiles that come again: view full (it is {tiles.view!r}) and augmentation none (it "
             f"is {args.augmentation!r})"
         )
-    network = model.get_base_model() if hasattr(model, "get_base_model") else model
     if not count_frozen_layers(network.sam.vision_encoder):
         raise ValueError("cache_features needs frozen layers: give lora_layers, or a preset without LoRA")
     return FeatureCache(network.encode_frozen, path, len(tiles.rows))
@@ -266,21 +302,3 @@ def parameter_groups(args: TrainArguments, model: nn.Module, criterion: TopoLoss
             decay = args.weight_decay if parameter.ndim > 1 else 0.0
             groups.setdefault((rate, decay), []).append(parameter)
     return [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()]
-
-
-def _precision(choice: str) -> str:
-    """`auto` is bf16 where it is faster: on GPUs that have it, and on CPUs with AMX or AMD's bf16 instructions.
-
-    Intel's processors without AMX have such instructions too, and are slower with them than in float32 (measured: 73
-    against 124 GFLOP/s in matrix products). On Apple's GPUs it is float32.
-    """
-    if choice != "auto":
-        return choice
-    if torch.cuda.is_available():
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
-    if torch.accelerator.is_available():
-        return "no"
-    processor = torch.cpu.get_capabilities()
-    is_intel = processor.get("cpu_name", "").startswith("Intel")
-    is_faster = processor.get("amx_bf16") or (processor.get("avx512_bf16") and not is_intel)
-    return "bf16" if is_faster else "no"
