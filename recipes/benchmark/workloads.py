@@ -203,8 +203,8 @@ def prediction(shape: NetworkShape, form: str, dtype: str, size: int, device: st
         torch.ao.quantization.quantize_dynamic(encoder, {nn.Linear}, dtype=torch.qint8, inplace=True)
     tile = shape.config().image_size
     settings = AdapterSettings("benchmark", "paper", image_size=tile, tile_size=tile, detail_channels=0)
-    autocast = torch.bfloat16 if dtype == "bfloat16" else None
-    predictor = Predictor(network, settings, device=device, overlap=_OVERLAP, dtype=autocast)
+    precision = "bfloat16" if dtype == "bfloat16" else "float32"
+    predictor = Predictor(network, settings, device=device, overlap=_OVERLAP, dtype=precision)
     generator = np.random.default_rng(0)
     tiles = (max(0, ceil((size - tile) / (tile * (1 - _OVERLAP)))) + 1) ** 2
     return Workload(

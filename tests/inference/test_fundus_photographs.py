@@ -47,7 +47,7 @@ def settings(**changes) -> AdapterSettings:
 def test_a_photograph_is_brought_to_the_scale_of_the_training_images_and_back(adapter):
     image, own = retina(120, 100), replace(AdapterSettings.of_network(adapter.get_base_model()), fov_diameter=50.0)
     by_itself = Predictor(adapter, own, device="cpu")
-    scale = by_itself.scale_of(image)
+    scale = by_itself.fundus.prepare(image)[1]
     assert scale == pytest.approx(0.5, abs=0.02)
     probability = by_itself.probability(image)
     assert probability.shape == (120, 120)
@@ -58,7 +58,7 @@ def test_a_photograph_is_brought_to_the_scale_of_the_training_images_and_back(ad
 def test_tiny_as_it_comes_sees_a_photograph_at_the_scale_that_suits_it():
     predictor = Predictor(load_network("tiny"), device="cpu")
     for diameter, scale in ((1074, 0.5), (537, 1)):
-        assert predictor.scale_of(retina(1200, diameter)) == pytest.approx(scale, rel=0.02)
+        assert predictor.fundus.prepare(retina(1200, diameter))[1] == pytest.approx(scale, rel=0.02)
 
 
 @pytest.mark.parametrize(
@@ -66,8 +66,8 @@ def test_tiny_as_it_comes_sees_a_photograph_at_the_scale_that_suits_it():
 )
 def test_a_scale_that_is_nearly_right_or_not_known_is_left_alone(image, reference):
     own = settings(fov_diameter=reference)
-    assert Predictor(Brightness(), own, device="cpu").scale_of(image) == 1
-    assert Predictor(Brightness(), own, device="cpu", scale=2.0).scale_of(image) == 2
+    assert Predictor(Brightness(), own, device="cpu").fundus.prepare(image)[1] == 1
+    assert Predictor(Brightness(), own, device="cpu", scale=2.0).fundus.prepare(image)[1] == 2
 
 
 @pytest.mark.parametrize("side", [120, 1800])

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from ..inference.predictor import Predictor
 
 ADAPTER_HELP = "an adapter's directory or Hub id; the directory of a full network; or an embedded base such as tiny"
-DTYPES = ("float32", "bfloat16", "float16")
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+DTYPE_HELP = "precision of the forward pass; auto: bfloat16 on a GPU that computes in it, else float32"
 
 
 @dataclass(kw_only=True)
@@ -54,8 +55,10 @@ class InferenceArguments:
     test_time_scales: list[float] | None = option(
         None, "average over these scales, such as 0.8 1 1.25; by default as the adapter", group="inference"
     )
-    dtype: str = option("float32", "precision of the forward pass", group="inference", choices=DTYPES)
-    tile_batch: int = option(4, "tiles that run at once; more need more memory", group="inference", at_least=1)
+    dtype: str = option("auto", DTYPE_HELP, group="inference", choices=DTYPES)
+    tile_batch: int | None = option(
+        None, "tiles that run at once; by default 4, on a GPU what its memory holds", group="inference", at_least=1
+    )
 
     def __post_init__(self):
         check_limits(self)
@@ -81,14 +84,7 @@ class InferenceArguments:
             flips=self.test_time_flips,
             scales=self.test_time_scales,
             tile_batch=self.tile_batch,
-            dtype=torch_dtype(self.dtype),
+            dtype=self.dtype,
             match_colours=self.match_colours,
             within_fov=self.within_fov,
         )
-
-
-def torch_dtype(name: str):
-    """What `Predictor` takes as `dtype`: None for float32, which needs no autocast."""
-    import torch
-
-    return None if name == "float32" else getattr(torch, name)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ..settings import check_limits, option
-from .arguments import ADAPTER_HELP, DTYPES, torch_dtype
+from .arguments import ADAPTER_HELP, DTYPE_HELP, DTYPES
 
 
 @dataclass(kw_only=True)
@@ -13,7 +13,7 @@ class DemoArguments:
     adapters: list[str] = option([], f"what can be picked: {ADAPTER_HELP}", group="input")
     tiny: bool = option(True, "also offer the embedded base", group="input")
     base: str | None = option(None, "the base; by default the one that each adapter names", group="input")
-    dtype: str = option("float32", "precision of the forward pass", group="inference", choices=DTYPES)
+    dtype: str = option("auto", DTYPE_HELP, group="inference", choices=DTYPES)
     host: str = option("127.0.0.1", "address to listen at; 0.0.0.0 is all of this machine's")
     port: int | None = option(None, "by default the first free one from 7860 on")
 
@@ -39,6 +39,6 @@ def demo(args: DemoArguments) -> None:
     require_gradio()
     from ..demo.shelf import AdapterShelf
 
-    shelf = AdapterShelf(args.names, args.base, torch_dtype(args.dtype))
+    shelf = AdapterShelf(args.names, args.base, args.dtype)
     shelf.settings(shelf.names[0])
     build_page(shelf).launch(server_name=args.host, server_port=args.port, **launch_options())

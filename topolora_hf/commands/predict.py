@@ -70,7 +70,7 @@ def _predict_all(args: PredictArguments, work: list[tuple[Path, Path]]) -> list[
     for number, (file, mask) in enumerate(bar := tqdm(work, desc="predicting", disable=None)):
         try:
             prediction = predictor(file)
-        except DataError as error:
+        except (DataError, FloatingPointError, MemoryError) as error:
             unreadable.append(str(error))
             continue
         bar.write(f"{file}: wrote {', '.join(_save(prediction, mask, args))}")

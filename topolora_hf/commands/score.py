@@ -51,7 +51,7 @@ def score(args: ScoreArguments, network: "nn.Module | None" = None) -> dict:
         raise DataError(f"{args.dataset} has no {args.part!r} images; --part may be {', '.join(splits)} or all")
     scores = score_rows(predictor, _rows_of_all(splits) if args.part == "all" else splits[args.part])
     output = output_folder(args.output_dir)
-    more = {"scale": args.scale, "match_colours": args.match_colours, "dtype": args.dtype}
+    more = {"scale": args.scale, "match_colours": args.match_colours, "dtype": predictor.precision}
     metrics = scores.metrics(settings, Path(args.dataset).name, args.part, args.protocol, **more)
     scores.save(output, settings.threshold)
     write_json(output / "metrics.json", metrics)  # last: it says that all is there

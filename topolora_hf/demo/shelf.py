@@ -4,7 +4,6 @@ import threading
 from collections.abc import Sequence
 from dataclasses import replace
 
-import torch
 from torch import nn
 
 from ..adapter_format.names import full_base_name
@@ -28,7 +27,7 @@ class AdapterShelf:
         ValueError: There is no name, or one twice.
     """
 
-    def __init__(self, names: Sequence[str], base: str | None = None, dtype: torch.dtype | None = None):
+    def __init__(self, names: Sequence[str], base: str | None = None, dtype: str = "auto"):
         if not names or len(set(names)) != len(names):
             raise ValueError(f"expected the names of adapters, each once; got {', '.join(names) or 'none'}")
         self.names = list(names)

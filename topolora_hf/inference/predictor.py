@@ -1,8 +1,10 @@
 """From an image of any size to a probability map of the same size."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -14,25 +16,26 @@ from torch import nn
 from ..adapter_format.settings import AdapterSettings
 from ..data.errors import DataError
 from ..data.images.limits import max_image_pixels, too_large
-from ..data.images.pictures import read_picture
-from ..data.windows import normalise
+from ..data.images.pictures import Picture, read_picture
 from ..fundus.normaliser import FundusNormaliser
 from ..network.tile_scaling import resize_antialiased
-from ..processes import best_device
+from ..processes import best_device, fast_dtype, tiles_at_once
 from .doubts import doubts
 from .prediction import Prediction
 from .tiling import blend_tiles
 
 # Each undoes itself, and doubles the number of mirrorings.
 _FLIPS = (lambda tiles: tiles.flip(-1), lambda tiles: tiles.flip(-2))
+_SECTION_PIXELS = 2**25  # a larger image is resized in sections, and so is one with a longer side than
+_SECTION_SIDE = 2**20
 
 
 class Predictor:
     """Segment images of any size, at the scale that the network was trained at.
 
     View `"tiles"`: overlapping tiles at the image's own resolution, blended with Gaussian weights. View `"full"`: the
-    image resized to one tile, the logits resized back. The settings' calibration is applied last, so the returned
-    probability is the calibrated one.
+    image resized to one tile, the logits resized back. Then the settings' calibration is applied. Outside the field of
+    view of a fundus photograph, and where a file has no data, the probability is 0.
 
     The settings are read at each call: after `model.set_adapter(name)` they are those of the other adapter.
 
@@ -42,26 +45,23 @@ class Predictor:
         settings: The adapter's; by default `model.adapter_settings`.
         device: Where to run; by default a GPU if there is one.
         overlap: Of neighbouring tiles, as a fraction of a tile.
-        tile_batch: Tiles that run at once.
-        dtype: bfloat16 or float16 to run in mixed precision; None runs in the model's own.
+        tile_batch: Tiles that run at once; None: 4 on a CPU, on a GPU as many as its memory holds.
+        dtype: float32 runs in the model's own precision, bfloat16 and float16 in mixed precision; `"auto"` is bfloat16
+            on a GPU that computes in it, else float32.
         threshold: Probability from which a pixel is foreground; None: as the settings say.
-        scale: Enlarge images by this factor before they are cut into tiles, if their scale is not that of the training
-            images. None: no scaling, except for fundus photographs, which are scaled to the field-of-view diameter of
-            the training images.
-        flips: Whether to average the probabilities of each tile's four mirrorings, in four times the time; None: as the
-            settings say.
-        scales: Average the probabilities over these scales, relative to the one the image has otherwise. (0.8, 1, 1.25)
-            takes 3.2 times the time. For photographs of a doubtful scale; None: as the settings say.
-        match_colours: Whether to give fundus photographs with colours outside the training range the training images'
-            colours (`FovColours`).
-        within_fov: Whether the ground around the field of view of a fundus photograph, and its rim, are never
-            foreground; None: True for an adapter of fundus photographs. The method `probability` gives what the
-            network says, everywhere.
+        scale: Enlarge images by this factor before they are cut into tiles. None: no scaling, except for fundus
+            photographs, which are scaled to the field-of-view diameter of the training images.
+        flips: Average the probabilities of each tile's four mirrorings, in four times the time; None: as the settings
+            say.
+        scales: Average the probabilities over these scales, relative to the one the image has otherwise; None: as the
+            settings say. (0.8, 1, 1.25) takes 3.2 times the time.
+        match_colours: Give fundus photographs with colours outside the training range the training images' colours.
+        within_fov: Nothing is foreground outside the field of view of a fundus photograph, or on its rim; None: True
+            for an adapter of fundus photographs.
 
     Raises:
-        ValueError: There are no settings; the overlap is not in [0, 1), or the threshold not in [0, 1]; the tile batch,
-            the temperature or the scale is not positive; the scales are not from 0.1 to 10; or a scale or scales are
-            given for view `"full"`.
+        ValueError: There are no settings; an argument is outside its range; or a scale or scales are given for view
+            `"full"`.
 
     Example:
         >>> import numpy as np
@@ -80,8 +80,8 @@ class Predictor:
         settings: AdapterSettings | None = None,
         device: str | torch.device | None = None,
         overlap: float = 0.5,
-        tile_batch: int = 4,
-        dtype: torch.dtype | None = None,
+        tile_batch: int | None = None,
+        dtype: torch.dtype | str = "auto",
         threshold: float | None = None,
         scale: float | None = None,
         flips: bool | None = None,
@@ -91,7 +91,7 @@ class Predictor:
     ):
         if not 0 <= overlap < 1:
             raise ValueError(f"overlap must be in [0, 1), got {overlap}")
-        if tile_batch < 1:
+        if tile_batch is not None and tile_batch < 1:
             raise ValueError(f"tile_batch must be positive, got {tile_batch}")
         if threshold is not None and not 0 <= threshold <= 1:
             raise ValueError(f"threshold must be in [0, 1], got {threshold}")
@@ -108,7 +108,8 @@ class Predictor:
         self.model = model.to(self.device).eval()
         self.overlap = overlap
         self.tile_batch = tile_batch
-        self.dtype = dtype
+        dtype = fast_dtype(self.device) if dtype == "auto" else dtype
+        self.dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
 
     @property
     def settings(self) -> AdapterSettings:
@@ -126,86 +127,140 @@ class Predictor:
             raise ValueError(f"scale={scale} is for images cut into tiles; here the full image is resized to one")
         return FundusNormaliser(settings.fov_diameter, settings.fov_colours, **self._fundus)
 
-    def __call__(self, image: str | Path | Image.Image | np.ndarray) -> Prediction:
-        """Segment a file, a PIL image (of any mode), or an RGB array, uint8 (H, W, 3).
+    @property
+    def precision(self) -> str:
+        """Such as float32."""
+        return str(self.dtype).removeprefix("torch.")
+
+    def __call__(self, image: str | Path | Image.Image | np.ndarray, name: str | None = None) -> Prediction:
+        """Segment an image. All masks and scores of the package come from here.
+
+        Args:
+            image: A file, a PIL image (of any mode), or an RGB array, uint8 (H, W, 3).
+            name: What errors call it; by default the file.
 
         Raises:
             DataError: The file cannot be read as an image, or is too large once it is enlarged.
+            FloatingPointError: The network gives numbers that are not finite.
+            MemoryError: There is too little.
             ValueError: An array has another shape or dtype.
         """
         settings, fundus = self.settings, self.fundus
-        pixels, has_data = _pixels_of(image, settings)
-        prepared, scale, fov = fundus.prepare(pixels)
-        try:
-            probability = self._probability(prepared, scale)
-        except DataError as error:
-            raise DataError(f"{image if isinstance(image, (str, Path)) else 'the image'}: {error}") from error
-        if fundus.within_fov:
-            probability[~fov.inside()] = 0
+        picture = _picture_of(image, settings)
+        pixels, has_data = picture.rgb(settings.intensity), picture.valid
+        with _naming(name or (image if isinstance(image, (str, Path)) else "the image")):
+            prepared, scale, fov = fundus.prepare(pixels)
+            probability = self._from_network(prepared, scale)
+            inside = fov.inside() if fundus.within_fov else np.ones(probability.shape, bool)
         if has_data is not None:
-            probability[~has_data] = 0
+            inside = inside & has_data
+        probability[~inside] = 0
         warnings = doubts(settings, fov, probability >= settings.threshold)
-        return Prediction(pixels, probability, settings.threshold, warnings)
+        geotags = picture.geotags if picture.orientation == 1 else ()
+        if picture.geotags and not geotags:
+            warnings = (*warnings, "it is stored turned, so its mask is written without its place on the map")
+        return Prediction(pixels, probability, settings.threshold, warnings, inside, geotags)
 
-    def probability(self, image: np.ndarray) -> np.ndarray:
-        """uint8 (H, W, 3) -> float32 (H, W), the probability of foreground."""
-        prepared, scale, _ = self.fundus.prepare(image)
-        return self._probability(prepared, scale)
+    def probability(self, image: str | Path | Image.Image | np.ndarray, name: str | None = None) -> np.ndarray:
+        """The probability of foreground of `predictor(image)`, float32 (H, W)."""
+        return self(image, name).probability
 
-    def scale_of(self, image: np.ndarray) -> float:
-        """Factor by which an image (uint8 (H, W, 3)) is enlarged before it is cut into tiles."""
-        return self.fundus.prepare(image)[1]
+    def _from_network(self, image: np.ndarray, scale: float) -> np.ndarray:
+        """uint8 (H, W, 3) -> float32 (H, W), calibrated. On a GPU, halve batches that do not fit."""
+        batch = self.tile_batch or tiles_at_once(self.device, self.settings.image_size)
+        while True:
+            try:
+                probability = self._uncalibrated(image, scale, batch)
+                break
+            except torch.OutOfMemoryError:
+                if self.tile_batch is not None or batch == 1:
+                    raise
+                batch //= 2
+        if share := 1 - np.isfinite(probability).mean():
+            hint = "" if self.dtype == torch.float32 else f" in {self.precision}: try dtype float32"
+            raise FloatingPointError(f"the network gives not-a-number for {share:.1%} of the pixels{hint}")
+        return self.settings.calibration(probability)
 
     @torch.inference_mode()
-    def _probability(self, image: np.ndarray, scale: float) -> np.ndarray:
-        size, settings = image.shape[:2], self.settings
-        tile = settings.tile_size
+    def _uncalibrated(self, image: np.ndarray, scale: float, batch: int) -> np.ndarray:
+        settings, pixels = self.settings, self._to_device(image)
         if settings.view == "tiles":
-            first, *others = settings.test_time_scales
-            probability = self._in_tiles(image, scale * first)
-            for relative in others:
-                probability += self._in_tiles(image, scale * relative)
-            probability /= 1 + len(others)
+            scales = settings.test_time_scales
+            probability = self._in_tiles(pixels, scale * scales[0], batch)
+            for relative in scales[1:]:
+                probability += self._in_tiles(pixels, scale * relative, batch)
+            probability /= len(scales)
         else:
-            resized = F.interpolate(
-                self._pixel_values(image), (tile, tile), mode="bilinear", align_corners=False, antialias=True
-            )
-            probability = self._tile_probability(resized, size)[0, 0].cpu()
-        return settings.calibration(probability.clamp_(0, 1).numpy())
+            tile, resized = settings.tile_size, self._normalise(pixels)[None]
+            is_high = image.shape[0] * tile > _SECTION_PIXELS  # the width comes first, and would of all rows
+            resized = resized.mT if is_high else resized
+            resized = F.interpolate(resized, (tile, tile), mode="bilinear", align_corners=False, antialias=True)
+            resized = resized.mT if is_high else resized
+            probability = self._tile_probability(resized, image.shape[:2])[0, 0]
+        return probability.clamp_(0, 1).cpu().numpy()
 
-    def _pixel_values(self, image: np.ndarray) -> torch.Tensor:
+    def _to_device(self, image: np.ndarray) -> torch.Tensor:
+        """uint8 (H, W, 3) -> uint8 (3, H, W), copied once. A tile becomes float32 when its turn comes."""
+        pixels = torch.from_numpy(np.require(image, requirements="CW"))
+        if self.device.type == "cuda":
+            pixels = pixels.pin_memory()
+        return pixels.to(self.device, non_blocking=True).permute(2, 0, 1)
+
+    def _normalise(self, pixels: torch.Tensor) -> torch.Tensor:
+        """uint8 (..., 3, h, w) -> float32, to the bit as `data.windows.normalise`."""
         settings = self.settings
-        return normalise(image, settings.image_mean, settings.image_std)[None].to(self.device)
+        mean, std = (_a_channel(tuple(item), pixels.device) for item in (settings.image_mean, settings.image_std))
+        pixels = pixels.to(torch.float32, memory_format=torch.contiguous_format)
+        return pixels.div_(255).sub_(mean).div_(std)
 
-    def _in_tiles(self, image: np.ndarray, scale: float) -> torch.Tensor:
-        """uint8 (H, W, 3) -> float32 (H, W) on the CPU.
-
-        At its own scale an image stays 8 bits: a tile becomes numbers for the network when its turn comes.
-        """
-        size, tile = image.shape[:2], self.settings.tile_size
-        scaled = [max(1, round(side * scale)) for side in size]
+    def _in_tiles(self, pixels: torch.Tensor, scale: float, batch: int) -> torch.Tensor:
+        """uint8 (3, H, W) -> float32 (H, W)."""
+        size = pixels.shape[1:]
+        scaled = torch.Size(max(1, round(side * scale)) for side in size)
         if scale > 1 and math.prod(scaled) > max_image_pixels():
             raise too_large(
                 f"{scaled[1]:,} x {scaled[0]:,} pixels when it is enlarged {scale:.4g} times, as `scale`, "
                 "`test_time_scales` or the adapter's `fov_diameter` says"
             )
-        if tuple(scaled) == size and min(size) >= tile:
-            return self._blend(size, lambda y, x: self._pixel_values(image[y : y + tile, x : x + tile]))
-        pixel_values = resize_antialiased(self._pixel_values(image), scaled)
-        missing = [max(0, tile - side) for side in scaled]
-        top, left = (side // 2 for side in missing)
-        padded = F.pad(pixel_values, (left, missing[1] - left, top, missing[0] - top))
-        blended = self._blend(padded.shape[-2:], lambda y, x: padded[..., y : y + tile, x : x + tile])
-        blended = blended[top : top + scaled[0], left : left + scaled[1]]
+        section = min(_SECTION_PIXELS // min(size), _SECTION_SIDE)
+        if scaled != size and section < max(size):
+            return self._in_sections(pixels, scale, batch, section)
+        return self._at_size(pixels, scaled, batch)
+
+    def _at_size(self, pixels: torch.Tensor, scaled: torch.Size, batch: int) -> torch.Tensor:
+        size, tile = pixels.shape[1:], self.settings.tile_size
+        if scaled != size:
+            pixels = resize_antialiased(self._normalise(pixels)[None], scaled)[0]
+        blended = blend_tiles(
+            scaled, tile, self.overlap, batch, self.device, lambda corners: self._tiles_at(pixels, corners)
+        )
         return resize_antialiased(blended[None, None], size)[0, 0]
 
-    def _blend(self, size: Sequence[int], tile_at: Callable[[int, int], torch.Tensor]) -> torch.Tensor:
-        def probability_of(y: int, columns: Sequence[int]) -> torch.Tensor:
-            return self._tile_probability(torch.cat([tile_at(y, x) for x in columns]))[:, 0]
+    def _in_sections(self, pixels: torch.Tensor, scale: float, batch: int, length: int) -> torch.Tensor:
+        """As `_in_tiles`, in sections along the longer side, each with more than a tile of what surrounds it."""
+        axis = 1 if pixels.shape[1] > pixels.shape[2] else 2
+        whole, margin = pixels.shape[axis], math.ceil(1.5 * self.settings.tile_size / scale)
+        parts = []
+        for start in range(0, whole, length):
+            first, last = max(0, start - margin), min(whole, start + length + margin)
+            section = pixels.narrow(axis, first, last - first)
+            scaled = torch.Size(max(1, round(side * scale)) for side in section.shape[1:])
+            seen = self._at_size(section, scaled, batch)
+            parts.append(seen.narrow(axis - 1, start - first, min(length, whole - start)))
+        return torch.cat(parts, axis - 1)
 
-        return blend_tiles(size, self.settings.tile_size, self.overlap, self.tile_batch, self.device, probability_of)
+    def _tiles_at(self, pixels: torch.Tensor, corners: Sequence[tuple[int, int]]) -> torch.Tensor:
+        """Cut tiles, with the mean colour around an image that is smaller; -> their probabilities, (B, T, T)."""
+        tile, (top, left) = self.settings.tile_size, (max(0, -start) for start in corners[0])
+        tiles = torch.stack([pixels[:, max(0, y) : y + tile, max(0, x) : x + tile] for y, x in corners])
+        if tiles.dtype == torch.uint8:
+            tiles = self._normalise(tiles)
+        height, width = tiles.shape[2:]
+        if (height, width) != (tile, tile):
+            tiles = F.pad(tiles, (left, tile - width - left, top, tile - height - top))
+        return self._tile_probability(tiles)[:, 0]
 
-    def _tile_probability(self, pixel_values: torch.Tensor, size: torch.Size | None = None) -> torch.Tensor:
+    def _tile_probability(self, pixel_values: torch.Tensor, size: Sequence[int] | None = None) -> torch.Tensor:
         """(B, 3, T, T) -> (B, 1, T, T), or of the size to which logits are resized; the mean over the mirrorings."""
 
         def as_it_is(tiles: torch.Tensor) -> torch.Tensor:
@@ -222,7 +277,7 @@ class Predictor:
     def _logits(self, pixel_values: torch.Tensor) -> torch.Tensor:
         own = next((tensor.dtype for tensor in self.model.parameters() if tensor.is_floating_point()), torch.float32)
         pixel_values = pixel_values.to(own).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             return self.model(pixel_values=pixel_values).logits.float()
 
 
@@ -230,13 +285,29 @@ def _mean_with_flipped(predict: Callable, flip: Callable) -> Callable:
     return lambda tiles: (predict(tiles) + flip(predict(flip(tiles)))) / 2
 
 
-def _pixels_of(
-    image: str | Path | Image.Image | np.ndarray, settings: AdapterSettings
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """uint8 (H, W, 3), and where a file has data (bool (H, W), None: everywhere)."""
+@lru_cache(8)
+def _a_channel(values: tuple[float, ...], device: torch.device) -> torch.Tensor:
+    """Numbers of the three channels on the device; a copy for each batch would wait for it."""
+    return torch.tensor(values, device=device)[:, None, None]
+
+
+@contextmanager
+def _naming(name: str | Path) -> Iterator[None]:
+    """Put the image's name before what is said of it."""
+    try:
+        yield
+    except (DataError, FloatingPointError) as error:
+        raise type(error)(f"{name}: {error}") from error
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "allocate memory" not in str(error):
+            raise
+        first_line = str(error).partition("\n")[0] or type(error).__name__
+        raise MemoryError(f"{name}: there is not enough memory ({first_line:.200})") from error
+
+
+def _picture_of(image: str | Path | Image.Image | np.ndarray, settings: AdapterSettings) -> Picture:
     if isinstance(image, (str, Path, Image.Image)):
-        picture = read_picture(image, bands=settings.bands)
-        return picture.rgb(settings.intensity), picture.valid
+        return read_picture(image, bands=settings.bands)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"expected an RGB array, uint8 (H, W, 3); got {image.dtype} {image.shape}")
-    return image, None
+    return Picture(image)

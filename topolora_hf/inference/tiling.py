@@ -16,51 +16,67 @@ def blend_tiles(
     overlap: float,
     tile_batch: int,
     device: torch.device,
-    probability_of: Callable[[int, Sequence[int]], torch.Tensor],
+    probability_of: Callable[[Sequence[tuple[int, int]]], torch.Tensor],
 ) -> torch.Tensor:
     """Average the probabilities of overlapping tiles with Gaussian weights.
 
     As MONAI's `sliding_window_inference`, but without a floor of the weights. At the image's edges all weights are
     below that floor, so tiles would count alike and their borders would show.
-    Row of tiles by row of tiles: beside the result it holds one band as high as a tile, whatever the image's size.
+    Row of tiles by row of tiles: beside the result it holds one band, at most as high as a tile.
 
     Args:
-        size: Height and width, each at least `tile`.
-        tile: Side of a tile.
+        size: Height and width of the image.
+        tile: Side of a tile. A smaller image lies in the middle of one.
         overlap: Of neighbouring tiles, as a fraction of a tile.
-        tile_batch: Tiles that run at once.
+        tile_batch: Tiles that run at once; on a GPU, of several rows.
         device: Where the tiles are.
-        probability_of: The first row and the first columns of a batch of tiles -> (B, tile, tile).
+        probability_of: The upper left corners (y, x) of a batch of tiles -> (B, tile, tile). A corner is negative where
+            the image is smaller than a tile.
 
     Returns:
-        float32 (H, W) on the CPU.
+        float32 (H, W) on the device.
     """
     rows, columns = (_starts(side, tile, overlap) for side in size)
+    inside = [slice(max(0, -starts[0]), max(0, -starts[0]) + min(tile, side))
+              for starts, side in zip((rows, columns), size, strict=True)]  # fmt: skip
     from_centre = torch.arange(tile, device=device) - (tile - 1) / 2
     falling = torch.exp(-0.5 * (from_centre / (_DEVIATION * tile)).square())
-    weight = falling[:, None] * falling
-    result = torch.empty(*size)
-    band, weights = (torch.zeros(tile, size[1], device=device) for _ in range(2))
+    weight = (falling[:, None] * falling)[*inside]
+    height, width = weight.shape
+    result = torch.empty(*size, device=device)
+    band, weights = (torch.zeros(height, size[1], device=device) for _ in range(2))
     hidden = None if len(rows) * len(columns) >= _LONG_WORK else True  # None: where there is no terminal
+    together = 1 if device.type == "cpu" else max(1, tile_batch // len(columns))
     with tqdm(total=len(rows) * len(columns), desc="tiles", leave=False, disable=hidden) as bar:
+        tiles = _batches(rows, columns, together, tile_batch, probability_of)
         for y, following in zip(rows, [*rows[1:], size[0]], strict=True):
-            for first in range(0, len(columns), tile_batch):
-                batch = columns[first : first + tile_batch]
-                for x, probability in zip(batch, probability_of(y, batch), strict=True):
-                    band[:, x : x + tile] += weight * probability
-                    weights[:, x : x + tile] += weight
-                bar.update(len(batch))
+            for x in columns:
+                left = max(0, x)
+                band[:, left : left + width] += weight * next(tiles)[*inside]
+                weights[:, left : left + width] += weight
+                bar.update()
+            y = max(0, y)
             done = following - y
-            result[y:following] = (band[:done] / weights[:done]).cpu()
+            result[y:following] = band[:done] / weights[:done]
             band, weights = (F.pad(held[done:], (0, 0, 0, done)) for held in (band, weights))
     return result
+
+
+def _batches(rows: Sequence[int], columns: Sequence[int], together: int, tile_batch: int, probability_of: Callable):
+    """The tiles one by one, row by row; each batch is of one row, or of several whole rows."""
+    for row in range(0, len(rows), together):
+        corners = [(y, x) for y in rows[row : row + together] for x in columns]
+        for first in range(0, len(corners), tile_batch):
+            yield from probability_of(corners[first : first + tile_batch])
 
 
 def _starts(side: int, tile: int, overlap: float) -> list[int]:
     """Where tiles begin along a side, the last at its end.
 
-    >>> _starts(600, 256, 0.5)
-    [0, 128, 256, 344]
+    >>> _starts(600, 256, 0.5), _starts(100, 256, 0.5)
+    ([0, 128, 256, 344], [-78])
     """
+    if side < tile:
+        return [-((tile - side) // 2)]
     step = max(1, int(tile * (1 - overlap)))
     return [min(start, side - tile) for start in range(0, side - tile + step, step)]
