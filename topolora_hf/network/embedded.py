@@ -74,7 +74,8 @@ def build_embedded(network_class: type, name: str, **settings) -> nn.Module:
     dtype, device = settings.pop("dtype", None), _one_device(settings.pop("device_map", None))
     attention = settings.pop("attn_implementation", None)
     settings = {key: value for key, value in settings.items() if key not in _LOADING_KEYWORDS}
-    unknown = [key for key in settings if not hasattr(TopoSamConfig(), key)]
+    known = TopoSamConfig()
+    unknown = [key for key in settings if not hasattr(known, key)]
     if unknown:
         raise TypeError(f"{name} takes no {', '.join(unknown)}")
     config = _CONFIGS[name](**settings)
