@@ -374,3 +374,8 @@ def test_a_given_skeleton_decides_what_is_counted():
     assert TopoLoss().count_centrelines(labels, skeleton=skeleton) == 2
     assert TopoLoss(target_skeleton="soft").count_centrelines(labels, skeleton=skeleton) == 3
     assert TopoLoss().count_centrelines(2 * labels, maps=3) == 6  # background and class 2 of each
+
+
+def test_a_skeleton_that_a_gpu_has_to_wait_for_is_said():
+    with pytest.warns(UserWarning, match="made on the CPU in every step"), pytest.raises(NotImplementedError):
+        hard_skeletons(torch.ones(1, 1, 8, 8, device="meta"))  # a device without values

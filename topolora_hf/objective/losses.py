@@ -251,6 +251,12 @@ def _require_known_values(labels: torch.Tensor, maps: int) -> None:
 
 def hard_skeletons(target: torch.Tensor) -> torch.Tensor:
     """(B, K, H, W) masks -> their scikit-image skeletons, of the same dtype and device."""
+    if target.device.type != "cpu":
+        warnings.warn(
+            "labels without a skeleton: it is made on the CPU in every step, and the GPU waits. TileDataset makes it "
+            "while data are loaded",
+            stacklevel=2,
+        )
     masks = target.detach().cpu().numpy() > 0.5
     skeletons = np.stack([np.stack([skeletonize(mask) for mask in maps]) for maps in masks])
     return torch.from_numpy(skeletons).to(target)
