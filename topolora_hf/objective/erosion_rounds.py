@@ -15,11 +15,10 @@ from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 
-def forward_round(
-    eroded: torch.Tensor, skeleton: torch.Tensor, guard: torch.Tensor, stride: int, next_eroded: torch.Tensor
-) -> torch.Tensor:
+def forward_round(eroded: Tensor, skeleton: Tensor, guard: Tensor, stride: int, next_eroded: Tensor) -> Tensor:
     """Erode (N,) once more into `next_eroded` (N - 2 stride,), and join to the skeleton (M,) what opening took away.
 
     Args:
@@ -35,13 +34,8 @@ def forward_round(
 
 
 def backward_residue(
-    gradient: torch.Tensor,
-    eroded: torch.Tensor,
-    next_eroded: torch.Tensor,
-    skeleton: torch.Tensor,
-    stride: int,
-    next_gradient: torch.Tensor,
-) -> tuple[torch.Tensor, torch.Tensor]:
+    gradient: Tensor, eroded: Tensor, next_eroded: Tensor, skeleton: Tensor, stride: int, next_gradient: Tensor
+) -> tuple[Tensor, Tensor]:
     """The gradient of `forward_round` but for the erosion, from that of its skeleton (M,).
 
     Args:
@@ -59,12 +53,7 @@ def backward_residue(
 
 
 def backward_erosion(
-    next_gradient: torch.Tensor,
-    of_residue: torch.Tensor,
-    eroded: torch.Tensor,
-    next_eroded: torch.Tensor,
-    stride: int,
-    gradient: torch.Tensor,
+    next_gradient: Tensor, of_residue: Tensor, eroded: Tensor, next_eroded: Tensor, stride: int, gradient: Tensor
 ) -> None:
     """The gradient of an erosion, from that of `next_eroded` (N - 2 stride,) and the residue's share (M,).
 
@@ -75,28 +64,24 @@ def backward_erosion(
     torch.add(_middle(routed, 1), of_residue, out=gradient)
 
 
-def opening(eroded: torch.Tensor, stride: int) -> tuple[torch.Tensor, torch.Tensor]:
+def opening(eroded: Tensor, stride: int) -> tuple[Tensor, Tensor]:
     """Of an inner canvas: the maxima over three in a row (2 fewer), and over the 3x3 neighbourhood (M)."""
     rows = _extreme(torch.maximum, eroded, (0, -1, 1), 1)
     return rows, _extreme(torch.maximum, rows, (0, -stride, stride), stride)
 
 
-def opening_backward(
-    gradient: torch.Tensor, eroded: torch.Tensor, rows: torch.Tensor, opened: torch.Tensor, stride: int
-) -> torch.Tensor:
+def opening_backward(gradient: Tensor, eroded: Tensor, rows: Tensor, opened: Tensor, stride: int) -> Tensor:
     """From the gradient (M) of what `opening` found to that of the middle (N - 6 stride - 4) of its inner canvas."""
     of_rows = _route(gradient, rows, opened, (0, -stride, stride), stride)
     return _route(of_rows, _middle(eroded, 2 * stride), _middle(rows, 2 * stride), (0, -1, 1), 1)
 
 
-def join(skeleton: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
+def join(skeleton: Tensor, part: Tensor) -> Tensor:
     """The probabilistic union of two maps."""
     return skeleton + torch.relu_(part - skeleton * part)
 
 
-def join_backward(
-    gradient: torch.Tensor, skeleton: torch.Tensor, part: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
+def join_backward(gradient: Tensor, skeleton: Tensor, part: Tensor) -> tuple[Tensor, Tensor]:
     """From the gradient of `join` to those of its two inputs; the second is 0 where `part` is not positive."""
     felt = _where_above(gradient, part - skeleton * part)
     return gradient - felt * part, felt - felt * skeleton
@@ -107,22 +92,22 @@ def large(dtype: torch.dtype) -> float:
     return torch.finfo(dtype).max / 4
 
 
-def _lifted(cells: torch.Tensor) -> torch.Tensor:
+def _lifted(cells: Tensor) -> Tensor:
     """The cells with `large` in guard cells."""
     return F.threshold(cells, -large(cells.dtype) / 2, large(cells.dtype))
 
 
-def _residue(eroded: torch.Tensor, opened: torch.Tensor, stride: int) -> torch.Tensor:
+def _residue(eroded: Tensor, opened: Tensor, stride: int) -> Tensor:
     """What opening takes away, (M,); 0 in guard cells."""
     return torch.relu_(_middle(eroded, 2 * stride + 1) - opened)
 
 
-def _where_above(gradient: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+def _where_above(gradient: Tensor, values: Tensor) -> Tensor:
     """The gradient where the values are above 0, else 0; overwrites the values. Much faster than `torch.where`."""
     return torch.ops.aten.threshold_backward.grad_input(gradient, values, 0, grad_input=values)
 
 
-def _middle(cells: torch.Tensor, beyond: int) -> torch.Tensor:
+def _middle(cells: Tensor, beyond: int) -> Tensor:
     return cells.narrow(0, beyond, cells.numel() - 2 * beyond)
 
 
@@ -130,9 +115,7 @@ def _cross(stride: int) -> tuple[int, ...]:
     return (0, -stride, -1, 1, stride)
 
 
-def _extreme(
-    choose: Callable[..., torch.Tensor], values: torch.Tensor, offsets: Sequence[int], reach: int
-) -> torch.Tensor:
+def _extreme(choose: Callable[..., Tensor], values: Tensor, offsets: Sequence[int], reach: int) -> Tensor:
     """The minimum or maximum of each cell's neighbours at `offsets`; shorter by `reach` at either end."""
     count = values.numel() - 2 * reach
     first, second, *others = (values.narrow(0, reach + offset, count) for offset in offsets)
@@ -143,13 +126,8 @@ def _extreme(
 
 
 def _route(
-    gradient: torch.Tensor,
-    values: torch.Tensor,
-    extreme: torch.Tensor,
-    offsets: Sequence[int],
-    reach: int,
-    minimum: bool = False,
-) -> torch.Tensor:
+    gradient: Tensor, values: Tensor, extreme: Tensor, offsets: Sequence[int], reach: int, minimum: bool = False
+) -> Tensor:
     """The gradient of `_extreme` (n,), at the middle (n - 2 reach,) of its `values` (n + 2 reach,).
 
     All of each cell's goes to the first of `offsets` where the extreme is attained.

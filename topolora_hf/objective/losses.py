@@ -7,7 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from skimage.morphology import skeletonize
-from torch import nn
+from torch import Tensor, nn
 
 from . import CLDICE_SCHEDULES, TARGET_SKELETONS
 from .soft_skeleton import soft_skeleton_with_core, soft_skeletonize
@@ -21,13 +21,13 @@ class Losses(NamedTuple):
 
     __module__ = "topolora_hf"  # wherever the file lies
 
-    total: torch.Tensor
-    bce: torch.Tensor
-    dice: torch.Tensor
-    cldice: torch.Tensor
+    total: Tensor
+    bce: Tensor
+    dice: Tensor
+    cldice: Tensor
 
 
-def dice_loss(probabilities: torch.Tensor, target: torch.Tensor, smooth: float = 1.0) -> torch.Tensor:
+def dice_loss(probabilities: Tensor, target: Tensor, smooth: float = 1.0) -> Tensor:
     """`1 - (2 |P.T| + s) / (|P| + |T| + s)` of each map, (B, K, H, W) in [0, 1] -> (B, K).
 
     With the smoothing s, in pixels, an empty target with an empty prediction costs nothing.
@@ -37,8 +37,8 @@ def dice_loss(probabilities: torch.Tensor, target: torch.Tensor, smooth: float =
 
 
 def cldice_loss(
-    probabilities: torch.Tensor, target: torch.Tensor, iterations: int, target_skeleton: torch.Tensor | None = None
-) -> torch.Tensor:
+    probabilities: Tensor, target: Tensor, iterations: int, target_skeleton: Tensor | None = None
+) -> Tensor:
     """One minus soft clDice (Shit et al. 2021, arXiv 2003.07311, equation 2) of each map.
 
     The harmonic mean of topology precision (how much of the prediction's skeleton lies in the target) and topology
@@ -123,11 +123,11 @@ class TopoLoss(nn.Module):
 
     def forward(
         self,
-        logits: torch.Tensor,
-        labels: torch.Tensor,
-        valid_mask: torch.Tensor | None = None,
-        skeleton: torch.Tensor | None = None,
-        count: torch.Tensor | None = None,
+        logits: Tensor,
+        labels: Tensor,
+        valid_mask: Tensor | None = None,
+        skeleton: Tensor | None = None,
+        count: Tensor | None = None,
     ) -> Losses:
         """Compute the losses of a batch.
 
@@ -148,12 +148,8 @@ class TopoLoss(nn.Module):
 
     @torch.no_grad()
     def count_centrelines(
-        self,
-        labels: torch.Tensor,
-        valid_mask: torch.Tensor | None = None,
-        skeleton: torch.Tensor | None = None,
-        maps: int = 1,
-    ) -> torch.Tensor:
+        self, labels: Tensor, valid_mask: Tensor | None = None, skeleton: Tensor | None = None, maps: int = 1
+    ) -> Tensor:
         """Count the maps of a batch that have a clDice, as a float scalar. Arguments are `forward`'s; `maps` is K."""
         shape = torch.Size((len(labels), maps, *labels.shape[-2:]))
         target, valid = (maps.float() for maps in self._read(labels, valid_mask, shape))
@@ -162,9 +158,7 @@ class TopoLoss(nn.Module):
             skeleton = soft_skeletonize(target * valid, self.iterations)
         return (skeleton.sum((-2, -1)) > 0).sum().float()
 
-    def _read(
-        self, labels: torch.Tensor, valid_mask: torch.Tensor | None, shape: torch.Size
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _read(self, labels: Tensor, valid_mask: Tensor | None, shape: torch.Size) -> tuple[Tensor, Tensor]:
         """The target (B, K, H, W), and what of it counts, (B, 1 or K, H, W)."""
         target = masks_from_labels(labels, shape)
         if labels.device.type == "cpu" or not self._has_seen_labels:
@@ -180,9 +174,7 @@ class TopoLoss(nn.Module):
             valid = valid * valid_mask[:, None]
         return target, valid
 
-    def _skeleton_of(
-        self, target: torch.Tensor, valid: torch.Tensor, skeleton: torch.Tensor | None
-    ) -> torch.Tensor | None:
+    def _skeleton_of(self, target: Tensor, valid: Tensor, skeleton: Tensor | None) -> Tensor | None:
         """The target's hard skeleton (B, K, H, W); None for a soft one."""
         if self.target_skeleton == "soft":
             return None
@@ -194,13 +186,8 @@ class TopoLoss(nn.Module):
         return masks_from_labels(skeleton, target.shape, "skeleton").to(valid) * valid
 
     def _cldice(
-        self,
-        probabilities: torch.Tensor,
-        target: torch.Tensor,
-        valid: torch.Tensor,
-        skeleton: torch.Tensor | None,
-        count: torch.Tensor | None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self, probabilities: Tensor, target: Tensor, valid: Tensor, skeleton: Tensor | None, count: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """The term, 0 where there is none; and whether there is one."""
         if self.weight_now() == 0 and self.schedule != "adaptive":
             return probabilities.new_zeros(()), probabilities.new_zeros((), dtype=torch.bool)
@@ -209,7 +196,7 @@ class TopoLoss(nn.Module):
         count = has_centreline.sum().to(per_map) if count is None else count
         return torch.where(has_centreline, per_map, 0).sum() / torch.where(count > 0, count, 1), count > 0
 
-    def _weigh(self, bce: torch.Tensor, dice: torch.Tensor, cldice: torch.Tensor) -> torch.Tensor:
+    def _weigh(self, bce: Tensor, dice: Tensor, cldice: Tensor) -> Tensor:
         if self.log_variances is None:
             return bce + dice + self.weight_now() * cldice
         terms = torch.stack([bce, dice, cldice])
@@ -217,7 +204,7 @@ class TopoLoss(nn.Module):
         return (weights * (torch.exp(-self.log_variances) * terms + self.log_variances)).sum()
 
 
-def masks_from_labels(labels: torch.Tensor, shape: torch.Size, name: str = "labels") -> torch.Tensor:
+def masks_from_labels(labels: Tensor, shape: torch.Size, name: str = "labels") -> Tensor:
     """Class indices (B, H, W) or masks (B, K, H, W) -> masks of `shape`, bool, or float as they were."""
     masks = labels
     if labels.ndim == 3:
@@ -229,7 +216,7 @@ def masks_from_labels(labels: torch.Tensor, shape: torch.Size, name: str = "labe
     return masks
 
 
-def _require_known_values(labels: torch.Tensor, maps: int) -> None:
+def _require_known_values(labels: Tensor, maps: int) -> None:
     """Refuse what would be taken for background or ignored, or for more than foreground, without a word."""
     if labels.dtype == torch.bool:
         return
@@ -249,7 +236,7 @@ def _require_known_values(labels: torch.Tensor, maps: int) -> None:
         )
 
 
-def hard_skeletons(target: torch.Tensor) -> torch.Tensor:
+def hard_skeletons(target: Tensor) -> Tensor:
     """(B, K, H, W) masks -> their scikit-image skeletons, of the same dtype and device."""
     if target.device.type != "cpu":
         warnings.warn(

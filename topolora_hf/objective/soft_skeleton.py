@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from . import erosion_rounds
@@ -57,7 +58,7 @@ _backward_residue = compiled_if_wanted(erosion_rounds.backward_residue)
 _backward_erosion = compiled_if_wanted(erosion_rounds.backward_erosion)
 
 
-def soft_skeletonize(probabilities: torch.Tensor, iterations: int) -> torch.Tensor:
+def soft_skeletonize(probabilities: Tensor, iterations: int) -> Tensor:
     """Soft skeleton of a probability map: the first opening's residue plus `iterations` rounds of erosion.
 
     A structure of half-width w needs `iterations >= w - 1`; a wider one leaves nothing behind (see
@@ -82,7 +83,7 @@ def soft_skeletonize(probabilities: torch.Tensor, iterations: int) -> torch.Tens
     return _checked_skeleton(probabilities, iterations, with_core=False)
 
 
-def soft_skeleton_with_core(probabilities: torch.Tensor, iterations: int) -> torch.Tensor:
+def soft_skeleton_with_core(probabilities: Tensor, iterations: int) -> Tensor:
     """The soft skeleton, joined with the inside of what is too wide for `iterations` rounds.
 
     The plain skeleton of a structure that is too wide is empty, and clDice then calls any prediction right. Here what
@@ -92,7 +93,7 @@ def soft_skeleton_with_core(probabilities: torch.Tensor, iterations: int) -> tor
     return _checked_skeleton(probabilities, iterations, with_core=True)
 
 
-def _checked_skeleton(probabilities: torch.Tensor, iterations: int, with_core: bool) -> torch.Tensor:
+def _checked_skeleton(probabilities: Tensor, iterations: int, with_core: bool) -> Tensor:
     if probabilities.ndim != 4:
         raise ValueError(f"expected probabilities of shape (B, C, H, W), got {tuple(probabilities.shape)}")
     if iterations < 0:
@@ -102,7 +103,7 @@ def _checked_skeleton(probabilities: torch.Tensor, iterations: int, with_core: b
 
 class _SoftSkeleton(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, probabilities: torch.Tensor, iterations: int, with_core: bool) -> torch.Tensor:
+    def forward(ctx, probabilities: Tensor, iterations: int, with_core: bool) -> Tensor:
         ctx.save_for_backward(probabilities)
         ctx.iterations, ctx.with_core = iterations, with_core
         layout = _Layout(probabilities, iterations)
@@ -120,7 +121,7 @@ class _SoftSkeleton(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient: torch.Tensor):
+    def backward(ctx, gradient: Tensor):
         (probabilities,) = ctx.saved_tensors
         layout = _Layout(probabilities, ctx.iterations)
         stride, margin, beyond = layout.stride, layout.margin, layout.beyond
@@ -140,15 +141,13 @@ class _SoftSkeleton(torch.autograd.Function):
 class _Round(NamedTuple):
     """What one round worked on and made; the lengths are those of `erosion_rounds`."""
 
-    eroded: torch.Tensor  # (N,)
-    next_eroded: torch.Tensor  # (N - 2 stride,)
-    skeleton: torch.Tensor  # (M,), before the round
-    joined: torch.Tensor  # (M,), after it
+    eroded: Tensor  # (N,)
+    next_eroded: Tensor  # (N - 2 stride,)
+    skeleton: Tensor  # (M,), before the round
+    joined: Tensor  # (M,), after it
 
 
-def _rounds(
-    canvas: torch.Tensor, guard: torch.Tensor, stride: int, iterations: int, scratch: list[torch.Tensor]
-) -> Iterator[_Round]:
+def _rounds(canvas: Tensor, guard: Tensor, stride: int, iterations: int, scratch: list[Tensor]) -> Iterator[_Round]:
     """The first opening and `iterations` rounds; round i writes its erosion into `scratch[i % len(scratch)]`, (N,)."""
     eroded, skeleton = canvas, torch.zeros_like(canvas[4 * stride + 2 :])
     for i in range(iterations + 1):
@@ -159,15 +158,13 @@ def _rounds(
         eroded, skeleton = wide, joined
 
 
-def _core(eroded: torch.Tensor, stride: int) -> tuple[torch.Tensor, ...]:
+def _core(eroded: Tensor, stride: int) -> tuple[Tensor, ...]:
     """What `opening` gives, and the part (M,) of the last opening above one half, stretched to [0, 1]."""
     rows, opened = opening(eroded, stride)
     return rows, opened, torch.relu(2 * opened - 1)
 
 
-def _backward(
-    gradient: torch.Tensor, rounds: list[_Round], stride: int, with_core: bool, scratch: list[torch.Tensor]
-) -> torch.Tensor:
+def _backward(gradient: Tensor, rounds: list[_Round], stride: int, with_core: bool, scratch: list[Tensor]) -> Tensor:
     """From the gradient (M,) of a block's skeleton to that of its canvas, (N - 2 stride,).
 
     Empties `rounds`. `scratch` are two tensors (N - 2 stride,), 0 in their outermost `stride` + 1 cells.
@@ -196,7 +193,7 @@ class _Layout:
     with some guard cells more than needed.
     """
 
-    def __init__(self, maps: torch.Tensor, iterations: int):
+    def __init__(self, maps: Tensor, iterations: int):
         batch, channels, height, width = self.shape = maps.shape
         self.stride = width + 1
         # An erosion reaches `stride` cells, an opening `stride` + 1; the gradient's slices need 3 `stride` + 2 more.
@@ -212,21 +209,21 @@ class _Layout:
         for i in range(self.blocks_in_all):
             yield slice(i * self.step, i * self.step + self.block_cells)
 
-    def canvas_and_guard(self, maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def canvas_and_guard(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         canvas = self.to_canvas(maps, fill=-large(maps.dtype))
         guard = torch.full_like(canvas, -large(maps.dtype))
         self._maps_on(guard).fill_(large(maps.dtype))
         return canvas, guard
 
-    def to_canvas(self, maps: torch.Tensor, fill: float) -> torch.Tensor:
+    def to_canvas(self, maps: Tensor, fill: float) -> Tensor:
         canvas = maps.new_full((self.blocks_in_all * self.step + 2 * self.margin,), fill)
         self._maps_on(canvas).copy_(maps)
         return canvas
 
-    def to_maps(self, canvas: torch.Tensor) -> torch.Tensor:
+    def to_maps(self, canvas: Tensor) -> Tensor:
         return self._maps_on(canvas).contiguous()
 
-    def _maps_on(self, canvas: torch.Tensor) -> torch.Tensor:
+    def _maps_on(self, canvas: Tensor) -> Tensor:
         batch, channels, height, width = self.shape
         cells = canvas[self.margin : self.margin + self.count].view(batch, channels, height + 1, self.stride)
         return cells[..., :height, :width]
