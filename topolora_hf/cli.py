@@ -3,12 +3,10 @@
 import io
 import json
 import os
-import select
 import sys
 import time
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from pathlib import Path
 from typing import NoReturn
 
 from .settings import did_you_mean
@@ -27,7 +25,7 @@ COMMANDS = {
 
 def main(command: str | None = None) -> None:
     """Run `topolora COMMAND ...`. A recipe gives the command and keeps its own name."""
-    words = sys.argv[1:]
+    words, program = sys.argv[1:], os.path.basename(sys.argv[0])
     if command is None:
         command, *words = words or [""]
         if command in ("-h", "--help"):
@@ -38,8 +36,6 @@ def main(command: str | None = None) -> None:
             problem = f"unknown command {command!r}{did_you_mean(command, COMMANDS)}" if command else "no command given"
             fail(f"error: {problem} (commands: {', '.join(COMMANDS)})", 2)
         program = f"topolora {command}"
-    else:
-        program = os.path.basename(sys.argv[0])
     module = import_module(f".commands.{command}", __package__)
     run_command(getattr(module, COMMANDS[command][0]), getattr(module, command), words, program)
 
@@ -66,41 +62,20 @@ def run_command(arguments: type, job: Callable, words: Sequence[str] | None = No
         from .adapter_format.errors import AdapterMismatchError
 
         foreseen = (AdapterMismatchError, FloatingPointError, ImportError, MemoryError, OSError, ValueError)
-        is_ours = isinstance(error, foreseen) and getattr(error, "name", None) is None  # an import of Python's names it
         if hasattr(error, "exit_status"):  # RunStopped
             fail(str(error), error.exit_status)
-        if not is_ours:
+        if not isinstance(error, foreseen) or getattr(error, "name", None):  # a failed import of ours has no name
             raise
         fail(f"error: {error}", 1)
 
 
 def fail(message: str, status: int) -> NoReturn:
-    """End the process with a message, below what a launcher says.
-
-    The launcher of several processes quotes the file that it named. Behind the launcher of one process, whose last
-    words are a traceback, the message is printed when the launcher has ended.
-    """
+    """End the process with a message. A launcher of several processes quotes the file that it named."""
     if file := os.environ.get("TORCHELASTIC_ERROR_FILE"):
         with open(file, "w", encoding="utf-8") as report:
             json.dump({"message": message, "timestamp": int(time.time())}, report)
-    elif (launcher := _launcher()) is not None:
-        if os.fork():
-            sys.exit(status)
-        select.select([launcher], [], [], 10)
-        print(message, file=sys.stderr, flush=True)
-        os._exit(0)
     print(message, file=sys.stderr, flush=True)
     sys.exit(status)
-
-
-def _launcher() -> int | None:
-    """What becomes readable when `accelerate launch` ends, if it started this process; None elsewhere than on Linux."""
-    try:
-        if b"accelerate" in Path(f"/proc/{os.getppid()}/cmdline").read_bytes():
-            return os.pidfd_open(os.getppid())
-    except (AttributeError, OSError):
-        pass
-    return None
 
 
 if __name__ == "__main__":

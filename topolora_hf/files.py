@@ -16,25 +16,20 @@ _WINDOWS = os.name == "nt"
 
 
 def read_json_object(file: str | Path, most_bytes: float = _MOST_BYTES) -> dict:
-    """Read a JSON object.
-
-    Args:
-        file: Settings, of this package or of strangers.
-        most_bytes: A longer file is refused. `math.inf` for one that this package wrote and that grows.
+    """Read a JSON object: settings, of this package or of strangers.
 
     Raises:
         OSError: The file cannot be read.
-        ValueError: It is too long, is not JSON in UTF-8, or is nested too deeply; the message names it.
+        ValueError: It has more than `most_bytes`, is not JSON in UTF-8, or is nested too deeply; the message names it.
     """
     file = Path(file)
     if file.stat().st_size > most_bytes:
         raise ValueError(f"{file} has {file.stat().st_size:,} bytes; settings have at most {most_bytes:,}")
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{file} is not a JSON file: {error}") from error
-    except RecursionError as error:
-        raise ValueError(f"{file} is not a JSON file of settings: it is nested too deeply") from error
+    except (ValueError, RecursionError) as error:
+        problem = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        raise ValueError(f"{file} is not a JSON file of settings: {problem}") from error
     if not isinstance(values, dict):
         raise ValueError(f"{file} must hold an object, got {type(values).__name__}")
     return values
@@ -101,11 +96,7 @@ def use_umask(*files: Path) -> None:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file as `whole_file` does.
-
-    Raises:
-        OSError: The file cannot be written. What was there before stays.
-    """
+    """Write a file as `whole_file` does: if it cannot be written, what was there before stays."""
     with whole_file(path) as temporary:
         temporary.write_bytes(content)
 
@@ -146,8 +137,7 @@ def replacing_directory(directory: Path) -> Iterator[Path]:
 
 def write_json(path: Path, values: Mapping) -> None:
     """Write JSON as `write_file` does. NaN becomes null."""
-    text = json.dumps(_without_nan(values), indent=2, allow_nan=False) + "\n"
-    write_file(path, text.encode())
+    write_file(path, (json.dumps(_without_nan(values), indent=2, allow_nan=False) + "\n").encode())
 
 
 def write_history(path: Path, rows: Sequence[Mapping]) -> None:

@@ -46,10 +46,10 @@ def tiles_at_once(device: "torch.device", image_size: int) -> int:
 
     A tile takes about a GiB where the encoder sees 1024 pixels, less in proportion to the pixels.
     """
-    import torch
-
     if device.type != "cuda":
         return 4
+    import torch
+
     free = torch.cuda.mem_get_info(device)[0] / 2**30
     return int(min(64, max(1, free / 2 * (1024 / image_size) ** 2)))
 

@@ -17,15 +17,7 @@ _LIMITS = {
 
 
 def option(
-    default: object = MISSING,
-    help: str = "",
-    *,
-    group: str = "run",
-    at_least: float | None = None,
-    above: float | None = None,
-    below: float | None = None,
-    at_most: float | None = None,
-    choices: Sequence | None = None,
+    default: object = MISSING, help: str = "", *, group: str = "run", choices: Sequence | None = None, **limits: float
 ) -> Field:
     """Make a field of a settings dataclass. Its metadata hold what is said here.
 
@@ -33,11 +25,8 @@ def option(
         default: The value if none is given; a list is copied. Without it the field is required.
         help: What `--help` and the settings page say.
         group: The argument group, one of `GROUPS`.
-        at_least: Limit that `check_limits` checks, as `above`, `below` and `at_most`. A limited number is finite.
-        above: See `at_least`.
-        below: See `at_least`.
-        at_most: See `at_least`.
         choices: The allowed values.
+        **limits: `at_least`, `above`, `below`, `at_most`: what `check_limits` checks. A limited number is finite.
 
     Example:
         >>> from dataclasses import dataclass
@@ -49,10 +38,9 @@ def option(
         Traceback (most recent call last):
         ValueError: rank must be at least 1, got 0
     """
-    if group not in GROUPS:
-        raise ValueError(f"group must be one of {', '.join(GROUPS)}; got {group!r}")
-    limits = {"at_least": at_least, "above": above, "below": below, "at_most": at_most, "choices": choices}
-    metadata = {"help": help, "group": group} | {name: value for name, value in limits.items() if value is not None}
+    if group not in GROUPS or not limits.keys() <= _LIMITS.keys():
+        raise ValueError(f"group must be one of {', '.join(GROUPS)}; got {group!r}; limits {', '.join(_LIMITS)}")
+    metadata = {"help": help, "group": group, **limits} | ({"choices": choices} if choices is not None else {})
     if isinstance(default, list):
         return field(default_factory=default.copy, metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -72,20 +60,15 @@ def check_limits(settings) -> None:
 
 
 def changed_settings(before: Mapping, args, free: Collection[str] = ()) -> list[str]:
-    """Say how settings now differ from settings in a file.
+    """Say how settings now (a dataclass) differ from those in a file, but for the names in `free`.
 
-    Args:
-        before: By name. A setting that the file does not have had what is now its default.
-        args: Settings now, a dataclass.
-        free: Names that may differ.
+    A setting that the file does not have had what is now its default.
     """
-    before = {item.name: _default(item) for item in fields(args)} | dict(before)
+    defaults = {i.name: i.default if i.default_factory is MISSING else i.default_factory() for i in fields(args)}
+    before = defaults | dict(before)
     now = json.loads(json.dumps(asdict(args)))
-    return [
-        f"{name} was {before.get(name)!r}, is {value!r}"
-        for name, value in now.items()
-        if name not in free and before.get(name) != value
-    ]
+    changed = [name for name, value in now.items() if name not in free and before.get(name) != value]
+    return [f"{name} was {before.get(name)!r}, is {now[name]!r}" for name in changed]
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -107,7 +90,3 @@ def _broken_limits(metadata: Mapping, value: object) -> str | None:
         return None
     words = [f"{_LIMITS[name][1]} {limit}" for name, limit in limits.items()]
     return " and ".join(words if math.isfinite(value) else [*words, "finite"])
-
-
-def _default(item: Field) -> object:
-    return item.default if item.default_factory is MISSING else item.default_factory()

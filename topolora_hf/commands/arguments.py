@@ -22,12 +22,9 @@ class InferenceArguments:
     adapter: str = option(help=ADAPTER_HELP, group="input")
     base: str | None = option(None, "the base; by default the one that the adapter names", group="input")
     threshold: float | None = option(
-        None,
-        "probability from which a pixel is foreground; by default the adapter's own",
-        group="inference",
-        at_least=0,
-        at_most=1,
-    )
+        None, "probability from which a pixel is foreground; by default the adapter's own", group="inference",
+        at_least=0, at_most=1,
+    )  # fmt: skip
     scale: float | None = option(
         None,
         "enlarge images by this factor first, if their scale is not that of the training images. By default no "
@@ -48,10 +45,9 @@ class InferenceArguments:
         group="inference",
     )
     test_time_flips: bool | None = option(
-        None,
-        "average the four mirrorings of each tile: four times the time; by default as the adapter",
+        None, "average the four mirrorings of each tile: four times the time; by default as the adapter",
         group="inference",
-    )
+    )  # fmt: skip
     test_time_scales: list[float] | None = option(
         None, "average over these scales, such as 0.8 1 1.25; by default as the adapter", group="inference"
     )
@@ -64,14 +60,10 @@ class InferenceArguments:
         check_limits(self)
 
     def build_predictor(self, network: "nn.Module | None" = None) -> "Predictor":
-        """Make the predictor that these settings ask for.
-
-        Args:
-            network: With `adapter_settings`; by default what `adapter` names is loaded.
+        """Make the predictor that these settings ask for, of a network with `adapter_settings` or of `adapter`.
 
         Raises:
-            AdapterMismatchError: The adapter does not fit its base.
-            OSError: The adapter or its base cannot be loaded.
+            AdapterMismatchError, OSError: The adapter does not fit its base, or one of them cannot be loaded.
             ValueError: A setting does not go with the adapter.
         """
         from ..inference.loading import load_network

@@ -36,14 +36,19 @@ def convert(args: ConvertArguments) -> Path:
             given for a source that has none.
         ImportError: A package of the extra `export` is not installed.
     """
-    output = Path(args.output)
+    output, is_onnx = Path(args.output), args.output.endswith(".onnx")
     if output.is_dir() and any(output.iterdir()):
         raise ValueError(f"{output} is not empty")
-    if output.exists() and not output.is_dir() and output.suffix != ".onnx":
+    if output.exists() and not output.is_dir() and not is_onnx:
         raise ValueError(f"{output} is a file, and a directory is to be written")
     if args.source.endswith(".ckpt"):
-        _convert_checkpoint(args, output)
-    elif output.suffix == ".onnx":
+        from ..adapter_format.names import full_base_name
+        from ..export.seglab import convert_seglab_checkpoint
+
+        if is_onnx:
+            raise ValueError(f"{args.source} becomes an adapter's directory first, which then becomes {output}")
+        convert_seglab_checkpoint(args.source, output, base=args.base and full_base_name(args.base))
+    elif is_onnx:
         from ..export.onnx_export import export_onnx
 
         export_onnx(_load_network(args), output)
@@ -53,15 +58,6 @@ def convert(args: ConvertArguments) -> Path:
             (network.sam if args.source.endswith(".pth") else network).save_pretrained(directory)
     print(f"wrote {output}")
     return output
-
-
-def _convert_checkpoint(args: ConvertArguments, output: Path) -> None:
-    from ..adapter_format.names import full_base_name
-    from ..export.seglab import convert_seglab_checkpoint
-
-    if output.suffix == ".onnx":
-        raise ValueError(f"{args.source} becomes an adapter's directory first, which then becomes {output}")
-    convert_seglab_checkpoint(args.source, output, base=args.base and full_base_name(args.base))
 
 
 def _load_network(args: ConvertArguments) -> "TopoSamForSegmentation":

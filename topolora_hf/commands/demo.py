@@ -26,14 +26,7 @@ class DemoArguments:
 
 
 def demo(args: DemoArguments) -> None:
-    """Serve until interrupted. The first adapter is loaded before the page opens, the others when they are picked.
-
-    Raises:
-        ImportError: gradio is not installed.
-        AdapterMismatchError: The first adapter does not fit its base.
-        OSError: It cannot be loaded, or the port is taken.
-        ValueError: A name is given twice.
-    """
+    """Serve until interrupted. The first adapter is loaded before the page opens, the others when they are picked."""
     from ..demo.page import build_page, launch_options, require_gradio
 
     require_gradio()

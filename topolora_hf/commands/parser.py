@@ -3,7 +3,6 @@
 import argparse
 from copy import copy
 from dataclasses import Field
-from itertools import chain
 from pathlib import Path
 
 import yaml
@@ -18,7 +17,8 @@ _FOR_ARGPARSE = ("help", "aliases", "choices")
 class SettingsParser(HfArgumentParser):
     """`HfArgumentParser` for fields made by `settings.option`.
 
-    Flags are listed by group. A flag must be given in full. A boolean is `--flag`, `--flag False` or `--no_flag`.
+    Flags are listed by group. A flag must be given in full. A boolean is `--flag`, `--flag False` or `--no_flag`. A
+    settings file (YAML or JSON) may come first.
     """
 
     def __init__(self, dataclass_types, **kwargs):
@@ -27,7 +27,6 @@ class SettingsParser(HfArgumentParser):
         self._action_groups.sort(key=lambda group: GROUPS.index(group.title) if group.title in GROUPS else -1)
 
     def parse_args_into_dataclasses(self, args=None, **kwargs) -> tuple:
-        """Also take a settings file (YAML or JSON) as the first of `args`."""
         return super().parse_args_into_dataclasses(args and expand_settings_file(list(args)), **kwargs)
 
     def parse_known_args(self, args=None, namespace=None):
@@ -50,9 +49,7 @@ class SettingsParser(HfArgumentParser):
     def _parse_dataclass_field(self, parser, field: Field):
         title = field.metadata.get("group")
         if title is not None:
-            if title not in self._groups:
-                self._groups[title] = self.add_argument_group(title)
-            parser = self._groups[title]
+            parser = self._groups[title] = self._groups.get(title) or self.add_argument_group(title)
         field = copy(field)
         field.metadata = {name: value for name, value in field.metadata.items() if name in _FOR_ARGPARSE}
         super()._parse_dataclass_field(parser, field)
@@ -83,10 +80,8 @@ class _HelpFormatter(argparse.HelpFormatter):
         text = action.help or ""
         if action.required:
             return f"{text} (required)"
-        if action.default is None or action.default is False or action.default is argparse.SUPPRESS:
-            return text
         default = " ".join(map(str, action.default)) if isinstance(action.default, list) else action.default
-        return f"{text} (default: {default})" if default != "" else text
+        return text if default in (None, False, argparse.SUPPRESS, "") else f"{text} (default: {default})"
 
     def _format_usage(self, usage, actions, groups, prefix) -> str:
         required = "".join(f" {self._format_action_invocation(action)}" for action in actions if action.required)
@@ -94,11 +89,7 @@ class _HelpFormatter(argparse.HelpFormatter):
 
 
 def expand_settings_file(flags: list[str]) -> list[str]:
-    """Replace a leading YAML or JSON file by the flags that it lists. Flags after it win.
-
-    Raises:
-        ValueError: The file cannot be read, or is no list of settings.
-    """
+    """Replace a leading YAML or JSON file by the flags that it lists. Flags after it win."""
     if not flags or not flags[0].endswith((".yaml", ".yml", ".json")):
         return flags
     try:
@@ -106,15 +97,10 @@ def expand_settings_file(flags: list[str]) -> list[str]:
         settings = yaml.load(Path(flags[0]).read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
     except (UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"{flags[0]} is not a YAML or JSON file: {error}") from error
-    if not isinstance(settings, dict) or not all(map(_is_plain, settings.values())):
-        raise ValueError(f"{flags[0]} must hold one setting a line (name: value)")
-    listed = [
-        [f"--{name}", *(value if isinstance(value, list) else [value])]
-        for name, value in settings.items()
-        if value not in _NO_VALUE
-    ]
-    return [*chain.from_iterable(listed), *flags[1:]]
-
-
-def _is_plain(value: object) -> bool:
-    return isinstance(value, str) or (isinstance(value, list) and all(isinstance(item, str) for item in value))
+    listed = []
+    for name, value in settings.items() if isinstance(settings, dict) else [("", None)]:
+        values = value if isinstance(value, list) else [value]
+        if not all(isinstance(item, str) for item in values):
+            raise ValueError(f"{flags[0]} must hold one setting a line (name: value)")
+        listed += [f"--{name}", *values] if value not in _NO_VALUE else []
+    return [*listed, *flags[1:]]

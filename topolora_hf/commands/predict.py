@@ -40,7 +40,7 @@ def predict(args: PredictArguments) -> list[Path]:
     Under `accelerate launch` the processes share the images.
 
     Raises:
-        DataError: Some images could not be read. Every other one has its mask then.
+        DataError: Some images have no mask, as they cannot be read or are too large. Every other one has its mask then.
         ValueError: The folder is one of the images', or holds masks made with other settings or by something else.
     """
     files = find_images(args.images)
@@ -48,43 +48,44 @@ def predict(args: PredictArguments) -> list[Path]:
     work = [(file, output / f"{name}_mask.png") for file, name in zip(files, output_names(files), strict=True)]
     with state.main_process_first():
         if state.is_main_process:
-            _require_other_folder(output, files)
-            _begin(args, output, [mask for _, mask in work])
+            _begin(args, output, files, [mask for _, mask in work])
     mine = work[state.process_index :: state.num_processes]
     waiting = [(file, mask) for file, mask in mine if not mask.exists()]
     if there := len(mine) - len(waiting):
         print(f"{there} of {len(mine)} images have a mask in {output} already (--overwrite makes it again)")
-    unreadable = _predict_all(args, waiting) if waiting else []
+    problems = _predict_all(args, waiting) if waiting else []
     state.wait_for_everyone()  # the launcher ends the others once one has ended with an error
-    if unreadable:
-        raise DataError(f"{len(unreadable)} images have no mask:\n" + "\n".join(unreadable))
+    if problems:
+        raise DataError(f"{len(problems)} images have no mask:\n" + "\n".join(problems))
     return [mask for _, mask in work]
 
 
 def _predict_all(args: PredictArguments, work: list[tuple[Path, Path]]) -> list[str]:
-    """Predict image by image, and say what is written. Return what is wrong with images that could not be read."""
+    """Predict image by image, and say what is written. Return what is wrong with those that have no mask."""
     print(f"loading {args.adapter}")
     predictor = args.build_predictor()
     print(f"predicting {len(work)} image{'s' * (len(work) > 1)} on {predictor.device}")
-    unreadable, doubtful, start = [], 0, time.monotonic()
+    problems, doubtful, start = [], 0, time.monotonic()
     for number, (file, mask) in enumerate(bar := tqdm(work, desc="predicting", disable=None)):
         try:
             prediction = predictor(file)
+            written = _save(prediction, mask, args)
         except (DataError, FloatingPointError, MemoryError) as error:
-            unreadable.append(str(error))
+            text = str(error) or "there is not enough memory"
+            problems.append(text if text.startswith(str(file)) else f"{file}: {text}")
             continue
-        bar.write(f"{file}: wrote {', '.join(_save(prediction, mask, args))}")
+        bar.write(f"{file}: wrote {', '.join(written)}")
         for warning in prediction.warnings:
             bar.write(f"warning: {file}: {warning}", file=sys.stderr)
         doubtful += bool(prediction.warnings)
         if number == 0 and len(work) > 1:
             seconds = time.monotonic() - start
             bar.write(f"{seconds:.1f} s an image: about {_duration(seconds * (len(work) - 1))} to go")
-    masks = len(work) - len(unreadable)
+    masks = len(work) - len(problems)
     print(f"{masks} mask{'s' * (masks != 1)} in {_duration(time.monotonic() - start)}, in {args.output_dir}")
     if doubtful:
         print(f"warning: {doubtful} of them may be wrong: see the warnings above", file=sys.stderr)
-    return unreadable
+    return problems
 
 
 def _save(prediction, mask: Path, args: PredictArguments) -> list[str]:
@@ -103,21 +104,16 @@ def _save(prediction, mask: Path, args: PredictArguments) -> list[str]:
     return [str(mask), *(path.name for path in written[1:])]
 
 
-def _require_other_folder(output: Path, images: list[Path]) -> None:
+def _begin(args: PredictArguments, output: Path, images: list[Path], masks: list[Path]) -> None:
+    """Note the settings of a folder's masks, or check that they are the same, and that no other file is in the way."""
     folder = output.resolve()
-    beside = next((file for file in images if file.resolve().parent == folder), None)
-    if beside is not None:
+    if beside := next((file for file in images if file.resolve().parent == folder), None):
         raise ValueError(
             f"output_dir {output} is the folder of {beside}: what is written there would be taken for images, and "
             "might replace masks of yours; choose another"
         )
-
-
-def _begin(args: PredictArguments, output: Path, masks: list[Path]) -> None:
-    """Note the settings of a folder's masks, or check that they are the same, and that no other mask is there."""
     output_folder(output)
-    note = output / PREDICT_SETTINGS
-    way_out = "choose another output_dir, or replace them with --overwrite"
+    note, way_out = output / PREDICT_SETTINGS, "choose another output_dir, or replace them with --overwrite"
     if args.overwrite:
         for mask in masks:
             for ending in _WRITTEN:
@@ -136,9 +132,4 @@ def _beside(mask: Path, ending: str) -> Path:
 
 
 def _duration(seconds: float) -> str:
-    """A time to read.
-
-    >>> _duration(4.2), _duration(200)
-    ('4 s', '3 min')
-    """
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

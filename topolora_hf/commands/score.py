@@ -36,11 +36,9 @@ class ScoreArguments(InferenceArguments, DataArguments):
 
 
 def score(args: ScoreArguments, network: "nn.Module | None" = None) -> dict:
-    """Write metrics.json, per_image.csv and pictures; return what metrics.json holds.
+    """Score `network`, with `adapter_settings`, or by default what `args.adapter` names; return the metrics.
 
-    Args:
-        args: The settings.
-        network: What is scored, with `adapter_settings`; by default what `args.adapter` names.
+    They are written to metrics.json, with per_image.csv and pictures beside it.
     """
     from ..training.scoring import score_rows
 
@@ -65,9 +63,8 @@ def _rows_of_all(splits: "SegmentationData") -> Sequence[dict]:
     from torch.utils.data import ConcatDataset
 
     ids = list(chain.from_iterable(rows["id"] for rows in splits.values()))
-    if len(set(ids)) == len(ids):
-        return ConcatDataset(splits.values())
-    return ConcatDataset(_Renamed(rows, part) for part, rows in splits.items())
+    is_shared = len(set(ids)) < len(ids)
+    return ConcatDataset(_Renamed(rows, part) if is_shared else rows for part, rows in splits.items())
 
 
 @dataclass
