@@ -64,9 +64,11 @@ def score_image(
     target = as_mask(target, "target")
     probability = as_probability(probability, shape=target.shape)
     if valid_mask is not None:
+        from scipy.ndimage import find_objects
+
         # No metric looks past the field of view: leaving its surroundings out saves their share of the time.
         valid_mask = as_valid_mask(valid_mask, target.shape)
-        window = _bounding_box(valid_mask)
+        window = next(iter(find_objects(valid_mask.astype(np.uint8))), np.s_[:0, :0])
         probability, target, valid_mask = probability[window], target[window], valid_mask[window]
     prediction = probability >= threshold
     scores = {name: MASK_METRICS[name](prediction, target, valid_mask) for name in names if name in MASK_METRICS}
@@ -186,15 +188,6 @@ def _score_sample(sample: Mapping[str, object], threshold: float) -> dict[str, o
     except ValueError as error:
         raise ValueError(f"image {sample['id']}: {error}") from error
     return {"id": sample["id"], **scores}
-
-
-def _bounding_box(mask: np.ndarray) -> tuple[slice, slice]:
-    """The smallest window that holds all true pixels; an empty one where there are none."""
-    sides = []
-    for axis in (1, 0):
-        places = mask.any(axis).nonzero()[0]
-        sides.append(slice(places[0], places[-1] + 1) if places.size else slice(0, 0))
-    return tuple(sides)
 
 
 def _columns(rows: Sequence[Mapping[str, object]]) -> list[str]:
