@@ -1,5 +1,6 @@
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -31,9 +32,9 @@ def column(args, name: str) -> list[float]:
         return [float(row[name]) for row in csv.DictReader(file) if row.get(name)]
 
 
-def scores_of(model, rows, **changes) -> dict:
+def scores_of(model, rows, settings=None, **changes) -> dict:
     """The means of rows scored anew, one image after the other."""
-    settings = AdapterSettings(**{**vars(model.adapter_settings), **changes})
+    settings = replace(settings or model.adapter_settings, **changes)
     predictor = Predictor(model, settings)
     maps = [(predictor.probability(row["image"]), row["mask"]) for row in rows]
     return score_set([score_image(*each, threshold=settings.threshold) for each in maps])
@@ -65,7 +66,7 @@ def test_the_saved_adapter_has_the_scores_that_metrics_json_says_and_its_base_th
     assert settings.test_time_flips
     assert scores_of(model, splits["test"])["dice"] == pytest.approx(metrics["dice"], abs=1e-6)
     with model.disable_adapter():
-        before = scores_of(model, splits["test"], threshold=0.5, temperature=1.0, logit_bias=0.0)
+        before = scores_of(model, splits["test"], settings, threshold=0.5, temperature=1.0, logit_bias=0.0)
     assert (before["dice"], before["cldice"]) == pytest.approx((metrics["dice_before"], metrics["cldice_before"]))
     assert metrics["n_before"] == 3
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ..adapter_format.names import TINY, full_base_name
@@ -12,6 +13,7 @@ from ..objective import CLDICE_SCHEDULES
 from ..settings import option
 
 _MAX_STEPS = 2500
+_network, _training, _objective = (partial(option, group=group) for group in ("network", "training", "objective"))
 
 
 @dataclass(kw_only=True)
@@ -20,105 +22,88 @@ class TrainArguments(DataArguments):
 
     __module__ = "topolora_hf"  # wherever the file lies
 
-    base: str = option(
+    base: str = _network(
         "facebook/sam-vit-base",
         "a SAM on the Hub, Meta's .pth file, a directory, or embedded: tiny, tiny-regions, tiny-random",
-        group="network",
     )
-    preset: str | None = option(
-        None,
-        "which parts are trained; by default topolora, or detail_only for tiles on tiny",
-        group="network",
-        choices=tuple(PRESETS),
+    preset: str | None = _network(
+        None, "which parts are trained; by default topolora, or detail_only for tiles on tiny", choices=tuple(PRESETS)
     )
-    image_size: int | None = option(
-        None, "pixels a side that SAM's encoder sees; by default the base's. Smaller: less time and memory",
-        group="network", at_least=16,
-    )  # fmt: skip
-    tile_size: int | None = option(
-        None, "pixels a side of a tile of the image; by default the data set's", group="network", at_least=16
+    image_size: int | None = _network(
+        None, "pixels a side that SAM's encoder sees; by default the base's. Smaller: less time and memory", at_least=16
     )
-    view: str | None = option(
+    tile_size: int | None = _network(
+        None, "pixels a side of a tile of the image; by default the data set's", at_least=16
+    )
+    view: str | None = _network(
         None,
         "tiles: crops at the image's own resolution, for thin structures; full: the full image resized to one tile, "
         "for regions such as polyps. By default the data set's; tiles for a folder",
-        group="network",
         choices=("tiles", "full"),
     )
-    rank: int | None = option(None, "LoRA rank; by default the preset's", group="network", at_least=1)
-    lora_layers: int | None = option(
-        None, "LoRA in this many last layers of the encoder only: less time and memory", group="network", at_least=1
+    rank: int | None = _network(None, "LoRA rank; by default the preset's", at_least=1)
+    lora_layers: int | None = _network(
+        None, "LoRA in this many last layers of the encoder only: less time and memory", at_least=1
     )
-    decoder_init: str = option(
+    decoder_init: str = _network(
         "sam",
         "sam: the decoder starts from the base's weights; scratch: from random ones, as the paper's text says",
-        group="network",
         choices=("sam", "scratch"),
     )
 
-    max_steps: int | None = option(
-        None, f"optimizer steps; by default {_MAX_STEPS}, with protocol paper 50 epochs", group="training", at_least=1
+    max_steps: int | None = _training(
+        None, f"optimizer steps; by default {_MAX_STEPS}, with protocol paper 50 epochs", at_least=1
     )
-    batch_size: int = option(4, "tiles in a batch of each process", group="training", at_least=1)
-    gradient_accumulation_steps: int = option(
-        1, "batches summed into one step: more tiles a step in the same memory", group="training", at_least=1
+    batch_size: int = _training(4, "tiles in a batch of each process", at_least=1)
+    gradient_accumulation_steps: int = _training(
+        1, "batches summed into one step: more tiles a step in the same memory", at_least=1
     )
-    learning_rate: float = option(5e-4, "AdamW's peak, after warm-up and before the cosine", group="training", above=0)
-    detail_learning_rate: float = option(2e-3, "the same for the detail branch", group="training", above=0)
-    weight_decay: float = option(1e-4, "of weights, not of norms and biases", group="training", at_least=0)
-    augmentation: str = option(
+    learning_rate: float = _training(5e-4, "AdamW's peak, after warm-up and before the cosine", above=0)
+    detail_learning_rate: float = _training(2e-3, "the same for the detail branch", above=0)
+    weight_decay: float = _training(1e-4, "of weights, not of norms and biases", at_least=0)
+    augmentation: str = _training(
         "all",
         "all: flips, quarter turns, colours, zoom, noise; same_scale: without zoom and noise, for a last run on images "
         "of one camera; none",
-        group="training",
         choices=("all", "same_scale", "none"),
     )
-    mixed_precision: str = option(
-        "auto", "auto: bf16 if the hardware is faster with it", group="training", choices=("auto", "no", "bf16", "fp16")
+    mixed_precision: str = _training(
+        "auto", "auto: bf16 if the hardware is faster with it", choices=("auto", "no", "bf16", "fp16")
     )
-    auto_batch_size: bool = option(
-        False, "if a batch does not fit into memory, halve it until it does; a step keeps its tiles", group="training"
+    auto_batch_size: bool = _training(
+        False, "if a batch does not fit into memory, halve it until it does; a step keeps its tiles"
     )
-    gradient_checkpointing: bool = option(
-        False, "recompute the encoder in the backward pass: less memory, more time", group="training"
+    gradient_checkpointing: bool = _training(
+        False, "recompute the encoder in the backward pass: less memory, more time"
     )
-    cache_features: bool = option(
+    cache_features: bool = _training(
         False,
         "run the encoder's frozen layers once an image: half the time a step. Needs view full and augmentation none",
-        group="training",
     )
 
-    cldice_weight: float = option(
-        0.5, "weight of the clDice term; 0 for regions without a centreline", group="objective", at_least=0
-    )
-    cldice_schedule: str = option(
-        "ramp",
-        "ramp: the weight rises over the first steps; fixed; adaptive: it is learned",
-        group="objective",
-        choices=CLDICE_SCHEDULES,
+    cldice_weight: float = _objective(0.5, "weight of the clDice term; 0 for regions without a centreline", at_least=0)
+    cldice_schedule: str = _objective(
+        "ramp", "ramp: the weight rises over the first steps; fixed; adaptive: it is learned", choices=CLDICE_SCHEDULES
     )
 
     output_dir: str | None = option(None, "the run directory; by default runs/DATASET-PRESET-SEED")
     calibrate: str = option(
         "none",
-        "after training, calibrate the probabilities on the validation images, or on train if every image is trained "
-        "on; the masks stay",
+        "calibrate the probabilities on validation images, or on train if every image is trained on; the masks stay",
         choices=("none", "validation", "train"),
     )
     test_time_flips: bool = option(
-        False, "average each tile's four mirrorings when scoring and predicting: four times the time"
+        False, "average each tile's four mirrorings in scores and predictions: four times the time"
     )
     test_time_scales: list[float] = option(
-        [1.0], "average the image at each of these times its size when scoring and predicting", at_least=0.1, at_most=10
+        [1.0], "average the image at each of these times its size in scores and predictions", at_least=0.1, at_most=10
     )
-    score_untrained: bool = option(
-        False, "after training, score the base too, on at most 8 images (dice_before, n_before)"
-    )
+    score_untrained: bool = option(False, "score the base too, on at most 8 images (dice_before, n_before)")
     evaluate_every: int = option(500, "steps between validations", at_least=1)
     log_every: int = option(10, "steps between rows of history.csv", at_least=1)
     log_with: str | None = option(None, "a tracker of Accelerate, such as tensorboard; it has to be installed")
     num_workers: int | None = option(
-        None, "processes that load data; by default 2, on a GPU one a core of its share, up to 8", at_least=0
+        None, "processes that load data; by default 2, on a GPU the cores up to 8", at_least=0
     )
     num_threads: int | None = option(None, "CPU threads of each process; by default the cores, shared out", at_least=1)
     overwrite: bool = option(False, "start anew, whatever the run directory holds. Without it the same command resumes")
@@ -142,9 +127,8 @@ class TrainArguments(DataArguments):
             raise ValueError(f"protocol {self.protocol} scores no training images: calibrate on validation")
         preset = get_preset(self.preset)
         if not preset.rank and (self.rank, self.lora_layers) != (None, None):
-            raise ValueError(
-                f"preset {self.preset!r} has no LoRA: rank {self.rank} and lora_layers {self.lora_layers} have no use"
-            )
+            given = f"rank {self.rank} and lora_layers {self.lora_layers}"
+            raise ValueError(f"preset {self.preset!r} has no LoRA: {given} have no use")
         if self.decoder_init == "scratch" and not preset.decoder:
             raise ValueError(f"decoder_init scratch: preset {self.preset!r} does not train the decoder")
         self._check_push()
@@ -172,20 +156,15 @@ class TrainArguments(DataArguments):
         try:
             validate_repo_id(self.repository)
         except HFValidationError as error:
-            raise ValueError(
-                f"{self.repository!r} cannot be a repository's name (give hub_model_id): {error}"
-            ) from error
+            name = self.repository
+            raise ValueError(f"{name!r} cannot be a repository's name (give hub_model_id): {error}") from error
 
 
 def recommended_preset(base: str, view: str) -> str:
-    """The preset for a base and a view where none is given.
+    """The preset where none is given, for a base (full name or path) and a view.
 
     `tiny` has a detail branch that was pretrained without SAM, and so has a network that a detail_only adapter was
     merged into: on tiles SAM adds nothing to it.
-
-    Args:
-        base: A full name or a path.
-        view: "tiles" or "full".
 
     >>> recommended_preset("topolora_hf/tiny", "tiles"), recommended_preset("facebook/sam-vit-base", "tiles")
     ('detail_only', 'topolora')

@@ -23,15 +23,8 @@ _KEPT = 2
 def save_checkpoint(directory: Path, model: nn.Module, criterion: nn.Module, optimizer, scheduler, note: dict) -> None:
     """Write a checkpoint under a temporary name, flush it to the disk, and rename it. Keep the last two.
 
-    Only what is trained is written, and the running statistics beside it, not the frozen base. At every moment, and
-    after any crash, the newest directory with a number for its name is whole.
-
-    Args:
-        directory: of the checkpoints; each is a folder in it, named by its step.
-        model: unwrapped.
-        criterion: the objective; its learned weights are kept.
-        optimizer, scheduler: as Accelerate prepared them.
-        note: JSON values: step, history, and the arguments of the run.
+    Only what is trained is written, and the running statistics beside it, not the frozen base. After any crash the
+    newest directory with a number for its name is whole. `note` holds JSON values, among them the `step`.
 
     Raises:
         FloatingPointError: what is trained is not finite.
@@ -48,15 +41,14 @@ def save_checkpoint(directory: Path, model: nn.Module, criterion: nn.Module, opt
         # A baseline's dropout draws on the device. All processes began with one seed and drew as often.
         "device_random": _device().get_rng_state() if torch.accelerator.is_available() else None,
     }
-    files = {_TENSORS: safetensors.torch.save({key: tensor.contiguous() for key, tensor in trained.items()})}
+    tensors = safetensors.torch.save({key: tensor.contiguous() for key, tensor in trained.items()})
     in_memory = io.BytesIO()
     torch.save(state, in_memory)
-    files[_STATE] = in_memory.getvalue()
-    _write(directory, note["step"], files, note)
+    _write(directory, {_TENSORS: tensors, _STATE: in_memory.getvalue()}, note)
 
 
-def _write(directory: Path, step: int, files: dict[str, bytes], note: dict) -> None:
-    target = directory / f"{step:08}"
+def _write(directory: Path, files: dict[str, bytes], note: dict) -> None:
+    target = directory / f"{note['step']:08}"
     temporary = directory / f".{target.name}.tmp"
     directory.mkdir(exist_ok=True)
     for hidden in directory.glob(".*"):  # what a crash left
@@ -85,12 +77,7 @@ def _device():
 
 
 class Checkpoint:
-    """A checkpoint that was read and found whole.
-
-    Attributes:
-        note: as `save_checkpoint` was given it.
-        files: the other files' contents by name.
-    """
+    """A checkpoint that was read and found whole: its `note`, and the contents of its other `files` by name."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -104,11 +91,7 @@ class Checkpoint:
                 raise ValueError(f"{path / name} is not what was written: truncated, or changed since")
 
     def restore(self, model: nn.Module, criterion: nn.Module, optimizer, scheduler) -> None:
-        """Bring a run to where the checkpoint was written.
-
-        Raises:
-            ValueError: its tensors are not those that this run trains; nothing was changed.
-        """
+        """Bring a run to where the checkpoint was written. ValueError: it is another network's; nothing was changed."""
         self._copy_tensors(trained_tensors(model))
         state = torch.load(io.BytesIO(self.files[_STATE]), map_location="cpu", weights_only=True)
         optimizer.load_state_dict(state["optimizer"])
@@ -124,17 +107,15 @@ class Checkpoint:
         stored = safetensors.torch.load(self.files[_TENSORS])
         found, expected = ({name: tensor.shape for name, tensor in group.items()} for group in (stored, tensors))
         if found != expected:
-            difference = sorted({name for name, _ in found.items() ^ expected.items()})
-            raise ValueError(
-                f"{self.path} is a checkpoint of another network; tensors that differ: {', '.join(difference)}"
-            )
+            names = ", ".join(sorted({name for name, _ in found.items() ^ expected.items()}))
+            raise ValueError(f"{self.path} is a checkpoint of another network; tensors that differ: {names}")
         with torch.no_grad():
             for key, tensor in stored.items():
                 tensors[key].copy_(tensor)
 
 
 def read_checkpoint(directory: Path) -> Checkpoint | None:
-    """Read the newest checkpoint that is whole; None if there never was one. Pass over others, with a warning.
+    """Read the newest checkpoint that is whole; pass over others with a warning. None if there never was one.
 
     Raises:
         ValueError: there are checkpoints, and none is whole.
@@ -155,9 +136,8 @@ def read_checkpoint(directory: Path) -> Checkpoint | None:
 
 
 def _newest_first(directory: Path) -> list[Path]:
-    if not directory.is_dir():
-        return []
-    return sorted((path for path in directory.iterdir() if path.name.isdigit()), key=lambda p: int(p.name))[::-1]
+    paths = directory.iterdir() if directory.is_dir() else ()
+    return sorted((path for path in paths if path.name.isdigit()), key=lambda path: int(path.name), reverse=True)
 
 
 def trained_tensors(model: nn.Module) -> dict[str, torch.Tensor]:

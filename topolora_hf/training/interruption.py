@@ -16,7 +16,7 @@ class RunStopped(Exception):
     """A run ended early because it was asked to; the same command resumes from its checkpoint.
 
     Attributes:
-        exit_status: what a process that ends for it returns, as shells count: 128 and the signal's number.
+        exit_status: of a process that ends for it: 128 and the signal's number.
     """
 
     __module__ = "topolora_hf"  # wherever the file lies

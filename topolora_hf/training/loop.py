@@ -46,8 +46,6 @@ class Trainer:
     Attributes:
         step: steps done.
         losses: total, BCE, Dice and clDice of the last step, a mean over its batches.
-        network: the model without what averages its gradients. `network(pixel_values, labels=...)` gives the loss that
-            is trained.
     """
 
     def __init__(
@@ -83,8 +81,7 @@ class Trainer:
         # An epoch is whole steps: what is left of its last tiles would make a smaller one.
         whole = self.steps_an_epoch * tiles_a_step(asdict(self.args), self.accelerator.num_processes)
         generator = torch.Generator().manual_seed(self.args.seed)
-        device = self.accelerator.device.type
-        workers = count_workers(self.args, device)
+        workers = count_workers(self.args, device := self.accelerator.device.type)
         return DataLoader(
             self.tiles,
             batch_size=self.args.batch_size,
@@ -99,16 +96,11 @@ class Trainer:
 
     @property
     def network(self) -> nn.Module:
-        """See above; in mixed precision, as Accelerate made it run."""
+        """The model without what averages its gradients; `network(pixel_values, labels=...).loss` is trained."""
         return self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=True)
 
-    @property
-    def epoch(self) -> int:
-        """That of the last step."""
-        return max(0, self.step - 1) // self.steps_an_epoch
-
     def resume(self, checkpoint: Checkpoint) -> None:
-        """Go to where the checkpoint was written."""
+        """Go on from a checkpoint."""
         checkpoint.restore(self.network, self.criterion, self.optimizer, self.scheduler)
         self.step, self.history = checkpoint.note["step"], checkpoint.note["history"]
         self.started -= checkpoint.note["seconds"]
@@ -121,19 +113,17 @@ class Trainer:
             RunStopped: a signal asked for it; a checkpoint was written.
             ChildProcessError: a process that loads data was killed.
         """
-        bar = tqdm(
-            initial=self.step, total=self.max_steps, desc="training", disable=not self.accelerator.is_main_process
-        )
+        hidden = not self.accelerator.is_main_process
+        bar = tqdm(initial=self.step, total=self.max_steps, desc="training", disable=hidden)
         try:
             with bar, StopRequest(self.accelerator) as request:
                 self._run_steps(bar, request)
         except RuntimeError as error:
             if "DataLoader worker" not in str(error):
                 raise
-            raise ChildProcessError(
-                f"a process that loads data was killed, perhaps for its memory ({error}). The same command resumes "
-                "from the last checkpoint; fewer num_workers need less memory"
-            ) from error
+            advice = "The same command resumes from the last checkpoint; fewer num_workers need less memory"
+            said = f"a process that loads data was killed, perhaps for its memory ({error}). {advice}"
+            raise ChildProcessError(said) from error
         finally:
             if self.features is not None:
                 self.features.close()
@@ -160,11 +150,8 @@ class Trainer:
                     due = time.monotonic() + _CHECKPOINT_SECONDS
                 if stopping:
                     self.accelerator.wait_for_everyone()  # who ends first has the others ended by their launcher
-                    raise RunStopped(
-                        f"stopped after step {self.step} of {self.max_steps}, with a checkpoint: the same command "
-                        "resumes from there",
-                        request.number,
-                    )
+                    where = f"after step {self.step} of {self.max_steps}, with a checkpoint"
+                    raise RunStopped(f"stopped {where}: the same command resumes from there", request.number)
                 if last:
                     return
 
@@ -214,7 +201,7 @@ class Trainer:
         self.optimizer.zero_grad()
 
     def _frozen_features(self, batch: dict) -> dict[str, torch.Tensor]:
-        """The keyword argument by which our network goes on from cached features."""
+        """The keyword argument with which our network goes on from cached features."""
         if self.features is None:
             return {}
         with self.accelerator.autocast():
@@ -239,7 +226,8 @@ class Trainer:
             self.model.train()
 
     def _log(self, row: dict) -> None:
-        self.history.append({"step": self.step, "epoch": self.epoch, **row})
+        epoch = max(0, self.step - 1) // self.steps_an_epoch
+        self.history.append({"step": self.step, "epoch": epoch, **row})
         self.accelerator.log(row, step=self.step)
         if self.accelerator.is_main_process:
             with self._writing("history.csv"):
@@ -292,10 +280,8 @@ class Trainer:
             yield
         except OSError as error:
             last = "there is no checkpoint yet" if self._written is None else f"the last one is of step {self._written}"
-            raise OSError(
-                f"cannot write {what} to {self.run} after step {self.step}: {error}. When that is put right, the same "
-                f"command resumes from the last checkpoint ({last})"
-            ) from error
+            advice = f"When that is put right, the same command resumes from the last checkpoint ({last})"
+            raise OSError(f"cannot write {what} to {self.run} after step {self.step}: {error}. {advice}") from error
 
 
 def _truth(batch: dict) -> tuple[torch.Tensor | None, ...]:
@@ -305,8 +291,8 @@ def _truth(batch: dict) -> tuple[torch.Tensor | None, ...]:
 def _estimate(steps: int, seconds: float) -> str:
     """How long so many steps take, in words.
 
-    >>> _estimate(1000, 0.5), _estimate(10, 0.5)
-    ('0.50 s a step: about 8 minutes to go, then scoring', '0.50 s a step: less than a minute to go, then scoring')
+    >>> _estimate(1000, 0.5)
+    '0.50 s a step: about 8 minutes to go, then scoring'
     """
     minutes = round(steps * seconds / 60)
     left = f"about {minutes} minute{'' if minutes == 1 else 's'}" if minutes else "less than a minute"

@@ -62,12 +62,12 @@ def fit_batch_size(
     model, criterion = model.to(accelerator.device).train(), criterion.to(accelerator.device)
     buffers = [(buffer, buffer.clone()) for buffer in trained_tensors(model).values()]
     found = args.batch_size
-    while not _fits(accelerator, model, criterion, found, tile_size):
+    while found and not _fits(accelerator, model, criterion, found, tile_size):
         found = largest_divisor_below(found)
         clear_device_cache(garbage_collection=True)
-        if not found:
-            with advice_on_memory(replace(args, batch_size=1)):
-                raise MemoryError(f"not even one tile of {tile_size} pixels fits")
+    if not found:
+        with advice_on_memory(replace(args, batch_size=1)):
+            raise MemoryError(f"not even one tile of {tile_size} pixels fits")
     with torch.no_grad():
         for buffer, before in buffers:
             buffer.copy_(before)
@@ -81,7 +81,16 @@ def fit_batch_size(
 
 def _fits(accelerator: Accelerator, model: nn.Module, criterion: nn.Module, batch: int, tile: int) -> bool:
     try:
-        _try_batch(accelerator, model, criterion, batch, tile)
+        pixel_values = torch.zeros(batch, 3, tile, tile, device=accelerator.device)
+        labels = torch.zeros(batch, tile, tile, dtype=torch.uint8, device=accelerator.device)
+        with accelerator.autocast():
+            logits = model(pixel_values=pixel_values.contiguous(memory_format=torch.channels_last)).logits
+        valid = torch.ones_like(labels, dtype=torch.bool)
+        # Room for what AdamW keeps of each trained number.
+        moments = [torch.empty_like(tensor) for tensor in trained_tensors(model).values() for _ in range(2)]
+        criterion.progress = 1.0  # with all terms
+        criterion(logits, labels, valid, ~valid).total.backward()
+        return bool(moments)
     except (RuntimeError, MemoryError) as error:
         if not _is_for_memory(error):
             raise
@@ -89,18 +98,3 @@ def _fits(accelerator: Accelerator, model: nn.Module, criterion: nn.Module, batc
     finally:
         model.zero_grad(set_to_none=True)
         criterion.zero_grad(set_to_none=True)
-    return True
-
-
-def _try_batch(accelerator: Accelerator, model: nn.Module, criterion: nn.Module, batch: int, tile: int) -> None:
-    pixel_values = torch.zeros(batch, 3, tile, tile, device=accelerator.device)
-    pixel_values = pixel_values.contiguous(memory_format=torch.channels_last)
-    labels = torch.zeros(batch, tile, tile, dtype=torch.uint8, device=accelerator.device)
-    with accelerator.autocast():
-        logits = model(pixel_values=pixel_values).logits
-    valid = torch.ones_like(labels, dtype=torch.bool)
-    # Room for what AdamW keeps of each trained number.
-    moments = [torch.empty_like(tensor) for tensor in trained_tensors(model).values() for _ in range(2)]
-    criterion.progress = 1.0  # with all terms
-    criterion(logits, labels, valid, ~valid).total.backward()
-    del moments

@@ -11,9 +11,9 @@ _NAMED = 5
 
 
 class StepCheck:
-    """Look at the loss and the gradient of each step, one step late: on a GPU no step waits for its own values.
+    """Look at the losses and the gradient of each step, one step late: on a GPU no step waits for its own values.
 
-    If one process finds something, all raise. `finish` looks at the last step: before it is saved, scored or logged.
+    All processes raise together: a FloatingPointError that names the images.
     """
 
     def __init__(self, accelerator: Accelerator):
@@ -26,11 +26,8 @@ class StepCheck:
         Args:
             step: its number, for the message.
             losses: (B,), of this process's batches of the step.
-            gradient_norm: scalar, of all processes' gradients; infinite or NaN gradients show in it.
+            gradient_norm: scalar, of all processes' gradients.
             batches: the images' ids of each batch.
-
-        Raises:
-            FloatingPointError: a loss or gradient of the step before is not finite; the message names the images.
         """
         values = torch.cat([losses.float(), gradient_norm.detach().float().reshape(1)]).to(self.accelerator.device)
         read = copy_to_host(self.accelerator.gather(values))
@@ -38,7 +35,7 @@ class StepCheck:
         self._last = lambda: self._look(step, read(), batches)
 
     def finish(self) -> None:
-        """Look at the last step, unless that was done. Raises as `add`."""
+        """Look at the last step, unless that was done: before anything of it is saved, scored or logged."""
         last, self._last = self._last, None
         if last is not None:
             last()
@@ -75,11 +72,7 @@ def copy_to_host(tensor: torch.Tensor) -> Callable[[], torch.Tensor]:
 
 
 def require_finite(tensors: Mapping[str, torch.Tensor]) -> None:
-    """Refuse to save what is not finite.
-
-    Raises:
-        FloatingPointError: tensors are not finite; the message names the first few.
-    """
+    """Refuse to save what is not finite: a FloatingPointError names the first few tensors."""
     floats = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
     bad = [name for name, tensor in floats.items() if not torch.isfinite(tensor).all()]
     if bad:

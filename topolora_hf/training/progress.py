@@ -5,9 +5,9 @@ import shutil
 import socket
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
@@ -24,15 +24,12 @@ _LOCK, _HOLDER = ".lock", ".holder"
 # Processes that load data notice only after some seconds that their run was killed; until then they hold its lock, too.
 _PATIENCE_SECONDS = 10
 # What a run gives does not depend on them, but for rounding.
-_FREE = {"overwrite", "output_dir", "num_workers", "num_threads", "push_to_hub", "hub_model_id", "auto_batch_size"} | {
-    "log_with"
-}
+_FREE = set("overwrite output_dir log_with num_workers num_threads push_to_hub hub_model_id auto_batch_size".split())
 # Only their product with the number of processes counts: the tiles of a step.
 _BATCH = {"batch_size", "gradient_accumulation_steps"}
 
 
-@dataclass
-class Progress:
+class Progress(NamedTuple):
     """What a run directory holds: `metrics` of a finished run, or the `checkpoint` of one to resume, or nothing."""
 
     metrics: dict | None = None
@@ -53,8 +50,7 @@ def find_progress(run: Path, args: TrainArguments, processes: int) -> Progress:
         _require_same(f"{run} holds a finished run of", read_json_object(run / SETTINGS), args)
         print(f"{run} holds this run, finished; --overwrite starts it anew")
         return Progress(metrics=read_json_object(run / METRICS))
-    checkpoint = read_checkpoint(run / FOLDER)
-    if checkpoint is None:
+    if (checkpoint := read_checkpoint(run / FOLDER)) is None:
         return Progress()
     note = checkpoint.note
     before, now = tiles_a_step(note["arguments"], note["processes"]), tiles_a_step(asdict(args), processes)
@@ -70,16 +66,12 @@ def find_progress(run: Path, args: TrainArguments, processes: int) -> Progress:
 
 def _require_same(what: str, before: dict, args: TrainArguments, free: Collection[str] = (), more: Sequence[str] = ()):
     if changed := [*changed_settings(before, args, {*free_settings(args.dataset), *free}), *more]:
-        raise ValueError(
-            f"{what} other settings: {'; '.join(changed)}. Choose another output_dir; --overwrite starts anew"
-        )
+        advice = "Choose another output_dir; --overwrite starts anew"
+        raise ValueError(f"{what} other settings: {'; '.join(changed)}. {advice}")
 
 
 def free_settings(dataset: str) -> set[str]:
-    """Name the settings that may differ between runs which give the same.
-
-    A named data set is the same wherever its files lie; of any other, `data_dir` says which it is.
-    """
+    """Name the settings that may differ between runs that give the same; of a named data set, where its files lie."""
     spec = CATALOG.get(dataset.lower())
     return _FREE | ({"data_dir"} if spec is not None and spec.counts else set())
 
@@ -122,9 +114,8 @@ def alone_in(run: Path, accelerator: Accelerator) -> Iterator[None]:
             lock.acquire()
         except Timeout as error:
             name = holder.read_text(encoding="utf-8") if holder.is_file() else "another process"
-            raise BlockingIOError(
-                f"{run} is in use: {name} trains in it. Wait for it, end it, or choose another output_dir"
-            ) from error
+            advice = "Wait for it, end it, or choose another output_dir"
+            raise BlockingIOError(f"{run} is in use: {name} trains in it. {advice}") from error
         holder.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
 
     try:

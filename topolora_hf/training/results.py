@@ -85,10 +85,7 @@ def _cost(trainer: "Trainer") -> dict:
 
 
 def _save_network(model: nn.Module, args: TrainArguments, settings: AdapterSettings, run: Path) -> None:
-    """Write `adapter/`, or `network/` if the base itself or a baseline was trained.
-
-    What an overwritten run left of the other kind goes, unless it is the base of this one.
-    """
+    """Write `adapter/`, or `network/` if the base itself or a baseline was trained. Remove an old run's other one."""
     name, other = ("adapter", "network") if isinstance(model, PeftModel) else ("network", "adapter")
     with replacing_directory(run / name) as directory:
         if isinstance(model, PeftModel):
@@ -96,21 +93,20 @@ def _save_network(model: nn.Module, args: TrainArguments, settings: AdapterSetti
         else:
             model.adapter_settings = settings  # which `save_pretrained` writes beside the weights
             model.save_pretrained(directory)
-    if Path(args.base).resolve() != (run / other).resolve():
+    if Path(args.base).resolve() != (run / other).resolve():  # the base of this run stays
         shutil.rmtree(run / other, ignore_errors=True)
 
 
 def next_steps(args: TrainArguments, metrics: dict) -> str:
     """Say which files a run wrote, and which command comes next."""
-    run = Path(args.output_dir)
-    lines = [f"note      the scores are of {metrics['n']} image: they say little"] if metrics["n"] == 1 else []
+    run, adapter = Path(args.output_dir), Path(args.output_dir) / "adapter"
+    lines = ["note      the scores are of 1 image: they say little"] if metrics["n"] == 1 else []
     lines.append(f"scores    {run / METRICS}, {run / 'per_image.csv'}")
     lines.append(f"pictures  {run / 'samples.png'}, best_and_worst.png, curves.png, ...")
-    if not (run / "adapter").is_dir():
+    if adapter.is_dir():
+        base = f" --base {args.base}" if Path(args.base).exists() else ""
+        lines += [f"card      {adapter / 'README.md'}", f"adapter   {adapter}"]
+        lines.append(f"next      topolora predict --adapter {adapter}{base} --images YOUR_IMAGES")
+    else:
         lines.append(f"network   {run / 'network'}")
-        return "\n".join(lines)
-    lines.append(f"card      {run / 'adapter' / 'README.md'}")
-    lines.append(f"adapter   {run / 'adapter'}")
-    base = f" --base {args.base}" if Path(args.base).exists() else ""
-    lines.append(f"next      topolora predict --adapter {run / 'adapter'}{base} --images YOUR_IMAGES")
     return "\n".join(lines)

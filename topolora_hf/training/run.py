@@ -16,7 +16,6 @@ from ..adapters.parameters import format_parameter_table, parameter_table
 from ..data.catalog import DatasetSpec
 from ..files import write_json
 from ..hub.push import open_repository, push_adapter
-from ..objective.losses import TopoLoss
 from . import setup
 from .arguments import TrainArguments
 from .checkpoints import Checkpoint
@@ -113,7 +112,12 @@ def _build_trainer(
         _announce(accelerator, args, splits, settings, criterion, model)
     accelerator.init_trackers(run.resolve().name)
     if args.auto_batch_size:
-        args = _with_batches_that_fit(args, accelerator, checkpoint, model, criterion, settings.tile_size)
+        if checkpoint is not None and checkpoint.note["processes"] == accelerator.num_processes:
+            found = checkpoint.note["arguments"]  # to the same bytes
+            args = replace(args, **{name: found[name] for name in ("batch_size", "gradient_accumulation_steps")})
+        else:
+            args = fit_batch_size(args, accelerator, model, criterion, settings.tile_size)
+        accelerator.gradient_accumulation_steps = args.gradient_accumulation_steps
     tiles = setup.build_tiles(args, rows, settings, spec.augmentation, accelerator.num_processes)
     features = setup.build_feature_cache(args, network, tiles, run / f"features-{accelerator.process_index}.bin")
     trainer = Trainer(args, accelerator, model, criterion, tiles, splits, settings, started, features, on_step)
@@ -122,32 +126,13 @@ def _build_trainer(
     return trainer
 
 
-def _with_batches_that_fit(
-    args: TrainArguments,
-    accelerator: Accelerator,
-    checkpoint: Checkpoint | None,
-    model: nn.Module,
-    criterion: TopoLoss,
-    tile_size: int,
-) -> TrainArguments:
-    """A resumed run keeps the batches that it found, if it still has as many processes: to the same bytes."""
-    if checkpoint is not None and checkpoint.note["processes"] == accelerator.num_processes:
-        found = checkpoint.note["arguments"]
-        args = replace(args, **{name: found[name] for name in ("batch_size", "gradient_accumulation_steps")})
-    else:
-        args = fit_batch_size(args, accelerator, model, criterion, tile_size)
-    accelerator.gradient_accumulation_steps = args.gradient_accumulation_steps
-    return args
-
-
 def _announce(accelerator, args, splits, settings, criterion, model) -> None:
-    precision = "float32" if accelerator.mixed_precision == "no" else accelerator.mixed_precision
+    computing = f"{accelerator.mixed_precision.replace('no', 'float32')} on {accelerator.device.type}"
     print(f"run       {args.output_dir}")
     print(f"data      {args.dataset}: {split_in_words(splits)}")
     print(f"          view {settings.view}, tiles of {settings.tile_size} pixels")
     if settings.base:
-        device = accelerator.device.type
-        print(f"base      {args.base}, encoder at {settings.image_size} pixels, {precision} on {device}")
+        print(f"base      {args.base}, encoder at {settings.image_size} pixels, {computing}")
         print(f"preset    {args.preset}: {PRESETS[args.preset].description}")
     terms = f"BCE + Dice + {args.cldice_weight} clDice ({args.cldice_schedule})"
     print(f"objective {terms}, {criterion.iterations} erosions")

@@ -21,30 +21,16 @@ _SAMPLES = 6
 
 @dataclass
 class SplitScores:
-    """What was measured on a split, in the order of its images.
+    """What was measured on a split, in the order of its images."""
 
-    Attributes:
-        rows: one dict of scores an image.
-        counts: one precision-recall curve an image.
-        reliabilities: one reliability diagram an image.
-        samples: the first images with their `probability`.
-        best_and_worst: the images with the highest and the lowest Dice, with their `probability`.
-    """
-
-    rows: list[dict]
-    counts: list[ThresholdCounts]
-    reliabilities: list[Reliability]
-    samples: list[dict]
-    best_and_worst: list[dict]
+    rows: list[dict]  # of scores, one an image
+    counts: list[ThresholdCounts]  # for precision and recall, one an image
+    reliabilities: list[Reliability]  # one an image
+    samples: list[dict]  # the first images, with their `probability`
+    best_and_worst: list[dict]  # by Dice, likewise
 
     def metrics(self, settings: AdapterSettings, dataset: str | None, split: str, protocol: str, **more) -> dict:
-        """Build what metrics.json holds: what was scored, how, and the scores with their intervals.
-
-        Args:
-            settings: what the predictor ran with.
-            dataset, split, protocol: what was scored.
-            more: what only this command knows.
-        """
+        """Build what metrics.json holds: what was scored, how, `more`, and the scores with their intervals."""
         return {
             "dataset": dataset,
             "split": split,
@@ -73,21 +59,15 @@ class SplitScores:
 
 
 def score_rows(
-    predictor: Predictor,
-    rows: Sequence[dict],
-    accelerator: Accelerator | None = None,
-    description: str = "scoring",
+    predictor: Predictor, rows: Sequence[dict], accelerator: Accelerator | None = None, description: str = "scoring"
 ) -> SplitScores:
     """Predict and score every image inside its field of view. Images are scored while the next are predicted.
 
     Args:
         predictor: with the threshold in its settings.
         rows: decoded rows (`id`, `image`, `mask`, `valid_mask`), for example a split of `load_segmentation_data`.
-        accelerator: shares the images out; None scores them all here.
+        accelerator: shares the images out, and gives all processes the same; None scores all images here.
         description: of the progress bar.
-
-    Returns:
-        The same on every process.
     """
     index, count = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
     mine = range(index, len(rows), count)

@@ -45,10 +45,8 @@ def build_accelerator(args: TrainArguments) -> Accelerator:
     """
     if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true":
         raise ValueError(
-            "FSDP is not supported: it shards what is trained, which here is a few percent of the network, and what "
-            "is saved and scored would have to be put together again. Each process holds the full network (SAM "
-            "ViT-H: 2.5 GB); use a settings file without fsdp_config, such as "
-            "recipes/configs/accelerate/several_gpus.yaml"
+            "FSDP is not supported: it shards what is trained, here a few percent of the network. Each process holds "
+            "the full network (SAM ViT-H: 2.5 GB): use recipes/configs/accelerate/several_gpus.yaml"
         )
     device = PartialState(cpu=launched_on_cpus()).device.type
     trackers = [str(tracker) for tracker in get_available_trackers()]
@@ -134,15 +132,12 @@ def load_splits(
     if "train" not in data:
         raise DataError(f"data set {args.dataset} has no train split, but {', '.join(data)}")
     if args.calibrate == "validation" and not {"validation", "test"} <= data.keys():
-        raise DataError(
-            f"calibrate needs validation images to fit on and test images to score, data set {args.dataset} has "
-            f"{', '.join(data)}"
-        )
+        needed = "calibrate needs validation images to fit on and test images to score"
+        raise DataError(f"{needed}, data set {args.dataset} has {', '.join(data)}")
     if "test" not in data and "validation" not in data:
         raise DataError(
-            f"data set {args.dataset} leaves nothing to score: it has no test split, and none of its "
-            f"{len(data['train'])} training images was cut off as validation "
-            f"(validation_fraction is {args.validation_fraction})"
+            f"data set {args.dataset} leaves nothing to score: it has no test split, and none of {len(data['train'])} "
+            f"training images was cut off as validation (validation_fraction is {args.validation_fraction})"
         )
     return spec, data
 
@@ -155,13 +150,9 @@ def scored_split(splits: dict[str, Sequence[dict]]) -> str:
 def task_settings(args: TrainArguments, spec: DatasetSpec) -> dict:
     """Collect the fields of `AdapterSettings` that the task decides, whatever the network."""
     protocol = PROTOCOLS[args.protocol]
-    return {
-        "tile_size": args.tile_size or protocol.tile_size or spec.tile_size,
-        "view": args.view or protocol.view or spec.view,
-        "test_time_flips": args.test_time_flips,
-        "test_time_scales": tuple(args.test_time_scales),
-        "dataset": spec.name,
-    }
+    task = {"test_time_flips": args.test_time_flips, "test_time_scales": tuple(args.test_time_scales)}
+    tile_size = args.tile_size or protocol.tile_size or spec.tile_size
+    return {"tile_size": tile_size, "view": args.view or protocol.view or spec.view, "dataset": spec.name, **task}
 
 
 def build_network(
@@ -250,12 +241,7 @@ def build_criterion(args: TrainArguments, rows: Sequence[dict], settings: Adapte
         # The first opening already takes one pixel off each side.
         half_width = largest_half_width(rows, full_tile_size=full)
         iterations = min(max(half_width - 1, 1), _MOST_ITERATIONS)
-    return TopoLoss(
-        iterations=iterations,
-        cldice_weight=args.cldice_weight,
-        schedule=args.cldice_schedule,
-        target_skeleton=args.target_skeleton,
-    )
+    return TopoLoss(iterations, args.cldice_weight, args.cldice_schedule, target_skeleton=args.target_skeleton)
 
 
 def build_feature_cache(
@@ -265,10 +251,8 @@ def build_feature_cache(
     if not args.cache_features:
         return None
     if tiles.view != "full" or tiles.augmentation is not None:
-        raise ValueError(
-            f"cache_features needs tiles that come again: view full (it is {tiles.view!r}) and augmentation none (it "
-            f"is {args.augmentation!r})"
-        )
+        found = f"view full (it is {tiles.view!r}) and augmentation none (it is {args.augmentation!r})"
+        raise ValueError(f"cache_features needs tiles that come again: {found}")
     if not count_frozen_layers(network.sam.vision_encoder):
         raise ValueError("cache_features needs frozen layers: give lora_layers, or a preset without LoRA")
     return FeatureCache(network.encode_frozen, path, len(tiles.rows))
