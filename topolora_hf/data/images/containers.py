@@ -41,8 +41,7 @@ def read_contents(source: Source, bands: Sequence[int] | None = None) -> Content
 
 def guarded(read: Callable[[Source], Result], source: Source, name: str | None = None) -> Result:
     """Call `read(source)`. Whatever a broken file makes it raise becomes one `DataError` with the file's name."""
-    is_path = isinstance(source, str | os.PathLike)
-    name = name or (str(source) if is_path else f"an image given as {type(source).__name__}")
+    name = name or shown(source)
     try:
         return read(source)
     except FileNotFoundError as error:
@@ -55,57 +54,50 @@ def guarded(read: Callable[[Source], Result], source: Source, name: str | None =
         raise DataError(f"{name}: cannot be read as an image ({str(error) or type(error).__name__})") from error
 
 
+def shown(source: Source) -> str:
+    """What to call it in errors and warnings."""
+    return str(source) if isinstance(source, str | os.PathLike) else f"an image given as {type(source).__name__}"
+
+
 def _read(source: Source) -> Contents:
     """All bands of a file: `values` (H, W) or (H, W, bands), and `alpha` in its own number type."""
     if isinstance(source, Image.Image):
         return pillow_files.contents_of(source)
-    source = _plain_content(source)
-    if isinstance(source, bytes):
-        start = source[:6]
-    else:
-        with open(source, "rb") as file:
-            start = file.read(6)
+    if not isinstance(source, bytes):
+        if not stat.S_ISREG(os.stat(source).st_mode):  # reading a pipe would wait for ever
+            raise DataError("is not a plain file")
+        suffix = Path(source).suffix.lower()
+        if suffix == ".npy":
+            return Contents(_read_npy(source))
+        source = _unpacked(source) if suffix == ".gz" else source
+    start = pillow_files.first_bytes(source, len(_NPY_MAGIC))
     if isinstance(source, bytes) and start == _NPY_MAGIC:
         raise DataError("is a .npy file inside another; save it as a file of its own")
-    if not isinstance(source, bytes) and Path(source).suffix.lower() == ".npy":
-        return Contents(_read_npy(source))
     return (tiffs if start[:4] in _TIFF_MAGIC else pillow_files).read(source)
 
 
-def _plain_content(source: str | os.PathLike | bytes) -> str | os.PathLike | bytes:
-    """The source, or as bytes what a .gz file holds."""
-    if isinstance(source, bytes):
-        return source
-    if not stat.S_ISREG(os.stat(source).st_mode):  # reading a pipe would wait for ever
-        raise DataError("is not a plain file")
-    if Path(source).suffix.lower() != ".gz":
-        return source
+def _unpacked(source: str | os.PathLike) -> bytes:
     limit = max_file_bytes()
     with gzip.open(source) as file:
-        unpacked = file.read(limit + 1)
-    if len(unpacked) > limit:
+        content = file.read(limit + 1)
+    if len(content) > limit:
         raise DataError(
             f"unpacks to more than {limit:,} bytes; if that is meant, raise the environment variable {PIXELS_VARIABLE} "
             f"(now {max_image_pixels():,})"
         )
-    return unpacked
+    return content
 
 
 def _read_npy(path: str | os.PathLike) -> np.ndarray:
     """Mapped first: numpy checks that the file is as long as its header says, and makes no room for it."""
-    mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-    _require_pixels(mapped)
-    require_size(mapped.shape[1], mapped.shape[0])
-    return np.array(mapped)
-
-
-def _require_pixels(values: np.ndarray) -> None:
-    """Refuse what is no image, or has its bands first."""
+    values = np.load(path, mmap_mode="r", allow_pickle=False)
     is_image = values.ndim == 2 or (values.ndim == 3 and (values.shape[2] <= 4 or values.shape[2] < values.shape[0]))
     if values.dtype.kind not in "buif" or 0 in values.shape or not is_image:
         raise DataError(
             f"is an array of shape {values.shape} and type {values.dtype}; (H, W) or (H, W, bands) numbers are needed"
         )
+    require_size(values.shape[1], values.shape[0])
+    return np.array(values)
 
 
 def _colours(contents: Contents) -> Contents:
@@ -113,14 +105,13 @@ def _colours(contents: Contents) -> Contents:
     values, alpha = contents.values, contents.alpha
     if values.ndim == 3:
         values = values[..., : contents.colours]
-        if values.shape[2] == 1:
-            values = values[..., 0]
-        elif values.shape[2] != 3:
-            count, example = values.shape[2], "1 2 3" if values.shape[2] > 2 else "1"
+        count = values.shape[2]
+        if count not in (1, 3):
             raise DataError(
                 f"has {count} bands of {values.dtype}, and which of them are red, green and blue is not known: name "
-                f"three, or one for grey, with bands (--bands {example})"
+                f"three, or one for grey, with bands (--bands {'1 2 3' if count > 2 else '1'})"
             )
+        values = values[..., 0] if count == 1 else values
     if alpha is not None and alpha.dtype != np.uint8:
         top = 1 if alpha.dtype.kind == "f" else np.iinfo(alpha.dtype).max
         if not ((alpha >= 0) & (alpha <= top)).all():
@@ -131,26 +122,27 @@ def _colours(contents: Contents) -> Contents:
 
 def _chosen(contents: Contents, bands: Sequence[int]) -> Contents:
     """The bands that were asked for, in that order. None of them is alpha."""
+    asked = " ".join(map(str, bands))
     if len(bands) not in (1, 3) or not all(isinstance(band, int) and band >= 1 for band in bands):
-        raise DataError(f"bands must be one or three numbers from 1 on, got {' '.join(map(str, bands))}")
+        raise DataError(f"bands must be one or three numbers from 1 on, got {asked}")
     values = contents.values if contents.palette is None else contents.palette[contents.values]
-    channels = values[..., None] if values.ndim == 2 else values
+    channels = _channels(values)
     if max(bands) > channels.shape[2]:
-        raise DataError(f"has {channels.shape[2]} band(s), and bands {' '.join(map(str, bands))} are asked for")
+        raise DataError(f"has {channels.shape[2]} band(s), and bands {asked} are asked for")
     values = channels[..., bands[0] - 1] if len(bands) == 1 else channels[..., [band - 1 for band in bands]]
     return replace(contents, values=values, palette=None, alpha=None)
 
 
 def _valid_pixels(contents: Contents) -> np.ndarray | None:
     """Where there is data: a number in each channel, not `nodata` in all of them, inside the file's own mask."""
-    values, invalid = contents.values, None
-    if values.dtype.kind == "f":
-        invalid = ~np.isfinite(values)
-        invalid = invalid.any(axis=2) if invalid.ndim == 3 else invalid
+    channels = _channels(contents.values)
+    valid = np.ones(channels.shape[:2], bool) if contents.valid is None else contents.valid
+    if channels.dtype.kind == "f":
+        valid = valid & np.isfinite(channels).all(axis=2)
     if contents.nodata is not None and contents.palette is None:
-        missing = values == contents.nodata
-        missing = missing.all(axis=2) if missing.ndim == 3 else missing
-        invalid = missing if invalid is None else invalid | missing
-    if contents.valid is not None:
-        invalid = ~contents.valid if invalid is None else invalid | ~contents.valid
-    return None if invalid is None or not invalid.any() else ~invalid
+        valid = valid & (channels != contents.nodata).any(axis=2)
+    return None if valid.all() else valid
+
+
+def _channels(values: np.ndarray) -> np.ndarray:
+    return values[..., None] if values.ndim == 2 else values

@@ -11,11 +11,7 @@ _BYTES_A_PIXEL = 4  # of a compressed image file once it is unpacked
 
 
 def max_image_pixels() -> int:
-    """The most pixels that an image may have: `$TOPOLORA_MAX_IMAGE_PIXELS`, by default 200 million.
-
-    Raises:
-        DataError: The variable does not hold a positive whole number.
-    """
+    """The most pixels that an image may have: `$TOPOLORA_MAX_IMAGE_PIXELS`, by default 200 million."""
     return _positive_number(PIXELS_VARIABLE, _DEFAULT_PIXELS)
 
 
@@ -25,11 +21,7 @@ def max_file_bytes() -> int:
 
 
 def max_unpacked_bytes() -> int | None:
-    """The most bytes that an archive may unpack to (`$TOPOLORA_MAX_UNPACKED_GIB`); None if the variable is not set.
-
-    Raises:
-        DataError: The variable does not hold a positive whole number.
-    """
+    """The most bytes that an archive may unpack to (`$TOPOLORA_MAX_UNPACKED_GIB`); None if the variable is not set."""
     return _positive_number(UNPACKED_VARIABLE, 0) * 2**30 or None
 
 
@@ -54,10 +46,9 @@ def too_large(size: str) -> DataError:
 
 
 def _positive_number(variable: str, default: int) -> int:
+    """The number that an environment variable holds. What else it holds is an error."""
     text = os.environ.get(variable, "").strip()
-    if not text:
-        return default
     digits = text.replace("_", "").replace(",", "")
-    if not (digits.isascii() and digits.isdigit() and len(digits) <= 18 and int(digits) > 0):
+    if text and not (digits.isascii() and digits.isdigit() and len(digits) <= 18 and int(digits) > 0):
         raise DataError(f"the environment variable {variable} must be a positive whole number, got {text!r}")
-    return int(digits)
+    return int(digits) if text else default

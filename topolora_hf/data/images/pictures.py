@@ -1,7 +1,6 @@
 """Image files to 8-bit RGB."""
 
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +10,7 @@ import numpy as np
 from ..errors import DataError
 from ..geotags import GeoTags
 from ..intensity import IntensityScaling, Numbers, fit_intensity_scaling
-from .containers import Source, guarded, read_contents
+from .containers import Source, guarded, read_contents, shown
 from .contents import Contents
 
 logger = logging.getLogger(__name__)
@@ -76,18 +75,9 @@ class Picture:
 
 
 def read_picture(source: Source, name: str | None = None, bands: Sequence[int] | None = None) -> Picture:
-    """Read an image with its own values.
-
-    Args:
-        source: As for `decode_image`.
-        name: Likewise.
-        bands: Likewise.
-
-    Raises:
-        DataError: As `decode_image` does.
-    """
-    shown = name or (str(source) if isinstance(source, str | os.PathLike) else "an image")
-    return guarded(lambda source: _picture_of(read_contents(source, bands), shown), source, name)
+    """Read an image with its own values; arguments and errors are those of `decode_image`."""
+    name = name or shown(source)
+    return guarded(lambda source: _picture_of(read_contents(source, bands), name), source, name)
 
 
 def decode_image(
@@ -121,7 +111,7 @@ def decode_image(
 
 
 def _picture_of(contents: Contents, name: str) -> Picture:
-    values, valid = contents.values, contents.valid
+    values, valid, alpha = contents.values, contents.valid, contents.alpha
     if valid is not None and not valid.any():
         raise DataError("has no valid pixel: all are nodata, NaN, infinite or masked out")
     if contents.palette is not None:
@@ -130,16 +120,14 @@ def _picture_of(contents: Contents, name: str) -> Picture:
         values = values * np.uint8(255)
     if values.dtype == np.uint8 and values.ndim == 2:
         values = np.repeat(values[..., None], 3, axis=2)
-    if contents.alpha is not None:
-        values = _over_black(values, contents.alpha)
+    if alpha is not None:
+        alpha = alpha if values.ndim == 2 else alpha[..., None]
+        if values.dtype == np.uint8:
+            product = values * alpha.astype(np.uint16) + 128  # Pillow's division by 255, to the bit
+            values = (((product >> 8) + product) >> 8).astype(np.uint8)
+        else:
+            blended = values * (alpha / np.float32(255))
+            values = (blended if values.dtype.kind == "f" else blended.round()).astype(values.dtype)
     if valid is not None and values.dtype == np.uint8:
         values = np.where(valid[..., None], values, np.uint8(0))
     return Picture(np.ascontiguousarray(values), valid, contents.nodata, contents.orientation, contents.geotags, name)
-
-
-def _over_black(values: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    if values.dtype == np.uint8:
-        product = values * alpha[..., None].astype(np.uint16) + 128  # Pillow's division by 255, to the bit
-        return (((product >> 8) + product) >> 8).astype(np.uint8)
-    blended = values * (alpha / np.float32(255)).reshape(*alpha.shape, *[1] * (values.ndim - 2))
-    return (blended if values.dtype.kind == "f" else blended.round()).astype(values.dtype)

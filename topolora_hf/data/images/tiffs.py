@@ -40,31 +40,31 @@ def read(source: str | os.PathLike | bytes) -> Contents:
         with tifffile.TiffFile(io.BytesIO(source) if isinstance(source, bytes) else Path(source)) as tiff:
             page, mask = _image_and_mask(tiff)
             _require_size(page)
-            contents = replace(_contents(page, source), geotags=read_geotags(page))
-            if mask is not None:
-                contents = _turned(contents, page, _numbers(mask)[..., 0] > 0)
-            return contents
+            contents = _contents(page, source)
+            contents = replace(contents, orientation=_orientation(page), geotags=read_geotags(page))
+            if mask is None:
+                return contents
+            _require_size(mask)
+            return replace(contents, valid=_upright(_numbers(mask)[..., 0] > 0, page))
     except tifffile.TiffFileError as error:
         raise DataError(f"cannot be read as an image ({error})") from error
 
 
 def _image_and_mask(tiff: tifffile.TiffFile) -> tuple[tifffile.TiffPage, tifffile.TiffPage | None]:
     """The one image of a file, and GDAL's mask of it. Overviews and previews are smaller, and passed over."""
-    first = tiff.pages.first
+    first, pages = tiff.pages.first, {}
     if first.is_imagej and (tiff.imagej_metadata or {}).get("images", 1) != 1:
         raise DataError("holds a stack of images; one image a file is needed")
-    pages = {}
     with suppress(IndexError):
         while (page := tiff.pages[len(pages)]).offset not in pages:  # a chain may lead in circles
             pages[page.offset] = page
-    pages = pages.values()
-    images = [page for page in pages if not page.subfiletype & (_REDUCED | _IS_MASK)] or [first]
+    images = [page for page in pages.values() if not page.subfiletype & (_REDUCED | _IS_MASK)] or [first]
     page = images[0]
     same = sum(other.shape == page.shape for other in images)
     if same > 1:
         raise DataError(f"holds {same} images of the same size (a stack); one image a file is needed")
     size = (page.imagelength, page.imagewidth)
-    masks = [other for other in pages if other.subfiletype & _IS_MASK and other is not page]
+    masks = [other for other in pages.values() if other.subfiletype & _IS_MASK and other is not page]
     return page, next((mask for mask in masks if (mask.imagelength, mask.imagewidth) == size), None)
 
 
@@ -78,10 +78,10 @@ def _require_size(page: tifffile.TiffPage) -> None:
 
 
 def _contents(page: tifffile.TiffPage, source: str | os.PathLike | bytes) -> Contents:
-    """All bands of a page: numbers by the decoder below, everything else (palettes, JPEG, fax, ...) by Pillow."""
+    """All bands of a page: numbers by tifffile, everything else (palettes, JPEG, fax, ...) by Pillow."""
     if _is_plain(page):
-        return _turned(_of_numbers(_numbers(page), page), page)
-    if page.compression in _FAX_OR_JPEG or page.compression in _LOSSLESS:
+        return _of_numbers(_upright(_numbers(page), page), page)
+    if page.compression in _LOSSLESS + _FAX_OR_JPEG:
         with suppress(UnidentifiedImageError):
             contents = pillow_files.read(source, page.index)
             return replace(
@@ -89,9 +89,10 @@ def _contents(page: tifffile.TiffPage, source: str | os.PathLike | bytes) -> Con
                 is_lossy=page.compression in (6, 7),
                 nodata=_nodata(page, contents.values.dtype),
                 is_min_white=page.photometric == _MIN_IS_WHITE,
-                orientation=_orientation(page),
             )
-    return _by_codecs(page)
+    kind = f"{page.samplesperpixel} x {page.bitspersample} bits, {getattr(page.photometric, 'name', 'no colours')}"
+    packing = getattr(page.compression, "name", page.compression)
+    raise DataError(f"is a TIFF of {kind}, compressed with {packing}, which is not read: save it with deflate")
 
 
 def _is_plain(page: tifffile.TiffPage) -> bool:
@@ -108,22 +109,6 @@ def _is_plain(page: tifffile.TiffPage) -> bool:
     )
 
 
-def _by_codecs(page: tifffile.TiffPage) -> Contents:
-    """Compressions that need the package imagecodecs."""
-    try:
-        values = page.asarray(maxworkers=1)
-    except (ValueError, KeyError, NotImplementedError) as error:
-        what = f"{page.samplesperpixel} x {page.bitspersample} bits, {getattr(page.photometric, 'name', 'no colours')}"
-        raise DataError(
-            f"is a TIFF of {what}, compressed with {getattr(page.compression, 'name', page.compression)}: save it with "
-            f"deflate, or pip install imagecodecs ({error})"
-        ) from error
-    if page.samplesperpixel > 1 and page.planarconfig == 2:
-        values = np.moveaxis(values, 0, -1)
-    contents = _of_numbers(values.reshape(page.imagelength, page.imagewidth, -1), page)
-    return _turned(replace(contents, is_lossy=True), page)
-
-
 def _of_numbers(channels: np.ndarray, page: tifffile.TiffPage) -> Contents:
     """(H, W, bands) with what the page's tags say of them."""
     is_rgb, count, nodata = page.photometric == _RGB, channels.shape[2], _nodata(page, channels.dtype)
@@ -131,8 +116,8 @@ def _of_numbers(channels: np.ndarray, page: tifffile.TiffPage) -> Contents:
     colours, alpha = 3 if is_rgb else None, None
     if extra and extra[-1] in (_ASSOCIATED, _ALPHA):
         colours, alpha = colours or count - 1, channels[..., -1]
-        if extra[-1] == _ASSOCIATED:
-            channels = np.dstack([_divided(channels[..., :-1], alpha), alpha])
+        if extra[-1] == _ASSOCIATED:  # the colours lie over black already
+            alpha = (alpha > 0) * np.uint8(255)
     is_min_white = page.photometric == _MIN_IS_WHITE and channels.dtype.kind in "bu"
     if is_min_white:
         top = True if channels.dtype == bool else np.iinfo(channels.dtype).max
@@ -140,108 +125,74 @@ def _of_numbers(channels: np.ndarray, page: tifffile.TiffPage) -> Contents:
     return Contents(channels, alpha=alpha, nodata=nodata, is_min_white=is_min_white, colours=colours)
 
 
-def _divided(channels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Colours that were multiplied by alpha, as they were before."""
-    top = 1 if channels.dtype.kind == "f" else np.iinfo(channels.dtype).max
-    share = np.maximum(alpha[..., None], 1e-12) / top
-    divided = np.where(alpha[..., None] > 0, np.clip(channels / share, 0, top), 0)
-    return (divided if channels.dtype.kind == "f" else np.rint(divided)).astype(channels.dtype)
-
-
 def _nodata(page: tifffile.TiffPage, dtype: np.dtype) -> float | int | None:
     """GDAL's nodata value if the number type has it; text, as GDAL writes it."""
-    tag = page.tags.get(_GDAL_NODATA)
-    text = str(tag.value).strip("\0 ") if tag else ""
+    text = str(page.tags.valueof(_GDAL_NODATA, "")).strip("\0 ")
     if not text:
         return None
     try:
-        value = float(text)
+        value = int(text) if text.lstrip("+-").isdigit() else float(text)
     except ValueError as error:
         raise DataError(f"has a nodata value (GDAL's tag) that is no number: {text!r}") from error
     if dtype.kind == "f":
         with np.errstate(over="ignore"):
             return None if math.isnan(value) else float(dtype.type(value))
     limits = np.iinfo(np.uint8 if dtype.kind == "b" else dtype)
-    fits = value.is_integer() and limits.min <= value <= limits.max
-    return (int(text) if text.lstrip("+-").isdigit() else int(value)) if fits else None
+    return int(value) if limits.min <= value <= limits.max and value == int(value) else None
 
 
 def _orientation(page: tifffile.TiffPage) -> int:
-    tag = page.tags.get(_ORIENTATION)
-    return int(tag.value) if tag and tag.value in range(1, 9) else 1
+    value = page.tags.valueof(_ORIENTATION, 1)
+    return int(value) if value in range(1, 9) else 1
 
 
-def _turned(contents: Contents, page: tifffile.TiffPage, valid: np.ndarray | None = None) -> Contents:
-    """Turn the values, or only `valid` if given, as the page's orientation says."""
+def _upright(array: np.ndarray, page: tifffile.TiffPage) -> np.ndarray:
     orientation = _orientation(page)
-
-    def turn(array: np.ndarray | None) -> np.ndarray | None:
-        if array is None:
-            return None
-        if orientation >= 5:
-            array = array.swapaxes(0, 1)
-        rows = slice(None, None, -1 if orientation in (3, 4, 7, 8) else 1)
-        return array[rows, :: -1 if orientation in (2, 3, 6, 7) else 1]
-
-    if valid is not None:
-        return replace(contents, valid=turn(valid))
-    return replace(contents, values=turn(contents.values), alpha=turn(contents.alpha), orientation=orientation)
+    array = array.swapaxes(0, 1) if orientation >= 5 else array
+    return array[:: -1 if orientation in (3, 4, 7, 8) else 1, :: -1 if orientation in (2, 3, 6, 7) else 1]
 
 
 def _numbers(page: tifffile.TiffPage) -> np.ndarray:
-    """Decode strips or tiles, contiguous or in planes, to (H, W, bands)."""
+    """(H, W, bands). tifffile puts strips and tiles in place, and is given them unpacked."""
     if not _is_plain(page):
         raise DataError(f"has a mask compressed with {getattr(page.compression, 'name', page.compression)}")
-    height, width, bands = page.imagelength, page.imagewidth, page.samplesperpixel
-    planes, samples = (bands, 1) if page.planarconfig == 2 else (1, bands)
-    down, across = (page.tilelength, page.tilewidth) if page.is_tiled else (min(page.rowsperstrip, height), width)
-    columns = math.ceil(width / across)
-    parts = math.ceil(height / down) * columns
-    if len(page.dataoffsets) < planes * parts or len(page.databytecounts) < planes * parts:
-        raise DataError(f"has {len(page.dataoffsets)} parts of {planes * parts}: it is cut off")
-    dtype = np.dtype(bool) if page.bitspersample == 1 else page.dtype.newbyteorder("=")
-    nodata = _nodata(page, dtype)
-    out = np.zeros((height, width, bands), dtype) if not nodata else np.full((height, width, bands), nodata, dtype)
-    for number in range(planes * parts):
-        plane, (row, column) = number // parts, divmod(number % parts, columns)
-        top, left, offset = row * down, column * across, page.dataoffsets[number]
-        if not page.databytecounts[number]:  # GDAL leaves out parts that hold nothing
-            continue
-        shape = (down if page.is_tiled else min(down, height - top), across, samples)
-        part = _part(page, offset, page.databytecounts[number], shape)
-        out[top : top + down, left : left + across, plane : plane + samples] = part[: height - top, : width - left]
-    return out
+    compression, predictor, count = int(page.compression), page.predictor, math.prod(page.chunked)
+    page.compression, page.predictor = 1, 2 if predictor == 2 else 1
+    if min(len(page.dataoffsets), len(page.databytecounts)) < count:
+        raise DataError(f"has {len(page.dataoffsets)} parts of {count}: it is cut off")
+    out = np.full(page.shaped, _nodata(page, page.dtype) or 0, page.dtype)
+    for number in range(count):
+        _, (plane, _, top, left, _), shape = page.decode(None, number)
+        if page.databytecounts[number]:  # GDAL leaves out parts that hold nothing
+            lines = _unpacked(page, number, compression, shape)
+            part, _, _ = page.decode((_unpredicted(lines, page) if predictor == 3 else lines).tobytes(), number)
+            inside = out[plane, 0, top : top + shape[1], left : left + shape[2]]
+            inside[...] = part[0, : len(inside), : inside.shape[1]]
+    return np.moveaxis(out[:, 0], 0, 2).reshape(page.imagelength, page.imagewidth, -1)
 
 
-def _part(page: tifffile.TiffPage, offset: int, count: int, shape: tuple[int, int, int]) -> np.ndarray:
-    """One strip or tile, (rows, columns, samples)."""
-    rows, columns, samples = shape
-    row_bytes = math.ceil(columns * samples * page.bitspersample / 8)
-    file = page.parent.filehandle
-    if offset + (rows * row_bytes if page.compression == 1 else count) > file.size:
+def _unpacked(page: tifffile.TiffPage, number: int, compression: int, shape: tuple[int, ...]) -> np.ndarray:
+    """uint8 (rows, bytes) of a strip or tile. libtiff unpacks no more than that: to it the part is a grey image."""
+    rows, row_bytes = shape[1], math.ceil(shape[2] * shape[3] * page.bitspersample / 8)
+    file, offset = page.parent.filehandle, page.dataoffsets[number]
+    size = rows * row_bytes if compression == 1 else page.databytecounts[number]
+    if offset + size > file.size:
         raise DataError(f"claims to hold pixels from byte {offset:,} on, but has {file.size:,} bytes")
     file.seek(offset)
-    packed = file.read(rows * row_bytes if page.compression == 1 else count)
-    lines = _unpacked(packed, int(page.compression), rows, row_bytes)
-    if page.bitspersample == 1:
-        return np.unpackbits(lines, axis=1)[:, :columns, None].astype(bool)
-    if page.predictor == 3:  # of floats: differences of their bytes, the first bytes of all numbers first
-        lines = np.cumsum(lines.reshape(rows, -1, samples), axis=1, dtype=np.uint8)
-        lines = lines.reshape(rows, page.dtype.itemsize, -1).swapaxes(1, 2)
-        return np.ascontiguousarray(lines).view(page.dtype.newbyteorder(">")).reshape(shape)
-    values = lines.view(page.dtype.newbyteorder(page.parent.byteorder)).reshape(shape)
-    if page.predictor == 2:
-        values = np.cumsum(values, axis=1, dtype=page.dtype.newbyteorder("="))
-    return values
-
-
-def _unpacked(packed: bytes, compression: int, rows: int, row_bytes: int) -> np.ndarray:
-    """uint8 (rows, row_bytes). libtiff unpacks no more than that: it is given the part as a grey image of bytes."""
+    packed = file.read(size)
     if compression == 1:
         return np.frombuffer(packed, np.uint8).reshape(rows, row_bytes)
     tags = ((256, row_bytes), (257, rows), (258, 8), (259, compression), (262, _MIN_IS_BLACK), (273, 122), (277, 1),
-            (278, rows), (279, len(packed)))  # fmt: skip
+            (278, rows), (279, size))  # fmt: skip
     header = struct.pack("<2sHIH", b"II", 42, 8, len(tags))
     header += b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags) + bytes(4)
     with pillow_files.opened(header + packed, is_limited=False) as image:
         return np.asarray(image)
+
+
+def _unpredicted(lines: np.ndarray, page: tifffile.TiffPage) -> np.ndarray:
+    """Floats from differences of their bytes, the first bytes of all numbers first; tifffile needs imagecodecs."""
+    samples = page.shaped[-1]
+    lines = np.cumsum(lines.reshape(len(lines), -1, samples), axis=1, dtype=np.uint8)
+    values = lines.reshape(len(lines), page.dtype.itemsize, -1).swapaxes(1, 2)
+    return values if page.parent.byteorder == ">" else values[..., ::-1]
