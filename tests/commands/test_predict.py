@@ -141,6 +141,23 @@ def test_unreadable_images_are_named_and_the_others_have_their_masks(photos, pre
     assert masks() == ["a_mask.png", "c_mask.png"]
 
 
+def test_what_goes_wrong_with_one_image_costs_no_other_its_mask(photos, predict, monkeypatch):
+    network = Predictor._uncalibrated
+
+    def as_it_is_but(predictor, image, *rest):
+        if (image == np.roll(NOISE, 0, axis=0)).all():
+            return np.full(image.shape[:2], np.nan, np.float32)
+        if (image == np.roll(NOISE, 1, axis=0)).all():
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+        return network(predictor, image, *rest)
+
+    monkeypatch.setattr(Predictor, "_uncalibrated", as_it_is_but)
+    done = predict()
+    assert done.status == 1 and "error: 2 images have no mask:" in done.err and masks() == ["c_mask.png"]
+    assert "photos/a.png: the network gives not-a-number for 100.0% of the pixels" in done.err
+    assert "photos/b.png: there is not enough memory (DefaultCPUAllocator" in done.err
+
+
 def test_limits_of_memory_are_named_with_what_raises_them(photos, predict, monkeypatch):
     done = predict("--scale", "2000")
     assert "photos/a.png: has 96,000 x 96,000 pixels when it is enlarged 2000 times" in done.err

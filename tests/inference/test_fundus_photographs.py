@@ -14,6 +14,7 @@ from topolora_hf.fundus.field_of_view import estimate_field_of_view
 from topolora_hf.fundus.normaliser import FieldOfView
 from topolora_hf.inference.loading import load_network
 from topolora_hf.inference.predictor import Predictor
+from topolora_hf.training.scoring import score_rows
 
 from .conftest import TILE, photograph
 
@@ -53,6 +54,21 @@ def test_a_photograph_is_brought_to_the_scale_of_the_training_images_and_back(ad
     assert probability.shape == (120, 120)
     by_hand = Predictor(adapter, own, device="cpu", scale=scale)
     np.testing.assert_array_equal(probability, by_hand.probability(image))
+
+
+def test_scores_and_calibration_see_the_rim_cleared_as_the_masks_do():
+    image = retina(200, 160)
+    rows, columns = np.ogrid[:200, :200]
+    given = np.hypot(rows - 100, columns - 100) < 85  # wider than what is seen: a ring of the dark ground
+    row = {"id": "a", "image": image, "mask": np.zeros((200, 200), np.uint8), "valid_mask": given}
+    predictor = Predictor(Brightness(-5), settings(fov_diameter=160.0), device="cpu")
+    everywhere = Predictor(Brightness(-5), settings(fov_diameter=160.0), device="cpu", within_fov=False)
+    (sample,) = score_rows(predictor, [row]).samples
+    prediction = predictor(image)
+    np.testing.assert_array_equal(sample["probability"], prediction.probability)
+    ring = given & ~prediction.inside
+    assert ring.sum() > 2000 and not prediction.mask[ring].any() and everywhere(image).mask[ring].mean() > 0.5
+    assert (prediction.probability[prediction.inside] > 0).all()
 
 
 def test_tiny_as_it_comes_sees_a_photograph_at_the_scale_that_suits_it():

@@ -11,11 +11,13 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from topolora_hf.adapter_format.settings import AdapterSettings
 from topolora_hf.adapters.creation import save_adapter
 from topolora_hf.adapters.loading import load_adapter
 from topolora_hf.data.errors import DataError
+from topolora_hf.data.intensity import IntensityScaling
 from topolora_hf.data.windows import normalise
 from topolora_hf.inference.prediction import Prediction
 from topolora_hf.inference.predictor import Predictor
@@ -215,6 +217,13 @@ def test_an_opened_image_of_any_mode_is_read_as_its_file(predictor, tmp_path, mo
     np.testing.assert_array_equal(predictor()(from_file.image).probability, from_file.probability)
 
 
+def test_an_array_is_a_row_of_a_data_set_whose_intensity_was_scaled_already(predictor):
+    image, scaling = photograph(TILE, TILE) // 8, IntensityScaling(0, 31, of_8_bits=True)
+    own = predictor(intensity=scaling)
+    np.testing.assert_array_equal(own(image).image, image)
+    np.testing.assert_array_equal(own(Image.fromarray(image)).image, scaling(image))
+
+
 def test_numbers_that_are_not_finite_in_an_image_give_finite_probabilities(predictor, tmp_path):
     array = np.random.default_rng(0).random((TILE, TILE)).astype(np.float32)
     array[10, 20:22] = np.nan, np.inf
@@ -325,33 +334,44 @@ def test_long_images_are_predicted_as_any_other(size, monkeypatch):
     np.testing.assert_allclose(in_sections, enlarged, atol=0.02)  # half a pixel
 
 
-_PEAK = """
-import resource, numpy as np, torch
-from topolora_hf.inference.predictor import Predictor
-from topolora_hf.inference.tiling import blend_tiles
-from tests.inference.test_predictor import PIXELS, Pixels, replace
+class Largest(TorchDispatchMode):
+    """Note the largest tensor that is made."""
 
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    numbers = 0
 
-torch.set_num_threads(1)
-for change in ({}, {"scale": 1.25}, {"scale": 0.8}, {"view": "full"}, {"fov_diameter": 500.0}):
-    scale = change.pop("scale", None)
-    predictor = Predictor(Pixels(), replace(PIXELS, **change), "cpu", 0, 64, scale=scale)
-    predictor(np.zeros((40, 50, 3), np.uint8))
-    before = peak()
-    for shape in ((1, SIDE, 3), (SIDE, 1, 3)):
-        assert predictor(np.zeros(shape, np.uint8)).mask.shape == shape[:2]
-    print(peak() - before, peak())
-"""
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor):
+            self.numbers = max(self.numbers, result.untyped_storage().nbytes() // result.element_size())
+        return result
 
 
-@pytest.mark.parametrize("side", [60_000, pytest.param(20_000_000, marks=pytest.mark.slow)])
-def test_a_line_of_pixels_takes_little_memory(side):
-    done = subprocess.run([sys.executable, "-c", _PEAK.replace("SIDE", str(side))], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    for grown, peak in (map(float, line.split()) for line in done.stdout.splitlines()):
-        assert grown < 50 + side * 40 / 2**20 and peak < 1536
+CHANGES = ({}, {"scale": 1.25}, {"scale": 0.8}, {"view": "full"}, {"fov_diameter": 500.0})
+
+
+def predict_lines(side: int) -> None:
+    """Predict lines of so many pixels, wide and high."""
+    for change in CHANGES:
+        own = {name: value for name, value in change.items() if name != "scale"}
+        predictor = Predictor(Pixels(), replace(PIXELS, **own), "cpu", 0, 8, scale=change.get("scale"))
+        for shape in ((1, side), (side, 1)):
+            assert predictor(np.zeros((*shape, 3), np.uint8)).mask.shape == shape
+
+
+def test_no_tensor_is_much_larger_than_a_line_of_pixels():
+    with Largest() as largest:
+        predict_lines(30_000)
+    assert 30_000 < largest.numbers <= 3 * 1.25 * 30_000  # all rows of a tile would be 48 times as many
+
+
+@pytest.mark.slow
+def test_a_line_of_20_million_pixels_takes_a_gigabyte():
+    code = (
+        "import resource, torch; from tests.inference.test_predictor import predict_lines; torch.set_num_threads(1); "
+        "predict_lines(20_000_000); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0 and float(done.stdout) < 1.5, done.stderr
 
 
 @pytest.mark.parametrize("view", ["tiles", "full"])

@@ -4,7 +4,6 @@ import os
 from typing import TYPE_CHECKING
 
 from ..adapter_format.errors import AdapterMismatchError
-from ..data.errors import DataError
 from .session import VIEWS, Look
 
 if TYPE_CHECKING:
@@ -17,11 +16,9 @@ _INTRODUCTION = (
     f"# {_TITLE}\nDrop an image, pick an adapter, and slide the threshold: the network looks once, the threshold only "
     "decides from which probability a pixel counts. For research; not a medical device."
 )
-_MOST_BYTES = "100mb"
-# Seconds between two clean-ups of what visitors left, and how old it is then.
-_CLEAN_UP = (3600, 3600)
+_CLEAN_UP = (3600, 3600)  # seconds between two clean-ups of what visitors left, and how old it is then
 _NOTHING = (None, None, None)
-_FORESEEN = (AdapterMismatchError, DataError, OSError, ValueError)
+_FORESEEN = (AdapterMismatchError, FloatingPointError, MemoryError, OSError, ValueError)
 
 
 def build_page(shelf: "AdapterShelf") -> "gradio.Blocks":
@@ -38,9 +35,8 @@ def build_page(shelf: "AdapterShelf") -> "gradio.Blocks":
         look = gr.State(None, time_to_live=_CLEAN_UP[1])
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
-                image = gr.Image(
-                    label="Image", type="filepath", image_mode=None, sources=["upload", "clipboard"], height=340
-                )
+                sources = ["upload", "clipboard"]
+                image = gr.Image(label="Image", type="filepath", image_mode=None, sources=sources, height=340)
                 adapter = gr.Dropdown(shelf.names, value=shelf.names[0], label="Adapter")
                 threshold = gr.Slider(0, 1, value=0.5, step=0.01, label="Threshold")
                 view = gr.Radio(list(VIEWS), value=VIEWS[0], label="Show")
@@ -62,13 +58,11 @@ def build_page(shelf: "AdapterShelf") -> "gradio.Blocks":
             return seen, seen.prediction.threshold, *_show(seen, chosen)
 
         def move(seen: Look | None, value: float, chosen: str) -> tuple:
-            if seen is None:
-                return None, *_NOTHING
-            seen = seen.with_threshold(value)
-            return seen, *_show(seen, chosen)
+            seen = seen and seen.with_threshold(value)
+            return seen, *(_show(seen, chosen) if seen else _NOTHING)
 
         def turn(seen: Look | None, chosen: str):
-            return None if seen is None else seen.picture(chosen)
+            return seen and seen.picture(chosen)
 
         for event, name in ((image.change, "see"), (adapter.input, "pick")):
             event(see, [image, adapter, view], [look, threshold, *shown], api_name=name)
@@ -84,7 +78,7 @@ def launch_options() -> dict:
     gr = require_gradio()
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
     theme.set(checkbox_background_color_hover="*neutral_300")  # its own is white, as the dot of what is chosen
-    return {"theme": theme, "share": False, "ssr_mode": False, "max_file_size": _MOST_BYTES, "footer_links": []}
+    return {"theme": theme, "share": False, "ssr_mode": False, "max_file_size": "100mb", "footer_links": []}
 
 
 def require_gradio():

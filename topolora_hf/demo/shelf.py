@@ -31,8 +31,7 @@ class AdapterShelf:
         if not names or len(set(names)) != len(names):
             raise ValueError(f"expected the names of adapters, each once; got {', '.join(names) or 'none'}")
         self.names = list(names)
-        self._base = base
-        self._dtype = dtype
+        self._base, self._dtype = base, dtype
         self._predictors: dict[str, Predictor] = {}
         self._shared: dict[tuple, AdaptedNetwork] = {}
         self._lock = threading.Lock()  # switching an adapter and running it are one step
@@ -48,11 +47,7 @@ class AdapterShelf:
             return self._predictor(name).settings
 
     def predict(self, name: str, image) -> Prediction:
-        """Segment what `Predictor` takes. One image at a time, whichever thread asks.
-
-        Raises:
-            DataError: The image cannot be read; else see `settings`.
-        """
+        """Segment what `Predictor` takes, one at a time, whichever thread asks. It raises what `settings` does."""
         with self._lock:
             predictor = self._predictor(name)
             if isinstance(predictor.model, AdaptedNetwork):
@@ -68,18 +63,17 @@ class AdapterShelf:
         return self._predictors[name]
 
     def _load(self, name: str) -> tuple[nn.Module, AdapterSettings]:
-        found = find(name)
+        found, alias = find(name), self._adapter_name(name)
         if not isinstance(found, AdapterFiles):
             network = load_adapter(found)
             return network, network.adapter_settings
         base = full_base_name(self._base or found.settings.base)
         # What `set_adapter` switches is left out: tile and image size travel in the adapter.
-        form = replace(found.settings.form, image_size=16, tile_size=16)
-        key = base, None if self._base else found.revision, form
+        key = base, None if self._base else found.revision, replace(found.settings.form, image_size=16, tile_size=16)
         if key in self._shared:
-            self._shared[key].load_adapter(found, adapter_name=self._adapter_name(name))
+            self._shared[key].load_adapter(found, adapter_name=alias)
         else:
-            self._shared[key] = load_adapter(found, base=self._base, adapter_name=self._adapter_name(name))
+            self._shared[key] = load_adapter(found, base=self._base, adapter_name=alias)
         return self._shared[key], found.settings
 
     def _adapter_name(self, name: str) -> str:

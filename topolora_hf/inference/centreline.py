@@ -53,11 +53,14 @@ class Centreline:
         if mask.ndim != 2 or mask.dtype != bool:
             raise ValueError(f"expected a mask, bool (H, W); got {mask.dtype} {mask.shape}")
         skeleton = skeletonize(mask)
-        sides, corners = _steps(skeleton)
         junctions = ndimage.label(_junction_pixels(skeleton), _AROUND)[1]
-        tips = skeleton & (_neighbours(skeleton) <= 1)
-        length = sides + math.sqrt(2) * corners
-        return cls(skeleton, length, junctions, int(tips.sum()), _mean_width(mask, tips, length))
+        neighbours = ndimage.convolve(skeleton.astype(np.uint8), _AROUND, mode="constant") - skeleton
+        tips = skeleton & (neighbours <= 1)
+        length, width = _length(skeleton), math.nan
+        if tips.any() or length:  # thinning cut the line short by about half the width at each of its ends
+            distance = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+            width = float(mask.sum() / (length + distance[tips].sum()))
+        return cls(skeleton, length, junctions, int(tips.sum()), width)
 
     def save(self, path: str | Path) -> None:
         """Write the numbers as JSON (NaN as null) and, beside it, the skeleton as a PNG of 0 and 255."""
@@ -67,13 +70,12 @@ class Centreline:
         write_json(path, numbers)
 
 
-def _steps(skeleton: np.ndarray) -> tuple[int, int]:
-    """Pairs of neighbours, by a side and by a corner; a corner is no step where sides lead round it."""
-    right = skeleton[:, :-1] & skeleton[:, 1:]
-    down = skeleton[:-1] & skeleton[1:]
+def _length(skeleton: np.ndarray) -> float:
+    """Steps from pixel to neighbour, by a side and by a corner; a corner is no step where sides lead round it."""
+    sides = (skeleton[:, :-1] & skeleton[:, 1:]).sum() + (skeleton[:-1] & skeleton[1:]).sum()
     falling = skeleton[:-1, :-1] & skeleton[1:, 1:] & ~skeleton[:-1, 1:] & ~skeleton[1:, :-1]
     rising = skeleton[:-1, 1:] & skeleton[1:, :-1] & ~skeleton[:-1, :-1] & ~skeleton[1:, 1:]
-    return int(right.sum() + down.sum()), int(falling.sum() + rising.sum())
+    return int(sides) + math.sqrt(2) * int(falling.sum() + rising.sum())
 
 
 def _junction_pixels(skeleton: np.ndarray) -> np.ndarray:
@@ -86,22 +88,9 @@ def _junction_pixels(skeleton: np.ndarray) -> np.ndarray:
 
 def _branches(skeleton: np.ndarray, side: int) -> np.ndarray:
     """How many branches leave the square whose upper left is each pixel: changes from off to on around it."""
-    padded = np.pad(skeleton, ((1, side), (1, side)))
-    height, width = skeleton.shape
-    along = range(side + 1)
-    top, right = [(0, x) for x in along], [(y, side + 1) for y in along]
-    bottom, left = [(side + 1, side + 1 - x) for x in along], [(side + 1 - y, 0) for y in along]
-    around = [padded[y : y + height, x : x + width] for y, x in (*top, *right, *bottom, *left)]
+    padded, (height, width) = np.pad(skeleton, ((1, side), (1, side))), skeleton.shape
+    along, far = range(side + 1), side + 1
+    ring = [(0, x) for x in along] + [(y, far) for y in along]
+    ring += [(far, far - x) for x in along] + [(far - y, 0) for y in along]
+    around = [padded[y : y + height, x : x + width] for y, x in ring]
     return sum((~here & there).astype(np.uint8) for here, there in zip(around, [*around[1:], around[0]], strict=True))
-
-
-def _neighbours(skeleton: np.ndarray) -> np.ndarray:
-    return ndimage.convolve(skeleton.astype(np.uint8), _AROUND, mode="constant") - skeleton
-
-
-def _mean_width(mask: np.ndarray, tips: np.ndarray, length: float) -> float:
-    """Area over length, which thinning cut short by about half the structure's width at each of its ends."""
-    if not tips.any() and not length:
-        return float("nan")
-    distance = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
-    return float(mask.sum() / (length + distance[tips].sum()))

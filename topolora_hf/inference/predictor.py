@@ -1,7 +1,7 @@
 """From an image of any size to a probability map of the same size."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
@@ -24,8 +24,6 @@ from .doubts import doubts
 from .prediction import Prediction
 from .tiling import blend_tiles
 
-# Each undoes itself, and doubles the number of mirrorings.
-_FLIPS = (lambda tiles: tiles.flip(-1), lambda tiles: tiles.flip(-2))
 _SECTION_PIXELS = 2**25  # a larger image is resized in sections, and so is one with a longer side than
 _SECTION_SIDE = 2**20
 
@@ -51,10 +49,9 @@ class Predictor:
         threshold: Probability from which a pixel is foreground; None: as the settings say.
         scale: Enlarge images by this factor before they are cut into tiles. None: no scaling, except for fundus
             photographs, which are scaled to the field-of-view diameter of the training images.
-        flips: Average the probabilities of each tile's four mirrorings, in four times the time; None: as the settings
-            say.
-        scales: Average the probabilities over these scales, relative to the one the image has otherwise; None: as the
-            settings say. (0.8, 1, 1.25) takes 3.2 times the time.
+        flips: Average over each tile's four mirrorings, in four times the time; None: as the settings say.
+        scales: Average over these scales, relative to the one the image has otherwise; None: as the settings say.
+            (0.8, 1, 1.25) takes 3.2 times the time.
         match_colours: Give fundus photographs with colours outside the training range the training images' colours.
         within_fov: Nothing is foreground outside the field of view of a fundus photograph, or on its rim; None: True
             for an adapter of fundus photographs.
@@ -147,13 +144,14 @@ class Predictor:
         """
         settings, fundus = self.settings, self.fundus
         picture = _picture_of(image, settings)
-        pixels, has_data = picture.rgb(settings.intensity), picture.valid
+        # An array is what a data set's row holds: its intensity was scaled when it was read.
+        pixels = picture.values if isinstance(image, np.ndarray) else picture.rgb(settings.intensity)
         with _naming(name or (image if isinstance(image, (str, Path)) else "the image")):
             prepared, scale, fov = fundus.prepare(pixels)
             probability = self._from_network(prepared, scale)
             inside = fov.inside() if fundus.within_fov else np.ones(probability.shape, bool)
-        if has_data is not None:
-            inside = inside & has_data
+        if picture.valid is not None:
+            inside = inside & picture.valid
         probability[~inside] = 0
         warnings = doubts(settings, fov, probability >= settings.threshold)
         geotags = picture.geotags if picture.orientation == 1 else ()
@@ -176,14 +174,17 @@ class Predictor:
                 if self.tile_batch is not None or batch == 1:
                     raise
                 batch //= 2
-        if share := 1 - np.isfinite(probability).mean():
+        if share := np.isnan(probability).mean():
             hint = "" if self.dtype == torch.float32 else f" in {self.precision}: try dtype float32"
             raise FloatingPointError(f"the network gives not-a-number for {share:.1%} of the pixels{hint}")
         return self.settings.calibration(probability)
 
     @torch.inference_mode()
     def _uncalibrated(self, image: np.ndarray, scale: float, batch: int) -> np.ndarray:
-        settings, pixels = self.settings, self._to_device(image)
+        settings = self.settings
+        pixels = torch.from_numpy(np.require(image, requirements="CW"))  # copied once; a tile is float32 in its turn
+        pixels = (pixels.pin_memory() if self.device.type == "cuda" else pixels).to(self.device, non_blocking=True)
+        pixels = pixels.permute(2, 0, 1)
         if settings.view == "tiles":
             scales = settings.test_time_scales
             probability = self._in_tiles(pixels, scale * scales[0], batch)
@@ -199,13 +200,6 @@ class Predictor:
             probability = self._tile_probability(resized, image.shape[:2])[0, 0]
         return probability.clamp_(0, 1).cpu().numpy()
 
-    def _to_device(self, image: np.ndarray) -> torch.Tensor:
-        """uint8 (H, W, 3) -> uint8 (3, H, W), copied once. A tile becomes float32 when its turn comes."""
-        pixels = torch.from_numpy(np.require(image, requirements="CW"))
-        if self.device.type == "cuda":
-            pixels = pixels.pin_memory()
-        return pixels.to(self.device, non_blocking=True).permute(2, 0, 1)
-
     def _normalise(self, pixels: torch.Tensor) -> torch.Tensor:
         """uint8 (..., 3, h, w) -> float32, to the bit as `data.windows.normalise`."""
         settings = self.settings
@@ -216,7 +210,7 @@ class Predictor:
     def _in_tiles(self, pixels: torch.Tensor, scale: float, batch: int) -> torch.Tensor:
         """uint8 (3, H, W) -> float32 (H, W)."""
         size = pixels.shape[1:]
-        scaled = torch.Size(max(1, round(side * scale)) for side in size)
+        scaled = _scaled(size, scale)
         if scale > 1 and math.prod(scaled) > max_image_pixels():
             raise too_large(
                 f"{scaled[1]:,} x {scaled[0]:,} pixels when it is enlarged {scale:.4g} times, as `scale`, "
@@ -244,8 +238,7 @@ class Predictor:
         for start in range(0, whole, length):
             first, last = max(0, start - margin), min(whole, start + length + margin)
             section = pixels.narrow(axis, first, last - first)
-            scaled = torch.Size(max(1, round(side * scale)) for side in section.shape[1:])
-            seen = self._at_size(section, scaled, batch)
+            seen = self._at_size(section, _scaled(section.shape[1:], scale), batch)
             parts.append(seen.narrow(axis - 1, start - first, min(length, whole - start)))
         return torch.cat(parts, axis - 1)
 
@@ -263,16 +256,16 @@ class Predictor:
     def _tile_probability(self, pixel_values: torch.Tensor, size: Sequence[int] | None = None) -> torch.Tensor:
         """(B, 3, T, T) -> (B, 1, T, T), or of the size to which logits are resized; the mean over the mirrorings."""
 
-        def as_it_is(tiles: torch.Tensor) -> torch.Tensor:
+        def predict(tiles: torch.Tensor, *mirrored: int) -> torch.Tensor:
+            if mirrored:
+                *others, axis = mirrored
+                return (predict(tiles, *others) + predict(tiles.flip(axis), *others).flip(axis)) / 2
             logits = self._logits(tiles)
             if size is not None:
                 logits = F.interpolate(logits, size, mode="bilinear", align_corners=False)
             return logits.sigmoid()
 
-        predict = as_it_is
-        for flip in _FLIPS if self.settings.test_time_flips else ():
-            predict = _mean_with_flipped(predict, flip)
-        return predict(pixel_values)
+        return predict(pixel_values, *((-1, -2) if self.settings.test_time_flips else ()))
 
     def _logits(self, pixel_values: torch.Tensor) -> torch.Tensor:
         own = next((tensor.dtype for tensor in self.model.parameters() if tensor.is_floating_point()), torch.float32)
@@ -281,8 +274,8 @@ class Predictor:
             return self.model(pixel_values=pixel_values).logits.float()
 
 
-def _mean_with_flipped(predict: Callable, flip: Callable) -> Callable:
-    return lambda tiles: (predict(tiles) + flip(predict(flip(tiles)))) / 2
+def _scaled(size: Sequence[int], scale: float) -> torch.Size:
+    return torch.Size(max(1, round(side * scale)) for side in size)
 
 
 @lru_cache(8)
@@ -299,7 +292,8 @@ def _naming(name: str | Path) -> Iterator[None]:
     except (DataError, FloatingPointError) as error:
         raise type(error)(f"{name}: {error}") from error
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "allocate memory" not in str(error):
+        words = ("allocate memory", "out of memory")  # of a CPU, of GPUs
+        if not isinstance(error, MemoryError) and not any(text in str(error) for text in words):
             raise
         first_line = str(error).partition("\n")[0] or type(error).__name__
         raise MemoryError(f"{name}: there is not enough memory ({first_line:.200})") from error
