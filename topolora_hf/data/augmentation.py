@@ -18,9 +18,7 @@ class Augmentation:
     contrast: float = option(0.25, "largest relative change of the distances to the tile's mean", at_least=0)
     gamma: float = option(0.3, "largest natural logarithm of the exponent put on values in [0, 1]", at_least=0)
     colour: float = option(0.1, "largest relative change of a single channel", at_least=0)
-    noise: float = option(
-        0.03, "largest standard deviation of Gaussian noise, as a share of the full range", at_least=0
-    )
+    noise: float = option(0.03, "largest standard deviation of Gaussian noise, of the full range", at_least=0)
 
     def __post_init__(self):
         check_limits(self)

@@ -41,13 +41,6 @@ def write_geotiff(values: np.ndarray, path: str | Path, tags: GeoTags, nodata: i
     extra = [(*tag, True) for tag in tags]
     if nodata is not None:
         extra.append((_NODATA, _ASCII, 0, str(nodata), True))
+    options = {"photometric": "minisblack", "compression": "zlib", "metadata": None, "software": _SOFTWARE}
     with whole_file(path) as temporary:
-        tifffile.imwrite(
-            temporary,
-            values,
-            photometric="minisblack",
-            compression="zlib",
-            metadata=None,
-            software=_SOFTWARE,
-            extratags=extra,
-        )
+        tifffile.imwrite(temporary, values, extratags=extra, **options)

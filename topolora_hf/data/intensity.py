@@ -1,19 +1,15 @@
 """What a number in an image means: images of more than 8 bits are brought to 8 by one mapping for the data set."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from ..settings import option
 from .errors import DataError
 
-TRANSFORMS = {
-    "linear": lambda values: values,
-    "sqrt": np.sqrt,
-    "log": np.log1p,
-}
+TRANSFORMS = {"linear": np.asarray, "sqrt": np.sqrt, "log": np.log1p}
 PERCENTILES = (0.5, 99.5)
 
 _VALUES_AN_IMAGE = 65_536
@@ -33,30 +29,25 @@ class IntensityScaling:
     [[0, 0, 128, 255, 255]]
     """
 
-    low: float = field(metadata={"help": "The value that becomes 0, and all below it."})
-    high: float = field(metadata={"help": "The value that becomes 255, and all above it."})
-    transform: str = field(
-        default="linear",
-        metadata={"help": "linear; sqrt or log (of 1 + value) spread the dark values of radar amplitude."},
-    )
-    of_8_bits: bool = field(
-        default=False, metadata={"help": "Whether images of 8 bits go through it too, because it was fitted on such."}
-    )
+    low: float = option(help="The value that becomes 0, and all below it.")
+    high: float = option(help="The value that becomes 255, and all above it.")
+    transform: str = option("linear", "linear; sqrt or log (of 1 + value) spread the dark values of radar amplitude.")
+    of_8_bits: bool = option(False, "Whether images of 8 bits go through it too, because it was fitted on such.")
 
     def __post_init__(self):
         if not all(isinstance(bound, int | float) and abs(bound) < float("inf") for bound in (self.low, self.high)):
             raise DataError(f"an intensity range needs two finite numbers, got {self.low!r} and {self.high!r}")
-        if not isinstance(self.transform, str) or self.transform not in TRANSFORMS:
-            raise DataError(f"unknown intensity transform {self.transform!r}; allowed: {', '.join(TRANSFORMS)}")
-        if not isinstance(self.of_8_bits, bool):
-            raise DataError(f"of_8_bits must be true or false, got {self.of_8_bits!r}")
-        if not self.low <= self.high:
+        if self.low > self.high:
             raise DataError(f"an intensity range needs low <= high, got {self.low} and {self.high}")
+        if self.transform not in tuple(TRANSFORMS):
+            raise DataError(f"unknown intensity transform {self.transform!r}; allowed: {', '.join(TRANSFORMS)}")
         if self.low < 0 and self.transform != "linear":
             raise DataError(
                 f"the {self.transform} of negative values ({self.low:g}) does not exist; values in decibels are "
                 "logarithms already: use linear"
             )
+        if not isinstance(self.of_8_bits, bool):
+            raise DataError(f"of_8_bits must be true or false, got {self.of_8_bits!r}")
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """Map an array of any shape and number type to uint8; NaN becomes 0."""
@@ -98,8 +89,8 @@ def fit_intensity_scaling(
     """The mapping that a set of images asks for.
 
     Values that have a scale of their own keep it: whole numbers within [0, 255], and others within [0, 1]. All else,
-    integers and floats alike, is stretched between two percentiles over all images, since radar and microscopy seldom
-    use their type's whole range and a few bright pixels would leave the rest dark. If both percentiles are the same
+    integers and floats alike, is stretched between two percentiles over all images: radar and microscopy seldom use
+    their type's whole range, and a few bright pixels would leave the rest dark. If both percentiles are the same
     number, the range goes from the smallest to the largest value.
 
     Args:
@@ -137,7 +128,12 @@ def fit_intensity_scaling(
         bounds = [float(bound) for bound in np.percentile(np.concatenate(samples), (low, high))]
         bounds = bounds if bounds[0] < bounds[1] else [smallest, largest]
     scaling = IntensityScaling(*bounds, transform, of_8_bits=kinds == {np.dtype(np.uint8)})
-    _require_effect(scaling)
+    moved = np.abs(scaling(np.linspace(*bounds, 256)).astype(int) - np.arange(256)).max()
+    if transform != "linear" and bounds[0] < bounds[1] and moved < _NO_CHANGE:
+        raise DataError(
+            f"the {transform} of values from {bounds[0]:g} to {bounds[1]:g} is nearly linear and would change nothing: "
+            "leave the transform out, or use sqrt"
+        )
     return scaling
 
 
@@ -154,62 +150,39 @@ def _precision(kind: np.dtype) -> type:
     return np.float32 if kind.itemsize <= 2 or kind == np.float32 else np.float64
 
 
-def _require_effect(scaling: IntensityScaling) -> None:
-    if scaling.transform == "linear" or scaling.low == scaling.high:
-        return
-    ramp = np.linspace(scaling.low, scaling.high, 256)
-    if np.abs(scaling(ramp).astype(int) - np.arange(256)).max() < _NO_CHANGE:
-        raise DataError(
-            f"the {scaling.transform} of values from {scaling.low:g} to {scaling.high:g} is nearly linear and would "
-            "change nothing: leave the transform out, or use sqrt"
-        )
-
-
 def tell_numbers(images: Sequence[Numbers], scaling: IntensityScaling | None) -> list[str]:
     """One sentence for each group of images with the same type and nodata value: range, nodata and scaling.
 
     >>> tell_numbers([Numbers("uint16", 3, 900), Numbers("uint16", 0, 700)], IntensityScaling(5, 800))
     ['2 images of uint16, 0 to 900: linear from 5 (black) to 800 (white)']
     """
-    sentences = []
-    for (kind, nodata), group in _groups(images, lambda numbers: (numbers.kind, numbers.nodata)).items():
-        text = f"{_range_of(group)}" + ("" if nodata is None else f", nodata {nodata:.6g}")
+    groups, sentences = defaultdict(list), []
+    for each in images:
+        groups[each.kind, each.nodata].append(each)
+    for (kind, nodata), group in groups.items():
+        low, high = min(each.low for each in group), max(each.high for each in group)
+        text = f"{len(group)} image{'s' * (len(group) > 1)} of {kind}, {low:.6g} to {high:.6g}"
+        text += "" if nodata is None else f", nodata {nodata:.6g}"
         if invalid := [each.invalid for each in group if each.invalid]:
             text += f", {np.mean(invalid):.1%} without data in {len(invalid)} of them"
-        if scaling is None or (kind == "uint8" and not scaling.of_8_bits):
-            sentences.append(f"{text}: as they are")
-        else:
-            sentences.append(
-                f"{text}: {scaling.transform} from {scaling.low:.6g} (black) to {scaling.high:.6g} (white)"
-            )
+        how = "as they are"
+        if scaling and (kind != "uint8" or scaling.of_8_bits):
+            how = f"{scaling.transform} from {scaling.low:.6g} (black) to {scaling.high:.6g} (white)"
+        sentences.append(f"{text}: {how}")
     return sentences
 
 
 def require_one_scale(images: Sequence[Numbers]) -> None:
-    """Refuse a set whose types of more than 8 bits differ so much in range that one mapping makes some of them black.
-
-    Raises:
-        DataError: The largest value of one type is more than ten times another's.
-    """
-    groups = _groups([numbers for numbers in images if numbers.is_wide], lambda numbers: numbers.kind)
-    tops = [max(abs(bound) for each in group for bound in (each.low, each.high)) for group in groups.values()]
-    if tops and max(tops) > 10 * min(tops):
+    """Refuse types of more than 8 bits of which one goes more than ten times as far: one mapping makes others black."""
+    tops = defaultdict(float)
+    for each in images:
+        if each.is_wide:
+            tops[each.kind] = max(tops[each.kind], abs(each.low), abs(each.high))
+    if tops and max(tops.values()) > 10 * min(tops.values()):
+        scales = ", ".join(f"{kind} up to {top:.6g}" for kind, top in tops.items())
         raise DataError(
-            f"images have numbers of several scales, which no single mapping to 8 bits fits: "
-            f"{'; '.join(map(_range_of, groups.values()))}. Convert them to one type and scale, or make two data sets"
+            f"images have numbers of several scales, and no mapping to 8 bits fits all: {scales}. Convert them"
         )
-
-
-def _groups(images: Sequence[Numbers], key: Callable[[Numbers], Any]) -> dict[Any, list[Numbers]]:
-    groups = defaultdict(list)
-    for numbers in images:
-        groups[key(numbers)].append(numbers)
-    return dict(groups)
-
-
-def _range_of(group: Sequence[Numbers]) -> str:
-    low, high = min(each.low for each in group), max(each.high for each in group)
-    return f"{len(group)} image{'s' * (len(group) > 1)} of {group[0].kind}, {low:.6g} to {high:.6g}"
 
 
 def evenly_spread(items: Sequence, limit: int = _IMAGES) -> list:

@@ -71,15 +71,9 @@ class TileDataset(Dataset):
             raise ValueError(f"unknown view {view!r}; allowed: {', '.join(VIEWS)}")
         if tile_size < 1 or tiles_per_image < 1:
             raise ValueError(f"tile_size and tiles_per_image must be positive, got {tile_size} and {tiles_per_image}")
-        self.rows = rows
-        self.tile_size = tile_size
-        self.view = view
-        self.tiles_per_image = tiles_per_image
-        self.seed = seed
-        self.augmentation = augmentation
-        self.image_mean = tuple(image_mean)
-        self.image_std = tuple(image_std)
-        self.with_skeleton = with_skeleton
+        self.rows, self.tile_size, self.view, self.tiles_per_image = rows, tile_size, view, tiles_per_image
+        self.seed, self.augmentation, self.with_skeleton = seed, augmentation, with_skeleton
+        self.image_mean, self.image_std = tuple(image_mean), tuple(image_std)
         # Shared memory, so that workers which outlive an epoch see the new one too.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         self._cache = RowCache(rows, cache_bytes)
@@ -112,10 +106,10 @@ class TileDataset(Dataset):
 
     def _cut(self, row: dict[str, Any], rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """A T x T window of a row: normalised image, bool mask and bool field of view."""
-        height, width = row["mask"].shape
+        size, (height, width) = self.tile_size, row["mask"].shape
         zoom = draw_zoom(self.augmentation, rng) if self.augmentation else 1.0
         if self.view == "tiles":
-            window = random_window(row["valid_mask"], max(1, round(self.tile_size / zoom)), rng)
+            window = random_window(row["valid_mask"], max(1, round(size / zoom)), rng)
         else:
             window = full_window(height, width, zoom, rng)
         image = to_unit_range(crop_inside(row["image"], window))
@@ -123,36 +117,26 @@ class TileDataset(Dataset):
             image = add_noise(jitter_colours(image, self.augmentation, rng), self.augmentation, rng)
         # Padding comes after normalisation: outside the image is the mean colour, whatever the jitter.
         image = standardise(image, self.image_mean, self.image_std)
-        mask, valid_mask = (
-            torch.from_numpy(np.array(crop_inside(row[name], window), dtype=bool)) for name in ("mask", "valid_mask")
-        )
-        image, mask, valid_mask = (pad_outside(part, window, height, width) for part in (image, mask, valid_mask))
-        return (
-            resize_image(image, self.tile_size),
-            resize_mask(mask, self.tile_size),
-            resize_valid_mask(valid_mask, self.tile_size),
-        )
+        masks = [torch.from_numpy(np.array(crop_inside(row[name], window), bool)) for name in ("mask", "valid_mask")]
+        image, mask, valid_mask = (pad_outside(part, window, height, width) for part in (image, *masks))
+        return resize_image(image, size), resize_mask(mask, size), resize_valid_mask(valid_mask, size)
 
 
 class RowCache:
     """The most recently read rows, up to a number of bytes: a worker decodes an image once for all its tiles."""
 
     def __init__(self, rows: Sequence[dict[str, Any]], limit_bytes: int):
-        self._rows = rows
-        self._limit_bytes = limit_bytes
+        self._rows, self._room = rows, limit_bytes
         self._kept: OrderedDict[int, dict[str, Any]] = OrderedDict()
-        self._kept_bytes = 0
 
     def __getitem__(self, number: int) -> dict[str, Any]:
         if number in self._kept:
             self._kept.move_to_end(number)
             return self._kept[number]
-        row = self._rows[number]
-        self._kept[number] = row
-        self._kept_bytes += _row_bytes(row)
-        while self._kept_bytes > self._limit_bytes:
-            _, dropped = self._kept.popitem(last=False)
-            self._kept_bytes -= _row_bytes(dropped)
+        row = self._kept[number] = self._rows[number]
+        self._room -= _row_bytes(row)
+        while self._room < 0:
+            self._room += _row_bytes(self._kept.popitem(last=False)[1])
         return row
 
 

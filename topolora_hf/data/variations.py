@@ -1,6 +1,7 @@
 """Augmentation as a pure function of (seed, epoch, image id, tile number)."""
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -21,21 +22,11 @@ def tile_generator(seed: int, epoch: int, image_id: str, tile_number: int) -> np
 
 def draw_zoom(settings: Augmentation, rng: np.random.Generator) -> float:
     """Draw an enlargement, uniform in its logarithm, so that halving is as likely as doubling."""
-    low, high = np.log(settings.zoom)
-    return float(np.exp(rng.uniform(low, high)))
+    return float(np.exp(rng.uniform(*np.log(settings.zoom))))
 
 
 def jitter_colours(image: torch.Tensor, settings: Augmentation, rng: np.random.Generator) -> torch.Tensor:
-    """Change gamma, contrast, brightness and channel balance.
-
-    Args:
-        image: float32 (3, h, w) in [0, 1].
-        settings: How far.
-        rng: Consumed by a fixed number of draws.
-
-    Returns:
-        float32 (3, h, w) in [0, 1].
-    """
+    """Change gamma, contrast, brightness and channel balance of a float32 (3, h, w) image in [0, 1], by six draws."""
     gamma = float(np.exp(rng.uniform(-settings.gamma, settings.gamma)))
     contrast = 1 + rng.uniform(-settings.contrast, settings.contrast)
     brightness = rng.uniform(-settings.brightness, settings.brightness)
@@ -53,25 +44,16 @@ def add_noise(image: torch.Tensor, settings: Augmentation, rng: np.random.Genera
         return image
     # Twice as fast as NumPy's, which would be a fifth of a tile's time.
     generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
-    noise = torch.randn(image.shape, generator=generator)
-    return noise.mul_(strength).add_(image).clamp_(0, 1)
+    return torch.randn(image.shape, generator=generator).mul_(strength).add_(image).clamp_(0, 1)
 
 
-def turn(
-    tensors: tuple[torch.Tensor, ...], settings: Augmentation, rng: np.random.Generator
-) -> tuple[torch.Tensor, ...]:
-    """Mirror and turn square tensors (..., T, T) together.
-
-    >>> picture = torch.arange(4).reshape(2, 2)
-    >>> a, b = turn((picture, picture), Augmentation(), tile_generator(0, 0, "x", 0))
-    >>> bool((a == b).all())
-    True
-    """
+def turn(tensors: Sequence[torch.Tensor], settings: Augmentation, rng: np.random.Generator) -> Sequence[torch.Tensor]:
+    """Mirror and turn square tensors (..., T, T) together."""
     mirror_x, mirror_y = rng.random(2) < 0.5
     quarters = int(rng.integers(4))
     mirrored = [axis for axis, wanted in ((-1, mirror_x), (-2, mirror_y)) if wanted and settings.flips]
     if mirrored:
-        tensors = tuple(tensor.flip(mirrored) for tensor in tensors)
+        tensors = [tensor.flip(mirrored) for tensor in tensors]
     if settings.quarter_turns and quarters:
-        tensors = tuple(torch.rot90(tensor, quarters, dims=(-2, -1)) for tensor in tensors)
+        tensors = [torch.rot90(tensor, quarters, dims=(-2, -1)) for tensor in tensors]
     return tensors

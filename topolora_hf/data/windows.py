@@ -52,12 +52,9 @@ def standardise(image: torch.Tensor, mean: Sequence[float], std: Sequence[float]
 
 
 def random_window(valid_mask: np.ndarray, side: int, rng: np.random.Generator) -> Window:
-    """A square window anywhere in the image, centred inside the field of view if a few tries allow it.
+    """A square window anywhere in the image, centred inside the field of view (bool (H, W)) if a few tries allow it.
 
-    Args:
-        valid_mask: bool (H, W), the field of view.
-        side: Of the window; along an axis shorter than that, the image lies anywhere inside the window.
-        rng: Decides where.
+    Along an axis shorter than `side`, the image lies anywhere inside the window.
     """
     height, width = valid_mask.shape
     for _ in range(_CENTRE_TRIES):
@@ -68,16 +65,9 @@ def random_window(valid_mask: np.ndarray, side: int, rng: np.random.Generator) -
     return Window(top, left, side, side)
 
 
-def full_window(height: int, width: int, zoom: float, rng: np.random.Generator | None) -> Window:
-    """Enlarge the full image by `zoom`: a part of it anywhere, or all of it anywhere within a margin.
-
-    Args:
-        height: Of the image.
-        width: Of the image.
-        zoom: 1 for exactly the image.
-        rng: Decides where; not needed for zoom 1.
-    """
-    if zoom == 1 or rng is None:
+def full_window(height: int, width: int, zoom: float, rng: np.random.Generator) -> Window:
+    """Enlarge the full image by `zoom`: a part of it anywhere, or all of it anywhere within a margin."""
+    if zoom == 1:
         return Window(0, 0, height, width)
     sides = [max(1, round(length / zoom)) for length in (height, width)]
     return Window(*_random_corner((height, width), sides, rng), *sides)
@@ -93,11 +83,8 @@ def _random_corner(lengths: Sequence[int], sides: Sequence[int], rng: np.random.
 
 def crop_inside(array: np.ndarray, window: Window) -> np.ndarray:
     """The part of an (H, W, ...) array that lies in the window, without copying."""
-    height, width = array.shape[:2]
-    return array[
-        max(window.top, 0) : min(window.top + window.height, height),
-        max(window.left, 0) : min(window.left + window.width, width),
-    ]
+    bottom, right = window.top + window.height, window.left + window.width
+    return array[max(window.top, 0) : max(bottom, 0), max(window.left, 0) : max(right, 0)]
 
 
 def pad_outside(tensor: torch.Tensor, window: Window, height: int, width: int) -> torch.Tensor:
@@ -123,13 +110,6 @@ def resize_mask(mask: torch.Tensor, size: int) -> torch.Tensor:
     covers at most `scale` of a smaller pixel, and half of that where it runs between two. A lower cut keeps lines
     whole but makes everything fatter, so only the centreline is taken from it. (DRIVE at scale 0.8 has about 100
     times as many components when cut at half or by nearest neighbours; with this 0.99 times, and 2 % more area.)
-
-    Args:
-        mask: bool (h, w).
-        size: Side of the result.
-
-    Returns:
-        bool (size, size).
     """
     if mask.shape == (size, size):
         return mask
