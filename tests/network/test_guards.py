@@ -58,13 +58,13 @@ def module_of(key: str) -> str:
 def test_context_that_only_one_side_has_is_named(damaged_adapter, small_network, door):
     for of_adapter in (True, False):
         directory = damaged_adapter(detail_context=of_adapter)
-        with pytest.raises((AdapterMismatchError, KeyError), match=r"detail_branch.*\bcontext\.0\."):  # PEFT's KeyError
+        with pytest.raises(AdapterMismatchError, match=f"detail_context={of_adapter}, this base .*={not of_adapter}"):
             door(directory, small_network(detail_context=not of_adapter))
 
 
 @pytest.mark.parametrize("door", DOORS)
 def test_another_number_of_detail_channels_is_an_error_that_says_both(damaged_adapter, small_network, door):
-    for of_adapter, of_base in ((16, 8), (16, 0), (0, 16)):
+    for of_adapter, of_base in ((16, 8), (16, 0)):
         with pytest.raises(AdapterMismatchError) as caught:
             door(damaged_adapter(detail_channels=of_adapter), small_network(detail_channels=of_base))
         message = str(caught.value)
@@ -99,8 +99,6 @@ def test_a_reshaped_tensor_is_an_error_that_names_it(damaged_adapter, small_netw
 def test_from_pretrained_and_a_name_left_out_are_as_strict(make_adapter):
     """The doors that take no base, or no name: the same check stands behind them."""
     _, directory = make_adapter("topolora")
-    with pytest.raises(AdapterMismatchError, match="detail_channels=16, this base has detail_channels=0"):
-        TopoSamForSegmentation.from_pretrained(directory, detail_channels=0)
     edit_file(directory, lambda tensors: tensors.pop(DECODER_KEY))
     for load in (TopoSamForSegmentation.from_pretrained, load_adapter):
         with pytest.raises(AdapterMismatchError, match=f"missing .*{module_of(DECODER_KEY)}"):

@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from transformers import SamModel
 from transformers.utils import logging as transformers_logging
 
+from topolora_hf.adapter_format.settings import AdapterSettings
 from topolora_hf.adapters.creation import create_adapter
 from topolora_hf.network.segmenter import TopoSamForSegmentation
 from topolora_hf.objective.losses import TopoLoss
@@ -286,15 +287,32 @@ def test_a_bfloat16_network_predicts_the_same_roughly(stock_sam):
     assert (logits.float() - expected).abs().mean() < 0.1 * expected.abs().mean()
 
 
-def test_sizes_are_read_again_after_the_buffer_of_a_copy_is_written(stock_sam):
-    scaling = TopoSamForSegmentation.from_pretrained(stock_sam(), image_size=32).tile_scaling
-    scaling.settings.copy_(torch.tensor([64, 64, 16, 1]))
-    assert scaling.image_size == 64
-    twin = copy.deepcopy(scaling)
-    for image_size in (16, 32, 48, 80):
-        twin.settings.copy_(torch.tensor([image_size, 64, 16, 1]))
-        assert twin.image_size == image_size
-    assert scaling.image_size == 64
+def test_sizes_are_those_that_were_loaded_last_in_a_copy_too(stock_sam):
+    network = TopoSamForSegmentation.from_pretrained(stock_sam(), image_size=32)
+    twin = copy.deepcopy(network)
+    for image_size in (16, 48):
+        twin.load_state_dict({"tile_scaling.settings": torch.tensor([image_size, 96, 16, 0])}, strict=False)
+        assert (twin.tile_scaling.image_size, twin.config.tile_size, twin.config.use_sam) == (image_size, 96, False)
+        assert AdapterSettings.of_network(twin).image_size == image_size
+    assert (network.tile_scaling.image_size, network.config.use_sam) == (32, True)
+
+
+@pytest.mark.parametrize("sizes", [{}, {"image_size": 32, "tile_size": 48}, {"use_sam": False}])
+def test_a_network_can_be_exported_and_runs_after_it(stock_sam, sizes):
+    network = TopoSamForSegmentation.from_pretrained(stock_sam(), detail_channels=4, **sizes).eval()
+    side = network.config.tile_size
+    expected = logits_of(network, random_tiles(side, count=3))
+    batch = {"pixel_values": {0: torch.export.Dim("batch", min=1, max=8)}}
+    exported = torch.export.export(network, (random_tiles(side, count=2),), dynamic_shapes=batch).module()
+    assert_same_logits(exported(random_tiles(side, count=3)).logits, expected)
+    assert torch.equal(logits_of(network, random_tiles(side, count=3)), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("sizes", [{"image_size": 32, "tile_size": 96}, {"image_size": 96, "tile_size": 48}])
+def test_half_precision_shrinks_and_enlarges_tiles(stock_sam, dtype, sizes):
+    network = TopoSamForSegmentation.from_pretrained(stock_sam(), dtype=dtype, **sizes).eval()
+    assert logits_of(network, random_tiles(sizes["tile_size"]).to(dtype)).dtype == dtype
 
 
 def test_a_network_that_was_loaded_in_inference_mode_runs_there(stock_sam):

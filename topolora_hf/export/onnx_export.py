@@ -10,6 +10,7 @@ import torch
 from peft import PeftModel
 from torch import nn
 
+from ..adapter_format.form import NetworkForm
 from ..adapter_format.settings import AdapterSettings
 from ..adapters.loading import merge_adapter
 from ..files import whole_file
@@ -86,7 +87,7 @@ def _fix_sizes(network: TopoSamForSegmentation) -> None:
             side = layer.window_size or grid[0]
             for table in ("rel_pos_h", "rel_pos_w"):
                 setattr(layer.attn, table, nn.Parameter(_resize_table(getattr(layer.attn, table), 2 * side - 1)))
-    network.tile_scaling = _FixedScaling(scaling)
+    network.tile_scaling = _FixedScaling(scaling, network.config.form)
 
 
 def _resize_table(table: torch.Tensor, length: int) -> torch.Tensor:
@@ -94,12 +95,11 @@ def _resize_table(table: torch.Tensor, length: int) -> torch.Tensor:
     return table if len(table) == length else nn.functional.interpolate(table.T[None], length, mode="linear")[0].T
 
 
-class _FixedScaling(nn.Module):
-    """`TileScaling` as a product with one matrix for rows and columns: ONNX's exporter has no antialiased resize."""
+class _FixedScaling(TileScaling):
+    """A resize as a product with one matrix for rows and columns: ONNX's exporter has no antialiased one."""
 
-    def __init__(self, scaling: TileScaling):
-        super().__init__()
-        self.use_sam = scaling.use_sam
+    def __init__(self, scaling: TileScaling, form: NetworkForm):
+        super().__init__(form)
         rows = torch.eye(scaling.tile_size)[None, None]
         # Each column of the identity is an image of one row of pixels; resizing it gives a column of the matrix.
         matrix = resize_antialiased(rows, (scaling.image_size, scaling.tile_size))[0, 0]

@@ -95,7 +95,7 @@ class TopoSamForSegmentation(PeftDoors, SamPreTrainedModel):
         if labels is not None and self.criterion is None:
             raise ValueError(
                 "labels need an objective: set network.criterion = TopoLoss(iterations=...), with half the widest "
-                "structure's width in pixels as iterations"
+                f"structure's width in pixels as iterations. (These hold the values {labels.unique()[:5].tolist()}.)"
             )
         logits = self._segment(pixel_values, frozen_features)
         loss = None
@@ -183,6 +183,8 @@ class TopoSamForSegmentation(PeftDoors, SamPreTrainedModel):
     def _run_layers(self, tokens: torch.Tensor, layers: slice) -> torch.Tensor:
         vision = self.config.vision_config
         fast = self.config.fast_encoder and vision.use_rel_pos and not vision.attention_dropout
+        # What `torch.export` and `torch.compile` trace is transformers' own: ours works block by block, and caches.
+        fast = fast and not torch.compiler.is_compiling()
         return run_layers(self.sam.vision_encoder, tokens, layers, fast)
 
     def _position_embedding(self, size: torch.Size) -> torch.Tensor:
@@ -190,16 +192,21 @@ class TopoSamForSegmentation(PeftDoors, SamPreTrainedModel):
         trained = self.sam.vision_encoder.pos_embed
         if trained.shape[1:3] == size:
             return trained
+        if torch.compiler.is_compiling():
+            return self._resize_positions(size)
         writes, cache = None if trained.is_inference() else trained._version, self._position_cache
         key = (writes, trained.device, trained.dtype, size)
         may_be_old = trained.requires_grad or writes is None or cache is None or cache[0] is not trained
         if not may_be_old and cache[1] == key:
             return cache[2]
-        resized = F.interpolate(trained.permute(0, 3, 1, 2), tuple(size), mode="bicubic", align_corners=False)
-        resized = resized.permute(0, 2, 3, 1)
+        resized = self._resize_positions(size)
         if not resized.requires_grad:
             self._position_cache = (trained, key, resized)
         return resized
+
+    def _resize_positions(self, size: torch.Size) -> torch.Tensor:
+        maps = self.sam.vision_encoder.pos_embed.permute(0, 3, 1, 2)
+        return F.interpolate(maps, tuple(size), mode="bicubic", align_corners=False).permute(0, 2, 3, 1)
 
     def _apply(self, *args, **kwargs):
         # `.half()`, `.to()` and their like change a parameter's values without counting as a write.
