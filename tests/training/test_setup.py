@@ -1,14 +1,19 @@
 """What a run is built of, from its settings."""
 
 import copy
+import csv
 import warnings
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
+from accelerate.utils import LoggerType
 
+from tests.training.conftest import Stopped, stop_at
 from topolora_hf.adapter_format.presets import LIVING_DECODER
 from topolora_hf.adapter_format.settings import AdapterSettings
 from topolora_hf.adapters.creation import create_adapter
@@ -183,3 +188,40 @@ def test_a_base_without_the_detail_branch_that_is_to_be_trained_is_named(make_ar
     args = make_arguments(base=str(tmp_path / "base"))
     with pytest.raises(ValueError, match="base .*base has no detail branch, which preset 'topolora' trains"):
         setup.build_network(args, CATALOG["folder"])
+
+
+class Tracker(GeneralTracker):
+    """In the place of TensorBoard."""
+
+    name, requires_logging_directory, tracker = "tensorboard", True, None
+    rows = []
+
+    def __init__(self, run_name, logging_dir):
+        super().__init__()
+        self.rows.append((run_name, str(logging_dir)))
+
+    def store_init_configuration(self, values):
+        pass
+
+    def log(self, values, step):
+        self.rows.append((step, values["loss"] if "loss" in values else values["val_dice"]))
+
+
+def test_a_tracker_is_given_every_row_of_the_history_and_a_missing_one_is_refused(make_arguments, splits, monkeypatch):
+    with pytest.raises(
+        ValueError, match="log_with tensorboard: no such tracker of Accelerate is installed; installed: "
+    ):
+        monkeypatch.setattr("accelerate.tracking._available_trackers", [])
+        setup.build_accelerator(make_arguments(log_with="tensorboard"))
+    monkeypatch.setattr("accelerate.tracking._available_trackers", [LoggerType.TENSORBOARD])
+    monkeypatch.setitem(LOGGER_TYPE_TO_CLASS, "tensorboard", Tracker)
+    args = make_arguments(log_with="tensorboard")
+    with pytest.raises(Stopped):
+        train(args, splits, on_step=stop_at(2))
+    (name, folder), *rows = Tracker.rows
+    assert (name, folder) == ("run", args.output_dir)
+    history = list(csv.DictReader((Path(args.output_dir) / "history.csv").open()))
+    assert [(int(row["step"]), row["loss"] or row["val_dice"]) for row in history] == [
+        (step, str(value)) for step, value in rows
+    ]
+    assert len(rows) == 3
