@@ -54,7 +54,7 @@ def test_intensity_is_a_transform_and_two_percentiles():
     [
         ({"layout": ["mask_pattern=mask.png"]}, "mask_pattern must contain"),
         ({"layout": ["masks=gt"]}, "unknown key 'masks'; allowed: image_dir, mask_dir"),
-        ({"layout": ["image_dir=a", "image_dir=b"]}, "'image_dir=a' is given twice"),
+        ({"layout": ["image_dir=a", "image_dir=b"]}, "'image_dir=b' is given twice"),
         ({"layout": ["image_dir=a", "gt"]}, "'gt' is not of the form key=value"),
         ({"layout": ["none.yaml"]}, "neither key=value nor a YAML or JSON file"),
         ({"intensity": ["transform=cube"]}, "transform must be linear or sqrt or log, got 'cube'"),

@@ -119,10 +119,10 @@ CALLS = {
     "valid_mask_dir absent": (("folder", "set"), {"layout": Layout(valid_mask_dir="v")}, "valid_mask_dir 'v'"),
     "pattern fits nothing": (("folder", "set"), {"layout": Layout(image_pattern="x{stem}")}, "no image named like"),
     "mask pattern fits nothing": (("folder", "set"), {"layout": Layout(mask_pattern="x{stem}")}, "mask_pattern"),
-    "unknown fov": (("folder", "set"), {"fov": "disc"}, "unknown fov 'disc'; allowed: auto, given, none"),
+    "unknown fov": (("folder", "set"), {"fov": "disc"}, "no fov 'disc'; allowed: auto, given, none"),
     "unknown split": (("folder", "set"), {"split": "mine"}, "no split 'mine'"),
-    "unknown protocol": (("folder", "set"), {"protocol": "mine"}, "unknown protocol 'mine'"),
-    "unknown annotator": (("folder", "set"), {"annotator": 0}, "got annotator 0"),
+    "unknown protocol": (("folder", "set"), {"protocol": "mine"}, "no protocol 'mine'"),
+    "unknown annotator": (("folder", "set"), {"annotator": 0}, "no annotator 0; allowed: 1"),
     "whole set held out": (("folder", "set"), {"validation_fraction": 1.0}, r"in \[0, 1\), got 1.0"),
     "path and data_dir": (("set", "set"), {}, "is a path already"),
 }

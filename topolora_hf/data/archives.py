@@ -4,14 +4,12 @@ import gzip
 import hashlib
 import lzma
 import os
-import shutil
 import stat
 import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -21,7 +19,6 @@ from .errors import DataError
 from .images.limits import UNPACKED_VARIABLE, max_unpacked_bytes
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-
 UNREADABLE_ARCHIVE_SUFFIXES = (".rar", ".7z")
 _LEAST_LIMIT = 2**30  # bytes that any archive may unpack to
 _HIGHEST_RATIO = 100  # beyond that, bytes unpacked for a byte packed: images are compressed already
@@ -39,25 +36,35 @@ def cache_folder() -> Path:
     return Path(os.environ.get("TOPOLORA_CACHE") or Path(HF_HOME) / "topolora_hf").expanduser()
 
 
+def cached_folder(kind: str, name: str, key: object, fill: Callable[[Path], None]) -> Path:
+    """Let `fill` make a folder of the cache, once for each key. No process ever sees half of it."""
+    digest = hashlib.blake2b(repr(key).encode(), digest_size=8).hexdigest()
+    target = cache_folder() / kind / f"{name}-{digest}"
+    if target.is_dir():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".partial-", dir=target.parent, ignore_cleanup_errors=True) as work:
+        fill(Path(work))
+        try:
+            os.rename(work, target)
+        except OSError:
+            if not target.is_dir():  # else another process was faster
+                raise
+    return target
+
+
 def archive_stem(path: Path) -> str | None:
     """The name without its archive suffix; None if it has none.
 
     >>> archive_stem(Path("stare-images.tar.gz")), archive_stem(Path("im0001.ppm.gz"))
     ('stare-images', None)
     """
-    name = path.name.lower()
-    suffix = max((suffix for suffix in ARCHIVE_SUFFIXES if name.endswith(suffix)), key=len, default=None)
+    suffix = next((suffix for suffix in ARCHIVE_SUFFIXES if path.name.lower().endswith(suffix)), None)
     return path.name[: -len(suffix)] if suffix else None
 
 
 def unpack(archive: Path) -> Path:
-    """Unpack an archive into the cache, unless it is there already, and return the folder with its content.
-
-    Args:
-        archive: A zip or tar file (also compressed by gzip, bzip2 or xz).
-
-    Returns:
-        The folder; `content_root` finds what an archive wraps in a folder of its own.
+    """Unpack a zip or tar file (also compressed by gzip, bzip2 or xz) into the cache, unless it is there already.
 
     Raises:
         DataError: The file is no such archive, is broken or encrypted, holds a member that would land elsewhere or is
@@ -67,28 +74,9 @@ def unpack(archive: Path) -> Path:
     if archive.suffix.lower() in UNREADABLE_ARCHIVE_SUFFIXES:
         raise DataError(f"{archive} is a {archive.suffix} archive, which cannot be read here: unpack it, or use zip")
     state = archive.stat()
-    key = hashlib.blake2b(repr((str(archive.resolve()), state.st_size, state.st_mtime_ns)).encode(), digest_size=8)
-    target = cache_folder() / "archives" / f"{archive_stem(archive) or archive.stem}-{key.hexdigest()}"
-    if not target.is_dir():
-        with staging_folder(target) as staging:
-            _extract(archive, staging)
-    return target
-
-
-@contextmanager
-def staging_folder(target: Path) -> Iterator[Path]:
-    """A folder that becomes `target` when all went well: nobody ever sees half of it."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=".partial-", dir=target.parent))
-    try:
-        yield work
-        try:
-            work.rename(target)
-        except OSError:
-            if not target.is_dir():  # else another process was faster
-                raise
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    key = (str(archive.resolve()), state.st_size, state.st_mtime_ns)
+    stem = archive_stem(archive) or archive.stem
+    return cached_folder("archives", stem, key, lambda folder: _extract(archive, folder))
 
 
 def content_root(folder: Path) -> Path:
@@ -105,16 +93,21 @@ def find_folder(parent: Path, *names: str) -> Path | None:
 
     A folder that is there only as an archive (`stare-images.tar`, `training.zip`) is unpacked.
     """
-    children = {child.name.lower(): child for child in sorted(parent.iterdir()) if child.is_dir()}
-    found = next((children[name] for name in names if name in children), None)
-    if found:
+    children = sorted(parent.iterdir())
+    folders = {child.name.lower(): child for child in children if child.is_dir()}
+    archives = {stem.lower(): child for child in children if (stem := archive_stem(child))}
+    if found := next((folders[name] for name in names if name in folders), None):
         return found
-    archives = {stem.lower(): child for child in sorted(parent.iterdir()) if (stem := archive_stem(child))}
-    return next((content_root(unpack(archives[name])) for name in names if name in archives), None)
+    packed = next((archives[name] for name in names if name in archives), None)
+    return content_root(unpack(packed)) if packed else None
 
 
 def _extract(archive: Path, folder: Path) -> None:
-    left = limit = _limit(archive)
+    limit = max_unpacked_bytes()
+    if limit is None:
+        is_inner = archive.is_relative_to(cache_folder() / "archives")
+        limit = max(_LEAST_LIMIT, (_HIGHEST_INNER_RATIO if is_inner else _HIGHEST_RATIO) * archive.stat().st_size)
+    left = limit
     try:
         for number, (name, content) in enumerate(_members(archive)):
             if number >= _MOST_MEMBERS:
@@ -134,18 +127,8 @@ def _extract(archive: Path, folder: Path) -> None:
                     file.write(chunk)
     except _BROKEN as error:
         raise DataError(f"{archive} is not a whole zip or tar archive ({error})") from error
-    except (RuntimeError, NotImplementedError) as error:  # zipfile's for encryption and unknown compression
-        raise DataError(f"{archive} cannot be unpacked: {error}") from error
-    except OSError as error:
+    except (RuntimeError, OSError) as error:  # zipfile's for encryption and unknown compression; the disk's
         raise DataError(f"{archive} cannot be unpacked into {folder.parent}: {error}") from error
-
-
-def _limit(archive: Path) -> int:
-    """How many bytes an archive may unpack to."""
-    given = max_unpacked_bytes()
-    is_inner = archive.is_relative_to(cache_folder() / "archives")
-    ratio = _HIGHEST_INNER_RATIO if is_inner else _HIGHEST_RATIO
-    return max(_LEAST_LIMIT, ratio * archive.stat().st_size) if given is None else given
 
 
 class _Header(tarfile.TarInfo):
@@ -171,10 +154,10 @@ def _members(archive: Path) -> Iterator[tuple[str, BinaryIO]]:
         return
     with tarfile.open(archive, tarinfo=_Header) as tar:
         for member in tar:
-            if not member.isfile() and not member.isdir():
-                raise DataError(f"{archive} holds a link or device ({member.name}); plain files are needed")
             if member.isfile():
                 yield member.name, tar.extractfile(member)
+            elif not member.isdir():
+                raise DataError(f"{archive} holds a link or device ({member.name}); plain files are needed")
 
 
 def _inside(name: str, archive: Path) -> PurePosixPath:

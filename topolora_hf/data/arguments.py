@@ -96,29 +96,17 @@ class DataArguments:
         self.read_mask_rule()
 
     def read_mask_rule(self) -> MaskRule:
-        """Make a `MaskRule` of `mask_values`, `ignore` and `invert_masks`.
-
-        Raises:
-            DataError: A value has no meaning, or they contradict each other.
-        """
+        """Make a `MaskRule` of `mask_values`, `ignore` and `invert_masks`."""
         return MaskRule(tuple(self.mask_values), tuple(self.ignore), self.invert_masks)
 
     def read_layout(self) -> Layout:
-        """Make a `Layout` of `layout`.
-
-        Raises:
-            DataError: A key is unknown or given twice, a pattern has no `{stem}`, or the file cannot be read.
-        """
+        """Make a `Layout` of `layout`; DataError if that is impossible."""
         if len(self.layout) == 1 and "=" not in self.layout[0]:
             return Layout(**_checked("layout", _read_settings_file(Path(self.layout[0])), _LAYOUT_KEYS))
         return Layout(**_key_values("layout", self.layout, _LAYOUT_KEYS))
 
     def read_intensity(self) -> tuple[str, tuple[float, float] | None]:
-        """The transform and the two percentiles that `intensity` says; None for the usual ones.
-
-        Raises:
-            DataError: A key is unknown or given twice, or a value is not allowed.
-        """
+        """The transform and the two percentiles that `intensity` says; None for the usual ones."""
         given = _key_values("intensity", self.intensity, _INTENSITY_KEYS)
         transform = given.get("transform", "linear")
         if transform not in TRANSFORMS:
@@ -132,52 +120,37 @@ class DataArguments:
         return transform, (low, high) if given.keys() & {"low", "high"} else None
 
     def load(self, intensity: IntensityScaling | None = None, bands: Sequence[int] | None = None) -> "SegmentationData":
-        """Load the data set that these settings name.
-
-        Args:
-            intensity: An adapter's own scaling of images of more than 8 bits; by default fitted on the training images.
-            bands: An adapter's own; None: as the settings say.
-
-        Raises:
-            DataError: As `load_segmentation_data` does.
-        """
+        """Load the data set that these settings name, with an adapter's own `intensity` and `bands` if it has some."""
         from .loading import load_segmentation_data
 
         if bands and self.bands and list(bands) != self.bands:
-            raise DataError(f"the adapter was trained on bands {_joined(bands)}; --bands {_joined(self.bands)} differs")
+            own, other = (" ".join(map(str, numbers)) for numbers in (bands, self.bands))
+            raise DataError(f"the adapter was trained on bands {own}; --bands {other} differs")
         transform, percentiles = self.read_intensity()
+        as_they_are = ("split", "annotator", "fov", "missing_mask", "validation_fraction", "seed", "skip_bad")
         return load_segmentation_data(
             self.dataset,
             self.data_dir,
             self.protocol,
-            split=self.split,
-            annotator=self.annotator,
-            fov=self.fov,
             layout=self.read_layout(),
             mask_rule=self.read_mask_rule(),
-            missing_mask=self.missing_mask,
             intensity=intensity,
             intensity_transform=transform,
             intensity_percentiles=percentiles,
             bands=bands or self.bands or None,
-            validation_fraction=self.validation_fraction,
-            seed=self.seed,
-            skip_bad=self.skip_bad,
+            **{name: getattr(self, name) for name in as_they_are},
         )
 
 
-def _joined(bands: Sequence[int]) -> str:
-    return " ".join(map(str, bands))
-
-
 def _key_values(option: str, texts: Sequence[str], allowed: Sequence[str]) -> dict[str, str]:
-    pairs = [text.partition("=") for text in texts]
-    keys = [key for key, _, _ in pairs]
-    for text, (key, sign, _) in zip(texts, pairs, strict=True):
-        if not sign or keys.count(key) > 1:
+    values: dict[str, str] = {}
+    for text in texts:
+        key, sign, value = text.partition("=")
+        if not sign or key in values:
             problem = "is given twice" if sign else "is not of the form key=value"
             raise DataError(f"{option}: {text!r} {problem}; keys are {', '.join(allowed)}")
-    return _checked(option, {key: value for key, _, value in pairs}, allowed)
+        values[key] = value
+    return _checked(option, values, allowed)
 
 
 def _read_settings_file(path: Path) -> Mapping:

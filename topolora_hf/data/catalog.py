@@ -9,7 +9,7 @@ from ..synthetic import KINDS
 from .archives import UNREADABLE_ARCHIVE_SUFFIXES, archive_stem
 from .augmentation import Augmentation
 from .errors import DataError
-from .readers import chase_db1, drive, folder, kvasir, sl_ssdd, stare, table
+from .readers import folder, named, table
 from .records import ReadOptions, Splits
 
 Reader = Callable[[Path, ReadOptions], tuple[Splits, list[str]]]
@@ -57,8 +57,8 @@ CATALOG: dict[str, DatasetSpec] = {
         DatasetSpec(
             name="drive",
             title="DRIVE: Digital Retinal Images for Vessel Extraction",
-            reader=drive.read_drive,
-            layout=drive.LAYOUT,
+            reader=named.read_drive,
+            layout=named.DRIVE,
             hub_id="Zomba/DRIVE-digital-retinal-images-for-vessel-extraction",
             fov="auto",
             annotators=2,
@@ -75,8 +75,8 @@ CATALOG: dict[str, DatasetSpec] = {
         DatasetSpec(
             name="kvasir",
             title="Kvasir-SEG: a segmented polyp dataset",
-            reader=kvasir.read_kvasir,
-            layout=kvasir.LAYOUT,
+            reader=named.read_kvasir,
+            layout=named.KVASIR,
             layout_is_free=True,
             hub_id="Angelou0516/kvasir-seg",
             view="full",
@@ -92,12 +92,12 @@ CATALOG: dict[str, DatasetSpec] = {
         DatasetSpec(
             name="stare",
             title="STARE: Structured Analysis of the Retina",
-            reader=stare.read_stare,
-            layout=stare.LAYOUT,
+            reader=named.read_stare,
+            layout=named.STARE,
             hub_id="Zomba/STARE-structured-analysis-of-the-retina",
             fov="auto",
             annotators=2,
-            split_lists=stare.SPLIT_LISTS,
+            split_lists=named.STARE_SPLITS,
             counts={"train": 16, "test": 4},
             licence="research only, see the site",
             citation="Hoover et al., Locating blood vessels in retinal images by piecewise threshold probing of a "
@@ -111,12 +111,12 @@ CATALOG: dict[str, DatasetSpec] = {
         DatasetSpec(
             name="chase_db1",
             title="CHASE_DB1: retinal vessel reference dataset",
-            reader=chase_db1.read_chase_db1,
-            layout=chase_db1.LAYOUT,
+            reader=named.read_chase_db1,
+            layout=named.CHASE_DB1,
             hub_id="Zomba/CHASE_DB1-retinal-dataset",
             fov="auto",
             annotators=2,
-            split_lists=chase_db1.SPLIT_LISTS,
+            split_lists=named.CHASE_DB1_SPLITS,
             counts={"train": 20, "test": 8},
             licence="CC BY 4.0",
             citation="Fraz et al., An ensemble classification-based approach applied to retinal blood vessel "
@@ -131,8 +131,8 @@ CATALOG: dict[str, DatasetSpec] = {
         DatasetSpec(
             name="sl_ssdd",
             title="SL-SSDD: sea and land in SAR images",
-            reader=sl_ssdd.read_sl_ssdd,
-            layout=sl_ssdd.LAYOUT,
+            reader=named.read_sl_ssdd,
+            layout=named.SL_SSDD,
             augmentation=_SAR,
             counts={"train": 928, "test": 232},
             citation="masks: SL-SSDD; images: Zhang et al., SAR Ship Detection Dataset (SSDD), Remote Sensing 13, 2021",

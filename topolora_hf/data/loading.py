@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,6 @@ from .intensity import (
 from .mask_rule import USUAL, MaskRule
 from .protocols import PROTOCOLS
 from .readers.folder import read_folder
-from .readers.listed import divide_by_lists
 from .readers.table import TABLE_SUFFIXES, read_table
 from .records import EMPTY, ESTIMATED, FIELDS_OF_VIEW, Layout, ReadOptions, Record, Splits
 from .splits import complete_splits
@@ -35,21 +34,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _LOOKED_AT, _LOOKED_AT_SIDE = 5, 512  # images, and their side, that may want an estimated field of view
-
-
-@dataclass(frozen=True)
-class Listing:
-    """The files of a data set, before any is decoded.
-
-    Attributes:
-        root: The folder that names in reports are relative to.
-        splits: The rows of each split, as the layout divides them.
-        shortcomings: One sentence for each way in which the set is incomplete.
-    """
-
-    root: Path
-    splits: Splits
-    shortcomings: list[str]
 
 
 def load_segmentation_data(
@@ -112,43 +96,54 @@ def load_segmentation_data(
     >>> len(rows), rows[0]["image"].shape, rows[0]["mask"].dtype
     (40, (256, 256, 3), dtype('uint8'))
     """
-    if protocol not in PROTOCOLS:
-        raise DataError(f"unknown protocol {protocol!r}; allowed: {', '.join(PROTOCOLS)}")
     spec, location = find_dataset(name_or_path, data_dir)
-    _require_options(spec, split, annotator, fov)
+    for what, value, allowed in (
+        ("protocol", protocol, PROTOCOLS),
+        ("split", split, ("default", *(name for name in spec.split_lists if name != "default"))),
+        ("annotator", annotator, range(1, spec.annotators + 1)),
+        ("fov", fov or "given", FIELDS_OF_VIEW),
+        ("missing_mask", missing_mask, ("error", "empty")),
+    ):
+        if value not in allowed:
+            raise DataError(f"data set {spec.name!r} has no {what} {value!r}; allowed: {', '.join(map(str, allowed))}")
+    layout = layout or Layout()
     if location is None:
-        _require_nothing_to_read(spec, protocol, fov, layout or Layout())
-        if mask_rule != USUAL or missing_mask != "error":
-            raise DataError(f"data set {spec.name!r} is drawn: no setting of masks changes it")
+        layout.require_used(f"data set {spec.name!r}, which is drawn,")
+        if (protocol, fov or "given", mask_rule, missing_mask) != ("native", "given", USUAL, "error"):
+            raise DataError(
+                f"data set {spec.name!r} is drawn, with its field of view: protocol must be native and fov given, got "
+                f"{protocol} and {fov or 'given'}, and no setting of masks changes it"
+            )
         from .rows import SegmentationData, generated_rows
 
         return SegmentationData({part: generated_rows(spec, part) for part in spec.counts})
-    options = ReadOptions(spec.counts, spec.split_lists.get(split, {}), annotator, skip_bad, layout or Layout())
-    listing = list_rows(spec, location, options, split)
-    for shortcoming in listing.shortcomings:
-        logger.warning("%s: %s", listing.root, shortcoming)
-    splits = _set_field_of_view(listing.splits, fov or spec.fov if PROTOCOLS[protocol].has_field_of_view else "none")
-    if missing_mask not in ("error", "empty"):
-        raise DataError(f"missing_mask must be error or empty, got {missing_mask!r}")
-    if missing_mask == "empty":
-        splits = {part: [replace(row, mask=row.mask or EMPTY) for row in rows] for part, rows in splits.items()}
+    options = ReadOptions(spec.counts, spec.split_lists.get(split, {}), annotator, skip_bad, layout)
+    root, splits, shortcomings = list_rows(spec, location, options, split)
+    for shortcoming in shortcomings:
+        logger.warning("%s: %s", root, shortcoming)
+    has_view = PROTOCOLS[protocol].has_field_of_view
+    view = fov or spec.fov if has_view else "none"
+    splits = {part: [_decided(row, view, missing_mask) for row in rows] for part, rows in splits.items()}
     try:
         splits, report = check_rows(
-            splits, listing.root, skip_bad=skip_bad, cut_validation=validation_fraction > 0, mask_rule=mask_rule,
-            bands=bands,
-        )  # fmt: skip
+            splits, root, skip_bad=skip_bad, cut_validation=validation_fraction > 0, mask_rule=mask_rule, bands=bands
+        )
     except DataError as error:
-        raise DataError("\n".join([str(error), *listing.shortcomings])) from error
+        raise DataError("\n".join([str(error), *shortcomings])) from error
     splits = complete_splits(
         splits, test_fraction=spec.test_fraction, validation_fraction=validation_fraction, seed=seed
     )
-    is_asked = intensity_percentiles is not None or intensity_transform != "linear"
     if intensity is None:
         intensity = _fit_intensity(splits, report.numbers, intensity_percentiles, intensity_transform, bands)
-    elif is_asked:
+    elif intensity_percentiles is not None or intensity_transform != "linear":
         raise DataError("the adapter's own intensity scaling is used: give no transform and no percentiles besides")
-    if not intensity or not (intensity.of_8_bits or any(numbers.is_wide for numbers in report.numbers.values())):
+    numbers = list(report.numbers.values())
+    if not intensity or not (intensity.of_8_bits or any(each.is_wide for each in numbers)):
         intensity = None
+    is_plain = intensity is None and not any(each.invalid for each in numbers)
+    remarks = [*shortcomings, *report.sentences, *([] if is_plain else tell_numbers(numbers, intensity))]
+    if fov is None and has_view:
+        remarks += _hint_at_field_of_view(splits, bands)
     from .rows import RowReader, SegmentationData, rows_from_records
 
     reader = RowReader(intensity, bands, mask_rule)
@@ -157,63 +152,67 @@ def load_segmentation_data(
         for part, records in splits.items()
     })  # fmt: skip
     data.intensity, data.bands = intensity, tuple(bands) if bands else None
-    data.structure = report.structure
-    wants_hint = fov is None and PROTOCOLS[protocol].has_field_of_view
-    hints = _hint_at_field_of_view(splits, bands) if wants_hint else ()
-    data.remarks = (*listing.shortcomings, *report.sentences(), *_tell(report.numbers, intensity), *hints)
+    data.structure, data.remarks = report.structure, tuple(remarks)
     return data
 
 
-def list_rows(spec: DatasetSpec, location: Path | str, options: ReadOptions, split: str = "default") -> Listing:
-    """Find the files of a data set, wherever `find_dataset` says that it is.
+def list_rows(
+    spec: DatasetSpec, location: Path | str, options: ReadOptions, split: str = "default"
+) -> tuple[Path, Splits, list[str]]:
+    """Find the files of a data set, wherever `find_dataset` says that it is. None is decoded.
+
+    Returns:
+        The folder that names in reports are relative to; the rows of each split, as the layout divides them; and one
+        sentence for each way in which the set is incomplete.
 
     Raises:
         DataError: The archive, folder, table or Hub data set has another layout, or is incomplete and may not be.
     """
+    layout = options.layout
     if isinstance(location, Path) and location.suffix.lower() in TABLE_SUFFIXES:
-        options.layout.require_used(f"the table {location}", "column")
-        return Listing(location.parent, *read_table(location, options))
+        layout.require_used(f"the table {location}", "column")
+        return location.parent, *read_table(location, options)
     if isinstance(location, Path):
-        root = location if location.is_dir() else unpack(location)
-        named = options.layout.image_dir
-        if named is None or not (root / named).is_dir():
-            root = content_root(root)
-        if not _is_saved_dataset(root):
-            options.layout.require_used(str(root), *(["dir", "pattern"] if spec.layout_is_free else []))
-            return Listing(root, *spec.reader(root, options))
-        location = root
-    options.layout.require_used(f"{location}, a data set with columns,", "column")
+        location = location if location.is_dir() else unpack(location)
+        if layout.image_dir is None or not (location / layout.image_dir).is_dir():
+            location = content_root(location)
+        if not _is_saved_dataset(location):
+            layout.require_used(str(location), *(["dir", "pattern"] if spec.layout_is_free else []))
+            return location, *spec.reader(location, options)
+    layout.require_used(f"{location}, a data set with columns,", "column")
     if options.annotator != 1:
         raise DataError(f"{location} has one person's masks: annotator {options.annotator} needs the official archive")
-    root = _export(spec, location, options)
-    splits, shortcomings = read_folder(root, replace(options, layout=Layout()))
-    by_lists = divide_by_lists(splits, options.lists)
-    if by_lists is None and split != "default":
-        raise DataError(f"{location} names its images otherwise than the official archive: split {split!r} needs that")
-    if by_lists is None and options.lists:
-        otherwise = "its images have other names than the official archive's, whose lists therefore do not divide it"
-        shortcomings = [*shortcomings, otherwise]
-    return Listing(root, by_lists or splits, shortcomings)
-
-
-def _export(spec: DatasetSpec, location: Path | str, options: ReadOptions) -> Path:
     from .readers.hub import export_dataset
 
     try:
-        return export_dataset(location, options.layout)
+        root = export_dataset(location, layout)
     except DataError as error:
         if isinstance(location, Path) or spec.reader is read_folder:
             raise
-        raise DataError(
-            f"{error}\nWithout the Hub, data set {spec.name!r} needs data_dir (--data_dir), a folder or an archive "
-            f"with:\n{spec.layout}"
-        ) from error
+        needed = f"data set {spec.name!r} needs data_dir (--data_dir), a folder or an archive with:\n{spec.layout}"
+        raise DataError(f"{error}\nWithout the Hub, {needed}") from error
+    splits, shortcomings = read_folder(root, replace(options, layout=Layout()))
+    by_id = {record.id: record for records in splits.values() for record in records}
+    if options.lists and {row_id for ids in options.lists.values() for row_id in ids} == by_id.keys():
+        splits = {part: [by_id[row_id] for row_id in ids] for part, ids in options.lists.items()}
+    elif split != "default":
+        raise DataError(f"{location} names its images otherwise than the official archive: split {split!r} needs that")
+    elif options.lists:
+        otherwise = "its images have other names than the official archive's, whose lists therefore do not divide it"
+        shortcomings = [*shortcomings, otherwise]
+    return root, splits, shortcomings
 
 
 def _is_saved_dataset(folder: Path) -> bool:
     """Whether `save_to_disk` wrote the folder, or it holds Parquet files, as a download from the Hub does."""
-    saved = any((folder / name).is_file() for name in ("dataset_dict.json", "state.json"))
-    return saved or any(folder.glob("*.parquet")) or any(folder.glob("*/*.parquet"))
+    signs = ("dataset_dict.json", "state.json", "*.parquet", "*/*.parquet")
+    return any(any(folder.glob(sign)) for sign in signs)
+
+
+def _decided(record: Record, fov: str, missing_mask: str) -> Record:
+    """The record with the field of view and the mask that the settings say where it has no file of them."""
+    view = None if fov == "none" else record.valid_mask or (ESTIMATED if fov == "auto" else None)
+    return replace(record, valid_mask=view, mask=record.mask or (EMPTY if missing_mask == "empty" else None))
 
 
 def _fit_intensity(
@@ -239,37 +238,8 @@ def _fit_intensity(
     return fit_intensity_scaling((picture.usable for picture in pictures), percentiles, transform)
 
 
-def _tell(numbers: Mapping[Path, Numbers], intensity: IntensityScaling | None) -> list[str]:
-    """What the values of the images are, unless all are 8 bits that stay as they are."""
-    if intensity is None and not any(each.invalid for each in numbers.values()):
-        return []
-    return tell_numbers(list(numbers.values()), intensity)
-
-
-def _require_options(spec: DatasetSpec, split: str, annotator: int, fov: str | None) -> None:
-    if split != "default" and split not in spec.split_lists:
-        allowed = ", ".join(dict.fromkeys(["default", *spec.split_lists]))
-        raise DataError(f"data set {spec.name!r} has no split {split!r}; allowed: {allowed}")
-    if not 1 <= annotator <= spec.annotators:
-        raise DataError(
-            f"data set {spec.name!r} has masks of {spec.annotators} annotator(s), got annotator {annotator}"
-        )
-    if fov is not None and fov not in FIELDS_OF_VIEW:
-        raise DataError(f"unknown fov {fov!r}; allowed: {', '.join(FIELDS_OF_VIEW)}")
-
-
-def _require_nothing_to_read(spec: DatasetSpec, protocol: str, fov: str | None, layout: Layout) -> None:
-    """Drawn images come with their field of view, at one size."""
-    layout.require_used(f"data set {spec.name!r}, which is drawn,")
-    if protocol != "native" or fov not in (None, "given"):
-        raise DataError(
-            f"data set {spec.name!r} is drawn, with its field of view: protocol must be native and fov given, got "
-            f"{protocol} and {fov or 'given'}"
-        )
-
-
-def _hint_at_field_of_view(splits: Splits, bands: Sequence[int] | None) -> Sequence[str]:
-    """Whether most of a few images without a field of view are fundus photographs."""
+def _hint_at_field_of_view(splits: Splits, bands: Sequence[int] | None) -> list[str]:
+    """Say so if most of a few images without a field of view are fundus photographs."""
     from PIL import Image
 
     from ..fundus.field_of_view import estimate_field_of_view
@@ -282,17 +252,8 @@ def _hint_at_field_of_view(splits: Splits, bands: Sequence[int] | None) -> Seque
         picture.thumbnail((_LOOKED_AT_SIDE, _LOOKED_AT_SIDE))
         round_ones += not estimate_field_of_view(np.asarray(picture)).all()
     if 2 * round_ones <= len(looked_at):
-        return ()
+        return []
     hint = f"{len(images)} images have no field of view, and look like fundus photographs (a bright circle on a dark "
     hint += "ground): --fov auto estimates it, --fov none takes all"
     logger.warning(hint)
-    return (hint,)
-
-
-def _set_field_of_view(splits: Splits, fov: str) -> Splits:
-    def view(record: Record) -> Path | str | None:
-        if fov == "none":
-            return None
-        return record.valid_mask or (ESTIMATED if fov == "auto" else None)
-
-    return {part: [replace(record, valid_mask=view(record)) for record in rows] for part, rows in splits.items()}
+    return [hint]

@@ -5,7 +5,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .errors import DataError
@@ -65,18 +65,11 @@ SPLIT_OF_NAME = {name: split for split, names in SPLIT_NAMES.items() for name in
 
 @dataclass(kw_only=True)
 class Layout:
-    """Where images and masks are, if not under the usual names.
+    """Where images, masks and fields of view are, if not under the usual names.
 
-    Attributes:
-        image_dir: Folder of the images, in the data set's folder or in each split's; "." for that folder itself.
-        mask_dir: Folder of the masks.
-        valid_mask_dir: Folder of the fields of view.
-        image_pattern: Name of an image file, such as "{stem}_sat.jpg"; * stands for anything.
-        mask_pattern: Name of the mask that belongs to it, such as "{stem}_mask.png".
-        valid_mask_pattern: Name of its field of view.
-        image_column: Column of the images, in a table of files or a data set with named columns.
-        mask_column: Column of the masks.
-        valid_mask_column: Column of the fields of view.
+    `image_dir` and its like are folders in the data set's folder or in each split's ("." for that folder itself);
+    `image_pattern` is the name of a file, such as "{stem}_sat.jpg", in which * stands for anything; `image_column` is a
+    column of a table of files or of a data set with named columns.
 
     Raises:
         DataError: A pattern does not contain `{stem}` once.
@@ -99,38 +92,21 @@ class Layout:
                 raise DataError(f'{name} must contain {{stem}} once, as in "{{stem}}_mask.png"; got {pattern!r}')
 
     def require_used(self, what: str, *kinds: str) -> None:
-        """Refuse layout options that this reader would ignore.
-
-        Args:
-            what: The data set, for the error.
-            kinds: Of "dir", "pattern" and "column": what its reader looks at.
-
-        Raises:
-            DataError: Another one was given.
-        """
-        given = {item.name: getattr(self, item.name) for item in fields(Layout)}
-        unused = [f"{name} {value!r}" for name, value in given.items() if value and not name.endswith(kinds)]
+        """Refuse options that the reader of `what` would ignore: it looks at `kinds` ("dir", "pattern", "column")."""
+        unused = [f"{name} {value!r}" for name, value in vars(self).items() if value and not name.endswith(kinds)]
         if unused:
             raise DataError(f"{what} has no use for {', '.join(unused)}")
 
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """What a reader needs to know besides the folder.
+    """What a reader needs to know besides the folder."""
 
-    Attributes:
-        counts: Rows a split in the complete set; `UNSPLIT` before splitting.
-        lists: The ids of each split, for a set that is divided by a list.
-        annotator: Whose masks: 1 for the first, 2 for the second.
-        skip_bad: Take the complete rows of an incomplete archive.
-        layout: What the user said of a folder.
-    """
-
-    counts: Mapping[str, int] = field(default_factory=dict)
-    lists: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    annotator: int = 1
-    skip_bad: bool = False
-    layout: Layout = field(default_factory=Layout)
+    counts: Mapping[str, int] = field(default_factory=dict)  # rows a split in the complete set; `UNSPLIT` before that
+    lists: Mapping[str, Sequence[str]] = field(default_factory=dict)  # the ids of each split, if lists divide the set
+    annotator: int = 1  # whose masks: the first's or the second's
+    skip_bad: bool = False  # take the complete rows of an incomplete archive
+    layout: Layout = field(default_factory=Layout)  # what the user said of a folder
 
 
 def printable(text: str) -> str:
@@ -139,11 +115,8 @@ def printable(text: str) -> str:
     >>> printable("\udcff.png")
     '\\xff.png'
     """
-    return os.fsencode(text).decode("utf-8", "backslashreplace") if any(map(_is_surrogate, text)) else text
-
-
-def _is_surrogate(character: str) -> bool:
-    return "\ud800" <= character <= "\udfff"
+    has_surrogates = any("\ud800" <= character <= "\udfff" for character in text)
+    return os.fsencode(text).decode("utf-8", "backslashreplace") if has_surrogates else text
 
 
 def row_name(path: Path, folder: Path) -> str:
@@ -205,11 +178,7 @@ def name_rows(images: Sequence[Path], folder: Path) -> list[str]:
 
 
 def read_names(path: Path) -> list[str]:
-    """The file names of a list, one a line, without suffixes.
-
-    Raises:
-        DataError: The list is not text, or is empty.
-    """
+    """The file names of a list, one a line, without suffixes; DataError if it is not text, or is empty."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
@@ -220,7 +189,12 @@ def read_names(path: Path) -> list[str]:
     return names
 
 
-def refuse_incomplete(data_dir: Path, problems: Sequence[str], layout: str) -> DataError:
+def wrong_layout(problem: str, layout: str, folder: Path) -> DataError:
+    """The error for a folder with another layout: what was expected, and what was found."""
+    return DataError(f"{problem}. Expected:\n{layout}\nFound: {describe_contents(folder)}")
+
+
+def incomplete(data_dir: Path, problems: Sequence[str], layout: str) -> DataError:
     """The error for an archive with files missing."""
     return DataError(
         f"{data_dir} is incomplete:\n  " + "\n  ".join(problems) + f"\nExpected:\n{layout}\n"
@@ -229,12 +203,9 @@ def refuse_incomplete(data_dir: Path, problems: Sequence[str], layout: str) -> D
 
 
 def describe_contents(folder: Path, limit: int = 8) -> str:
-    """Names what lies directly in `folder`, for errors about a wrong layout."""
+    """Name what lies directly in `folder`."""
     names = sorted(child.name + "/" * child.is_dir() for child in folder.iterdir() if not child.name.startswith("."))
-    if not names:
-        return "nothing (the folder is empty)"
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
+    return some(names, limit) or "nothing (the folder is empty)"
 
 
 def some(names: Sequence[str], most: int = 3) -> str:

@@ -45,19 +45,12 @@ class SegmentationData(DatasetDict):
 
 @dataclass(frozen=True)
 class RowReader:
-    """How the paths of rows become arrays.
-
-    Attributes:
-        intensity: How images of more than 8 bits become 8 bits.
-        bands: The one or three bands of an image to take.
-        mask_rule: What in a mask is structure.
-        squash: Resize rows to a square of this side; None for their own size.
-    """
+    """How the paths of rows become arrays."""
 
     intensity: IntensityScaling | None = None
     bands: Sequence[int] | None = None
     mask_rule: MaskRule = USUAL
-    squash: int | None = None
+    squash: int | None = None  # resize rows to a square of this side; None for their own size
 
     def __call__(self, batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         """Paths to arrays; `batch` has only those columns that the caller asked for."""
@@ -72,9 +65,8 @@ class RowReader:
             masks = [self._mask(os.fsdecode(text), shape) for text, shape in zip(batch["mask"], shapes, strict=True)]
             rows["mask"] = [mask for mask, _ in masks]
         if "valid_mask" in batch:
-            rows["valid_mask"] = [
-                self._valid_mask(*row) for row in zip(batch["valid_mask"], rows["image"], pictures, masks, strict=True)
-            ]
+            columns = (batch["valid_mask"], rows["image"], pictures, masks)
+            rows["valid_mask"] = [_valid_pixels(*row) for row in zip(*columns, strict=True)]
         if self.squash is not None:
             for column in rows.keys() & {"image", "mask", "valid_mask"}:
                 method = Image.Resampling.BILINEAR if column == "image" else Image.Resampling.NEAREST
@@ -90,26 +82,20 @@ class RowReader:
             raise DataError("the mask of an image that has none cannot be read without the image. Read whole rows")
         return np.zeros(shape, np.uint8), None
 
-    @staticmethod
-    def _valid_mask(path: str | bytes | None, image: np.ndarray, picture: Picture, mask: tuple) -> np.ndarray:
-        """The field of view without pixels that have no data or no class."""
-        name = None if path is None else os.fsdecode(path)
-        if name is None:
-            valid = np.ones(image.shape[:2], dtype=bool)
-        else:
-            valid = estimate_field_of_view(image) if name == ESTIMATED else decode_mask(name).astype(bool)
-        for left_out in (None if picture.valid is None else ~picture.valid, mask[1]):
-            valid = valid if left_out is None else valid & ~left_out
-        return valid
+
+def _valid_pixels(path: str | bytes | None, image: np.ndarray, picture: Picture, mask: tuple) -> np.ndarray:
+    """The field of view without pixels that have no data or no class."""
+    name = None if path is None else os.fsdecode(path)
+    if name is None:
+        valid = np.ones(image.shape[:2], dtype=bool)
+    else:
+        valid = estimate_field_of_view(image) if name == ESTIMATED else decode_mask(name).astype(bool)
+    valid = valid if picture.valid is None else valid & picture.valid
+    return valid if mask[1] is None else valid & ~mask[1]
 
 
 def rows_from_records(records: Sequence[Record], reader: RowReader = RowReader()) -> Dataset:  # noqa: B008 (frozen)
-    """Make a data set of paths. Its rows decode when they are read.
-
-    Args:
-        records: The files of each row.
-        reader: How they decode.
-    """
+    """Make a data set of paths. Its rows decode when they are read."""
     columns = {
         "id": [printable(record.id) for record in records],
         "image": [str(record.image) for record in records],
@@ -130,13 +116,12 @@ def generated_rows(spec: DatasetSpec, split: str) -> Dataset:
     first = _SYNTHETIC_FIRST_INDEX[split]
     numbers = list(range(first, first + spec.counts[split]))
     draw = partial(_draw_rows, size=spec.image_size, kinds=spec.kinds)
-    return Dataset.from_dict({column: numbers for column in COLUMNS}).with_transform(draw)
+    return Dataset.from_dict(dict.fromkeys(COLUMNS, numbers)).with_transform(draw)
 
 
 def _draw_rows(batch: dict[str, list[int]], size: int, kinds: Sequence[str]) -> dict[str, list[Any]]:
     """Image numbers to rows: every column holds the number, so any of them can be read alone."""
-    numbers = next(iter(batch.values()))
     from ..synthetic.picture import draw_synthetic
 
-    samples = [draw_synthetic(number, _SYNTHETIC_SEED, size, kinds) for number in numbers]
+    samples = [draw_synthetic(number, _SYNTHETIC_SEED, size, kinds) for number in next(iter(batch.values()))]
     return {column: [sample[column] for sample in samples] for column in batch}

@@ -12,16 +12,7 @@ _TEST_SEED = 0
 
 
 def hold_out(records: Sequence[Record], fraction: float, seed: int) -> tuple[list[Record], list[Record]]:
-    """Draw `fraction` of the rows, at least one and never all of them.
-
-    Args:
-        records: Any number of rows.
-        fraction: 0 (nothing is held out) to below 1.
-        seed: Decides which rows; the ids decide nothing else than their order.
-
-    Returns:
-        The rows kept and the rows held out, each sorted by id.
-    """
+    """Draw a fraction of the rows, at least one and never all: the rows kept and those held out, both sorted by id."""
     if not 0 <= fraction < 1:
         raise DataError(f"the fraction held out must be in [0, 1), got {fraction}")
     ordered = sorted(records, key=lambda record: record.id)
@@ -36,14 +27,7 @@ def hold_out(records: Sequence[Record], fraction: float, seed: int) -> tuple[lis
 def complete_splits(splits: Splits, *, test_fraction: float, validation_fraction: float, seed: int) -> Splits:
     """Divide what the layout leaves undivided, and cut validation from train if there is none.
 
-    Args:
-        splits: Rows by split, or all rows under `UNSPLIT`.
-        test_fraction: Share of undivided rows that become the test split, the same for every seed.
-        validation_fraction: Share of the training rows that become the validation split; 0 for none.
-        seed: Decides the validation rows.
-
-    Returns:
-        Those of train, validation and test that have rows, in this order.
+    The test rows are the same for every seed. Splits without rows are left out.
     """
     splits = dict(splits)
     if UNSPLIT in splits:

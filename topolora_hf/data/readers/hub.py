@@ -8,11 +8,8 @@ Two schemas are known, each with any further columns:
   and `label` that says which rows are images and which are masks; both have the same file stem.
 """
 
-import hashlib
-import io
 import json
 import shutil
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,14 +18,15 @@ import numpy as np
 from datasets import ClassLabel, Dataset, DatasetDict, Features, load_dataset, load_from_disk
 from huggingface_hub.constants import HF_HOME, HF_HUB_CACHE
 
-from ..archives import cache_folder, staging_folder
+from ..archives import cached_folder
 from ..errors import DataError
 from ..images.names import IMAGE_SUFFIXES, without_suffix
 from ..records import ROWS_FILE, SPLIT_OF_NAME, Layout
 from .table import IMAGE_COLUMNS, MASK_COLUMNS, VIEW_COLUMNS, find_column
 
 _LONGEST_STEM = 240  # bytes of UTF-8; with its suffix a name may have 255
-_KIND_FOLDERS = {"image": "images", "input": "images", "mask": "masks", "label": "masks", "view": "valid_masks"}
+_FOLDER_OF = {"image": "images", "input": "images", "mask": "masks", "label": "masks", "view": "valid_masks"}
+Cell = dict | np.ndarray | None
 
 
 def export_dataset(source: str | Path, layout: Layout) -> Path:
@@ -44,48 +42,33 @@ def export_dataset(source: str | Path, layout: Layout) -> Path:
     Raises:
         DataError: The data set cannot be loaded, has no such columns, or has no masks.
     """
-    splits = {name: _undecoded(rows) for name, rows in _load(source).items()}
-    key = hashlib.blake2b(digest_size=8)
-    key.update(repr((ROWS_FILE, str(source), [rows._fingerprint for rows in splits.values()], layout)).encode())
-    target = cache_folder() / "exported" / f"{Path(str(source)).name}-{key.hexdigest()}"
-    if not target.is_dir():
-        with staging_folder(target) as staging:
-            _export(source, splits, layout, staging)
-    return target
-
-
-def _load(source: str | Path) -> DatasetDict:
-    is_saved = isinstance(source, Path) and any(
-        (source / name).is_file() for name in ("dataset_dict.json", "state.json")
-    )
+    is_saved = any((Path(source) / name).is_file() for name in ("dataset_dict.json", "state.json"))
     try:
-        loaded = load_from_disk(str(source)) if is_saved else load_dataset(str(source))
+        splits = load_from_disk(str(source)) if is_saved else load_dataset(str(source))
     except Exception as error:  # of the network, the Hub, pyarrow, ... : one message that says which data set
         reason = str(error).strip() or type(error).__name__
         raise DataError(f"data set {source} cannot be loaded ({type(error).__name__}: {reason})") from error
-    return DatasetDict({"train": loaded}) if isinstance(loaded, Dataset) else loaded
-
-
-def _undecoded(rows: Dataset) -> Dataset:
-    """Image columns as the bytes and names of their files."""
-    for name, feature in rows.features.items():
-        if isinstance(feature, datasets.Image):
-            rows = rows.cast_column(name, datasets.Image(decode=False))
-    return rows
-
-
-def _export(source: str | Path, splits: dict[str, Dataset], layout: Layout, folder: Path) -> None:
+    splits = DatasetDict({"train": splits}) if isinstance(splits, Dataset) else splits
     unknown = [name for name in splits if name.lower() not in SPLIT_OF_NAME]
     if unknown and len(splits) > 1:
         raise DataError(f"data set {source} has the split {unknown[0]!r}; allowed: train, validation, test")
+    key = (str(source), [rows._fingerprint for rows in splits.values()], layout)
+    return cached_folder("exported", Path(source).name, key, lambda folder: _export(source, splits, layout, folder))
+
+
+def _export(source: str | Path, splits: DatasetDict, layout: Layout, folder: Path) -> None:
     row_names: dict[str, str] = {}
     for name, rows in splits.items():
+        for column, feature in rows.features.items():
+            if isinstance(feature, datasets.Image):
+                rows = rows.cast_column(column, datasets.Image(decode=False))
         # A data set with one split is not divided, whatever that is called.
         split_folder = folder / SPLIT_OF_NAME[name.lower()] if len(splits) > 1 else folder
         for place, kind, cell, stem in _cells(source, rows, layout, name):
             if cell is not None:  # the checks say which row has no mask
-                target = split_folder / _KIND_FOLDERS[kind]
-                path = _write(f"{source}: {place}", cell, target, isinstance(source, str), stem)
+                path = _write(
+                    f"{source}: {place}", cell, split_folder / _FOLDER_OF[kind], isinstance(source, str), stem
+                )
                 row_names[path.relative_to(folder).as_posix()] = place
         if not (split_folder / "masks").is_dir():
             shutil.rmtree(split_folder, ignore_errors=True)
@@ -94,70 +77,56 @@ def _export(source: str | Path, splits: dict[str, Dataset], layout: Layout, fold
     (folder / ROWS_FILE).write_text(json.dumps(row_names), encoding="utf-8")
 
 
-def _cells(
-    source: str | Path, rows: Dataset, layout: Layout, name: str
-) -> Iterator[tuple[str, str, dict | np.ndarray | None, str | None]]:
+def _cells(source: str | Path, rows: Dataset, layout: Layout, name: str) -> Iterator[tuple[str, str, Cell, str | None]]:
     """Where each cell of a split is, its kind, what it holds, and its file's stem if that is not its own."""
-    place = f"{name} row {{}}, column {{}}"
-    kind_column = _kind_column(rows.features)
-    if kind_column is not None and layout.mask_column is None:
-        feature = rows.features[kind_column]
-        image = find_column(_image_columns(rows.features), layout.image_column, IMAGE_COLUMNS, f"{source}: image")
-        for number, row in enumerate(rows.select_columns([kind_column, image])):
-            if row[kind_column] is None:
-                raise DataError(f"data set {source}: {name} row {number} has no {kind_column}")
-            yield place.format(number, image), feature.int2str(row[kind_column]), row[image], None
+    features = rows.features
+    kinds = (datasets.Image, datasets.Array2D, datasets.Array3D)
+    columns = [column for column, feature in features.items() if isinstance(feature, kinds)]
+    told_apart_by = next((column for column, feature in features.items() if _tells_apart(feature)), None)
+    if told_apart_by is not None and layout.mask_column is None:
+        image = find_column(columns, layout.image_column, IMAGE_COLUMNS, f"{source}: image")
+        for number, row in enumerate(rows.select_columns([told_apart_by, image])):
+            if row[told_apart_by] is None:
+                raise DataError(f"data set {source}: {name} row {number} has no {told_apart_by}")
+            kind = features[told_apart_by].int2str(row[told_apart_by])
+            yield f"{name} row {number}, column {image}", kind, row[image], None
         return
-    columns = _columns(source, rows.features, layout)
-    stems = _stems(rows.select_columns([columns["image"]]), columns["image"])
-    for number, (row, stem) in enumerate(zip(rows.select_columns(list(columns.values())), stems, strict=True)):
-        for kind, column in columns.items():
+    column_of = _column_of_kind(source, columns, features, layout)
+    rows = rows.select_columns(list(column_of.values()))
+    paths = [cell.get("path") if isinstance(cell, dict) else None for cell in rows[column_of["image"]]]
+    stems = [without_suffix(Path(path)).name if path else "" for path in paths]
+    if not all(map(_is_plain, stems)) or len(set(stems)) < len(stems):
+        stems = [f"{number:06d}" for number in range(len(stems))]
+    for number, (row, stem) in enumerate(zip(rows, stems, strict=True)):
+        for kind, column in column_of.items():
             cell = row[column]
             if isinstance(cell, list):
-                cell = np.asarray(cell, rows.features[column].dtype)
-            yield place.format(number, column), kind, cell, stem
+                cell = np.asarray(cell, features[column].dtype)
+            yield f"{name} row {number}, column {column}", kind, cell, stem
 
 
-def _kind_column(features: Features) -> str | None:
-    """The ClassLabel that tells images from masks, where they are separate rows."""
-    for name, feature in features.items():
-        if isinstance(feature, ClassLabel) and {"input", "label"} == set(feature.names):
-            return name
-    return None
+def _tells_apart(feature: object) -> bool:
+    """Whether it tells images from masks, where they are separate rows."""
+    return isinstance(feature, ClassLabel) and {"input", "label"} == set(feature.names)
 
 
-def _image_columns(features: Features) -> list[str]:
-    kinds = (datasets.Image, datasets.Array2D, datasets.Array3D)
-    return [name for name, feature in features.items() if isinstance(feature, kinds)]
-
-
-def _columns(source: str | Path, features: Features, layout: Layout) -> dict[str, str]:
+def _column_of_kind(source: str | Path, columns: list[str], features: Features, layout: Layout) -> dict[str, str]:
     """Which column holds the image, the mask and the field of view."""
-    columns = _image_columns(features)
     if len(columns) < 2:
         types = ", ".join(f"{name} ({type(feature).__name__})" for name, feature in features.items())
         raise DataError(
             f"data set {source} needs a column of images and one of masks, of type Image or Array; there are {types}"
         )
-    found = {"image": find_column(columns, layout.image_column, IMAGE_COLUMNS, f"{source}: image_column")}
-    others = [column for column in columns if column != found["image"]]
-    if layout.mask_column is None and len(others) == 1:
-        found["mask"] = others[0]
-    else:
-        found["mask"] = find_column(others, layout.mask_column, MASK_COLUMNS, f"{source}: mask_column")
-    rest = [column for column in others if column != found["mask"]]
+    image = find_column(columns, layout.image_column, IMAGE_COLUMNS, f"{source}: image_column")
+    others = [column for column in columns if column != image]
+    mask = others[0]
+    if layout.mask_column is not None or len(others) > 1:
+        mask = find_column(others, layout.mask_column, MASK_COLUMNS, f"{source}: mask_column")
+    found = {"image": image, "mask": mask}
+    rest = [column for column in others if column != mask]
     if layout.valid_mask_column is not None or set(VIEW_COLUMNS) & set(rest):
         found["view"] = find_column(rest, layout.valid_mask_column, VIEW_COLUMNS, f"{source}: valid_mask_column")
     return found
-
-
-def _stems(rows: Dataset, column: str) -> list[str]:
-    """The stems of the image files if each has its own, else the rows' numbers."""
-    paths = [cell.get("path") if isinstance(cell, dict) else None for cell in rows[column]]
-    stems = [without_suffix(Path(path)).name if path else "" for path in paths]
-    if all(map(_is_plain, stems)) and max(Counter(stems).values(), default=1) == 1:
-        return stems
-    return [f"{number:06d}" for number in range(len(stems))]
 
 
 def _is_plain(stem: str) -> bool:
@@ -167,31 +136,21 @@ def _is_plain(stem: str) -> bool:
 
 def _write(place: str, cell: dict | np.ndarray, folder: Path, is_remote: bool, stem: str | None) -> Path:
     """Write a cell as a file, under `stem` or its own name. What it holds says its format, not its suffix."""
-    if isinstance(cell, dict):
-        content = cell["bytes"] if cell["bytes"] is not None else _file_content(place, cell["path"], is_remote)
-        name = Path(cell["path"] or "")
-    else:
-        content, name = _array_content(cell), Path(f"{stem}.npy")
+    name = Path(cell["path"] or "") if isinstance(cell, dict) else Path(f"{stem}.npy")
     stem = stem or without_suffix(name).name
     if not _is_plain(stem):
-        raise DataError(
-            f"data set {place}: images and masks are separate rows, but {name.name!r} is no name to pair by"
-        )
+        problem = f"images and masks are separate rows, but {name.name!r} is no name to pair by"
+        raise DataError(f"data set {place}: {problem}")
     path = folder / f"{stem}{name.suffix if name.suffix.lower() in IMAGE_SUFFIXES else '.png'}"
     if path.exists():
         raise DataError(f"data set {place}: there are two files in {folder.name} with the name {path.name}")
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
+    if isinstance(cell, dict):
+        path.write_bytes(_file_content(place, cell["path"], is_remote) if cell["bytes"] is None else cell["bytes"])
+    else:  # (H, W), or (H, W, bands) where the bands come first
+        bands_first = cell.ndim == 3 and cell.shape[0] in (1, 3) and cell.shape[2] not in (1, 3)
+        np.save(path, np.moveaxis(cell, 0, 2) if bands_first else cell)
     return path
-
-
-def _array_content(array: np.ndarray) -> bytes:
-    """The .npy file of an image: (H, W), or (H, W, bands) where its bands come first."""
-    if array.ndim == 3 and array.shape[0] in (1, 3) and array.shape[2] not in (1, 3):
-        array = np.moveaxis(array, 0, 2)
-    file = io.BytesIO()
-    np.save(file, array)
-    return file.getvalue()
 
 
 def _file_content(place: str, name: str | None, is_remote: bool) -> bytes:

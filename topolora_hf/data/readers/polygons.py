@@ -1,6 +1,5 @@
 """Outlines drawn in a label tool (COCO JSON, labelme, YOLO text), as masks in the user's cache."""
 
-import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -9,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..archives import cache_folder, staging_folder
+from ..archives import cached_folder
 from ..errors import DataError
 from ..images.containers import guarded, read_contents
 from ..images.names import without_suffix
@@ -18,11 +17,7 @@ Shapes = list[tuple[str, np.ndarray]]  # label and (N, 2) points as (x, y) in pi
 
 
 def draw_polygons(folder: Path, images: Sequence[Path]) -> tuple[Path, list[str]] | None:
-    """Draw the outlines that a label tool left beside the images, once.
-
-    Args:
-        folder: Where its files lie, or in `annotations/` or `labels/`, or beside the images.
-        images: What they may belong to, by name.
+    """Draw the outlines that a label tool left in `folder`, its `annotations/` or `labels/`, or beside the images.
 
     Returns:
         A folder with one mask an image, under its stem: 0, and the labels' numbers from 1 in alphabetical order; and a
@@ -39,15 +34,22 @@ def draw_polygons(folder: Path, images: Sequence[Path]) -> tuple[Path, list[str]
     if not shapes:
         return None
     labels = sorted({label for found in shapes.values() for label, _ in found})
-    key = hashlib.blake2b(repr([(path, path.stat().st_mtime_ns) for path in files]).encode(), digest_size=8).hexdigest()
-    target = cache_folder() / "polygons" / f"{folder.name}-{key}"
-    if not target.is_dir():
-        with staging_folder(target) as staging:
-            for image, found in shapes.items():
-                mask = _draw(found, labels, read_contents(image).values.shape[:2])
-                Image.fromarray(mask).save(staging / f"{without_suffix(image).name}.png")
+
+    def draw(folder: Path) -> None:
+        from skimage.draw import polygon
+
+        for image, found in shapes.items():
+            mask = np.zeros(read_contents(image).values.shape[:2], np.uint8)
+            for label, points in found:
+                inside = polygon(points[:, 1] - 0.5, points[:, 0] - 0.5, mask.shape)  # centres of pixels
+                mask[inside] = labels.index(label) + 1
+            Image.fromarray(mask).save(folder / f"{without_suffix(image).name}.png")
+
+    key = [(path, path.stat().st_mtime_ns) for path in files]
     names = ", ".join(f"{label} is {number}" for number, label in enumerate(labels, start=1))
-    return target, [f"masks are drawn from the outlines in {len(files)} files: {names or 'no outline'}"]
+    return cached_folder("polygons", folder.name, key, draw), [
+        f"masks are drawn from the outlines in {len(files)} files: {names or 'no outline'}"
+    ]
 
 
 def _read(path: Path, by_stem: dict[str, Path]) -> Iterator[tuple[Path, Shapes]]:
@@ -75,12 +77,14 @@ def _read(path: Path, by_stem: dict[str, Path]) -> Iterator[tuple[Path, Shapes]]
             annotations[each["image_id"]].append(each)
         for picture in content["images"]:
             image = by_stem.get(without_suffix(Path(picture["file_name"].replace("\\", "/"))).name)
-            drawn = annotations[picture["id"]]
-            if any(not isinstance(each["segmentation"], list) for each in drawn):
-                raise DataError("has masks in run lengths (RLE), which are not read yet; export polygons or PNG masks")
+            shapes = []
+            for each in annotations[picture["id"]]:
+                if not isinstance(each["segmentation"], list):
+                    raise DataError("has masks in run lengths (RLE), which are not read; export polygons or PNG masks")
+                outlines = [np.array(points, float).reshape(-1, 2) for points in each["segmentation"]]
+                shapes += [(label_of[each["category_id"]], points) for points in outlines]
             if image:
-                yield image, [(label_of[each["category_id"]], np.array(points, float).reshape(-1, 2))
-                              for each in drawn for points in each["segmentation"]]  # fmt: skip
+                yield image, shapes
 
 
 def _outline(shape: dict) -> np.ndarray:
@@ -91,12 +95,3 @@ def _outline(shape: dict) -> np.ndarray:
     if kind != "polygon":
         raise DataError(f"has a shape of type {kind!r}; polygons and rectangles are read")
     return points
-
-
-def _draw(shapes: Shapes, labels: Sequence[str], size: tuple[int, int]) -> np.ndarray:
-    from skimage.draw import polygon
-
-    mask = np.zeros(size, np.uint8)
-    for label, points in shapes:
-        mask[polygon(points[:, 1] - 0.5, points[:, 0] - 0.5, size)] = labels.index(label) + 1  # centres of pixels
-    return mask
