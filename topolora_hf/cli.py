@@ -64,6 +64,8 @@ def run_command(arguments: type, job: Callable, words: Sequence[str] | None = No
         foreseen = (AdapterMismatchError, FloatingPointError, ImportError, MemoryError, OSError, ValueError)
         if hasattr(error, "exit_status"):  # RunStopped
             fail(str(error), error.exit_status)
+        if "closed by peer" in str(error):  # gloo's: another process has ended, and says why
+            sys.exit(1)
         if not isinstance(error, foreseen) or getattr(error, "name", None):  # a failed import of ours has no name
             raise
         fail(f"error: {error}", 1)

@@ -121,6 +121,12 @@ def test_errors_become_exit_statuses_and_mistakes_of_ours_keep_their_traceback(m
             end(monkeypatch, mistake)
 
 
+def test_a_process_that_another_left_says_nothing(monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / "error.json"))
+    assert end(monkeypatch, RuntimeError("[pair.cc:553] Connection closed by peer [127.0.0.1]:643")) == 1
+    assert not capsys.readouterr().err and not (tmp_path / "error.json").exists()
+
+
 def test_a_launcher_of_several_processes_quotes_our_error(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / "error.json"))
     assert end(monkeypatch, ValueError("tile_size 7 is odd")) == 1
