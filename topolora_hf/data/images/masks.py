@@ -10,10 +10,8 @@ from ..mask_rule import RANGE, USUAL, MaskRule
 from .containers import Contents, Source, guarded, read_contents
 
 _NEAR = 24  # by which a lossy format moves a value
-_NOISE, _SMEAR = (
-    0.01,
-    0.02,
-)  # shares of a lossy mask: of all pixels between two levels; of the marked ones in other colours
+_NOISE = 0.01  # share of a lossy mask between its two levels
+_SMEAR = 0.02  # share of what a lossy mask marks in other colours
 _MOST_EQUAL = 0.6  # of neighbouring grey levels; in a map of classes or objects nearly all are equal
 _DARK, _BRIGHT = 85, 170  # for two levels of which none is black
 
@@ -116,25 +114,24 @@ def unite(readings: Sequence[MaskReading]) -> tuple[np.ndarray, np.ndarray | Non
 class _Levels:
     """A mask as levels, and which of them each pixel has.
 
-    `codes` is (H, W). Of each level there is its number (NaN if none), its colour in `rgb` (None for a grey mask), and
-    its `light`: how bright it is, NaN if it is transparent or no number.
+    `codes` is (H, W), `counts` says how many pixels have a level. Of each level there is its number (NaN if none), its
+    colour in `rgb` (None for a grey mask), and its `light`: how bright it is, NaN if it is transparent or no number.
     """
 
     def __init__(self, contents: Contents):
         self.is_lossy, self.is_min_white = contents.is_lossy, contents.is_min_white
         self.orientation = contents.orientation
-        values, palette, self.rgb = contents.values, contents.palette, None
+        values, self.rgb = contents.values, None
         if values.ndim == 3 and (values == values[..., :1]).all():
             values = values[..., 0]
         if values.ndim == 3:
-            packed = (_to_bytes(values).astype(np.int64) << np.array([16, 8, 0])).sum(axis=2)
-            levels, self.codes = _factored(packed)
+            levels, self.codes = _factored((_to_bytes(values).astype(np.int64) << np.array([16, 8, 0])).sum(axis=2))
             self.rgb, self.numbers = levels[:, None] >> np.array([16, 8, 0]) & 255, np.full(len(levels), np.nan)
         else:
             levels, self.codes = _factored(values * np.uint8(255) if values.dtype == bool else values)
             self.numbers = levels.astype(np.float64)
-        if palette is not None:
-            self._use_colours(palette, np.unique(values))
+        if contents.palette is not None:
+            self._use_colours(contents.palette, np.unique(values))
         self.top = np.iinfo(values.dtype).max if values.dtype.kind in "ui" else 255
         self.light = self.numbers if self.rgb is None else self.rgb.max(axis=1).astype(np.float64)
         if np.isinf(self.light).any():
@@ -144,6 +141,7 @@ class _Levels:
             self.hidden = self._add_level(contents.alpha < 128)
         if contents.valid is not None and contents.nodata != 0:  # a map of structures may call its background no data
             self.no_data = self._add_level(~contents.valid)
+        self.counts = np.bincount(self.codes.ravel(), minlength=len(self.light))
 
     def _use_colours(self, palette: np.ndarray, used: np.ndarray) -> None:
         """Take the colours of a palette as levels, whatever their order; its indices, if they have all one colour."""
@@ -153,12 +151,11 @@ class _Levels:
         table = np.zeros(256, np.int64)
         table[used] = level_of.ravel()
         self.codes = table[self.codes]
-        are_grey = (colours == colours[:, :1]).all()
-        self.rgb = None if are_grey else colours
-        self.numbers = np.full(len(colours), np.nan)
-        if are_grey:
+        if (colours == colours[:, :1]).all():
             self.numbers = colours[:, 0].astype(np.float64)
-        elif len(colours) == len(used):
+            return
+        self.rgb, self.numbers = colours, np.full(len(colours), np.nan)
+        if len(colours) == len(used):
             self.numbers[level_of.ravel()] = used
 
     def _add_level(self, where: np.ndarray) -> int:
@@ -170,25 +167,23 @@ class _Levels:
         return level
 
     def read(self, rule: MaskRule) -> MaskReading:
-        counts = np.bincount(self.codes.ravel(), minlength=len(self.light))
-        ignored = self._named(rule.ignore) | (np.isnan(self.light) & (np.arange(len(counts)) != self.hidden))
-        asked = ~ignored & (counts > 0)
+        is_there = self.counts > 0
+        ignored = self._named(rule.ignore) | (np.isnan(self.light) & (np.arange(len(self.light)) != self.hidden))
         if rule.values:
             chosen, structure, is_soft = self._named(rule.values), "", False
-            unnamed = self._shares(counts * (asked & ~chosen))
+            unnamed = self._shares(is_there & ~ignored & ~chosen)
             unnamed = {name: share for name, share in unnamed.items() if name not in ("0", "#000000", "transparent")}
         else:
-            try:
-                chosen, structure, is_soft = self._usual(asked, counts, rule)
-            except _Doubt as doubt:
-                raise AmbiguousMask(str(doubt), self._shares(counts)) from None
-            unnamed = {}
+            (chosen, structure, is_soft), unnamed = self._usual(is_there & ~ignored, rule), {}
         mask = ((chosen != rule.inverted) & ~ignored)[self.codes].astype(np.uint8)
-        left_out = ignored[self.codes] if (ignored & (counts > 0)).any() else None
+        left_out = ignored[self.codes] if (ignored & is_there).any() else None
         return MaskReading(mask, left_out, structure, unnamed, is_soft, self.orientation)
 
-    def _shares(self, counts: np.ndarray) -> dict[str, float]:
-        return {self._name(level): float(counts[level] / self.codes.size) for level in np.flatnonzero(counts)}
+    def _shares(self, levels: np.ndarray) -> dict[str, float]:
+        return {self._name(level): float(self.counts[level] / self.codes.size) for level in np.flatnonzero(levels)}
+
+    def _doubt(self, reason: str) -> AmbiguousMask:
+        return AmbiguousMask(reason, self._shares(self.counts))
 
     def _name(self, level: int) -> str:
         if level in (self.hidden, self.no_data):
@@ -205,63 +200,45 @@ class _Levels:
                 named |= self.light > 2 * reach
             elif token[0] == "#":
                 colour = [int(token[at : at + 2], 16) for at in (1, 3, 5)]
-                rgb = np.repeat(self.light[:, None], 3, axis=1) if self.rgb is None else self.rgb
+                rgb = self.light[:, None] if self.rgb is None else self.rgb
                 named |= (np.abs(rgb - colour) <= reach).all(axis=1) & ~np.isnan(self.light)
             else:
                 low, high = RANGE.fullmatch(token).group("low", "high")
-                low, high = float(low), float(high or low)
-                named |= (self.numbers >= low - reach) & (self.numbers <= high + reach)
+                named |= (self.numbers >= float(low) - reach) & (self.numbers <= float(high or low) + reach)
         return named
 
-    def _usual(self, asked: np.ndarray, counts: np.ndarray, rule: MaskRule) -> tuple[np.ndarray, str, bool]:
+    def _usual(self, asked: np.ndarray, rule: MaskRule) -> tuple[np.ndarray, str, bool]:
         """Which levels are structure, what to call them, and whether they were cut at half."""
         present = np.flatnonzero(asked & ~np.isnan(self.light))
         if self.hidden is not None and asked[self.hidden]:
             if len(present) <= 1:
                 return ~np.isnan(self.light), "opaque" * len(present), False
             if (self.light[present] == 0).any():
-                raise _Doubt("is black in some places and transparent in others")
+                raise self._doubt("is black in some places and transparent in others")
         if not len(present):
             return np.zeros(len(self.light), bool), "", False
         if self.is_min_white and not rule.inverted:
-            raise _Doubt("stores white as 0 (MinIsWhite); --invert_masks takes what is shown dark as structure")
-        colour = "" if self.rgb is None else self._colour(present, counts)
+            raise self._doubt("stores white as 0 (MinIsWhite); --invert_masks takes what is shown dark as structure")
+        colour = "" if self.rgb is None else self._colour(present)
         least, peak = self.light[present].min(), self.light[present].max()
         if least < 0:
-            raise _Doubt("holds negative values")
+            raise self._doubt("holds negative values")
         is_pair = len(present) == 2 and least <= _DARK and peak >= _BRIGHT and (least != 1 or self.rgb is not None)
         if is_pair or not self.is_lossy and (self.light[present] > 0).sum() <= 1:
             name = colour or ("255" if peak in (255, self.top) else f"{peak:g}")
             return self.light > (least if is_pair else 0), name * bool(peak > 0), False
-        cut, is_soft = self._cut(peak, counts)
+        cut, is_soft = self._cut(peak)
         return self.light >= cut, (colour or "255") * bool(peak >= cut), is_soft
 
-    def _cut(self, peak: float, counts: np.ndarray) -> tuple[float, bool]:
+    def _cut(self, peak: float) -> tuple[float, bool]:
         """Half of the range of grey levels, and whether there are more than the noise of a lossy format."""
         top = 255.0 if self.is_lossy else peak
         between = (self.light > top / 8) & (self.light < top * 7 / 8)
-        is_soft = bool(counts[between].sum() > (_NOISE * self.codes.size if self.is_lossy else 0))
+        is_soft = bool(self.counts[between].sum() > (_NOISE * self.codes.size if self.is_lossy else 0))
         is_low = (32 if self.is_lossy else 1) < peak < 128
         if is_low or not (self._is_graded(between) if is_soft else self.is_lossy):
-            raise _Doubt("has more than two levels")
+            raise self._doubt("has more than two levels")
         return (0.5 if top <= 1 else max(top, 255.0) / 2), is_soft
-
-    def _colour(self, present: np.ndarray, counts: np.ndarray) -> str:
-        """The one colour that stands on black or near black."""
-        rgb, light = self.rgb[present], self.light[present]
-        if len(present) <= 2:
-            if len(present) == 2 and light.min() and (light.min() > _DARK or light.max() < _BRIGHT):
-                raise _Doubt("has two colours of which none is dark")
-            brightest = rgb[light.argmax()]
-            is_white = brightest.min() >= _BRIGHT and np.ptp(brightest) <= _NEAR
-            return "255" if is_white else self._name(present[light.argmax()])
-        marked = light >= (128 if self.is_lossy else 32)
-        shades = rgb[marked] / light[marked, None]
-        of_hue = np.bincount((shades >= 0.5) @ np.array([4, 2, 1]), counts[present][marked], minlength=8)
-        is_one = np.sort(of_hue)[-2] <= _SMEAR * of_hue.sum() if self.is_lossy else np.ptp(shades, axis=0).max() <= 0.05
-        if not is_one:
-            raise _Doubt("has several colours")
-        return "255" if of_hue.argmax() == 7 else f"hue {of_hue.argmax():03b}"
 
     def _is_graded(self, between: np.ndarray) -> bool:
         """Whether levels between dark and bright pass into each other. In a map of classes neighbours are equal."""
@@ -273,9 +250,22 @@ class _Levels:
             equal += (np.abs(light[one][both] - light[other][both]) <= (_NEAR / 3 if self.is_lossy else 0)).sum()
         return bool(pairs) and equal <= _MOST_EQUAL * pairs
 
-
-class _Doubt(Exception):
-    """Why a mask can be read in several ways."""
+    def _colour(self, present: np.ndarray) -> str:
+        """The one colour that stands on black or near black."""
+        rgb, light = self.rgb[present], self.light[present]
+        if len(present) <= 2:
+            if len(present) == 2 and light.min() and (light.min() > _DARK or light.max() < _BRIGHT):
+                raise self._doubt("has two colours of which none is dark")
+            brightest = rgb[light.argmax()]
+            is_white = brightest.min() >= _BRIGHT and np.ptp(brightest) <= _NEAR
+            return "255" if is_white else self._name(present[light.argmax()])
+        marked = light >= (128 if self.is_lossy else 32)
+        shades = rgb[marked] / light[marked, None]
+        of_hue = np.bincount((shades >= 0.5) @ np.array([4, 2, 1]), self.counts[present][marked], minlength=8)
+        is_one = np.sort(of_hue)[-2] <= _SMEAR * of_hue.sum() if self.is_lossy else np.ptp(shades, axis=0).max() <= 0.05
+        if not is_one:
+            raise self._doubt("has several colours")
+        return "255" if of_hue.argmax() == 7 else f"hue {of_hue.argmax():03b}"
 
 
 def _factored(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -285,7 +275,7 @@ def _factored(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if values.size < 2**20 or values.dtype.kind not in "ui" or values.min() < 0 or values.max() >= 2**24:
         levels, codes = np.unique(values, return_inverse=True)
         return levels, codes.reshape(values.shape)
-    seen = np.zeros(int(values.max()) + 1, bool)
+    seen = np.zeros(int(values.max()) + 1, bool)  # faster than to sort them
     seen[values] = True
     return np.flatnonzero(seen), (np.cumsum(seen) - 1)[values]
 
