@@ -45,9 +45,10 @@ def score_and_save(trainer: "Trainer") -> dict:
         require_finite(trained_tensors(trainer.network))
         _save_network(model, args, settings, run)
     scores = trainer.score(split)
-    metrics = scores.metrics(
-        settings, settings.dataset, split, args.protocol, seed=args.seed, **_before(trainer, split), **_cost(trainer)
-    )
+    before, total = _before(trainer, split), parameter_table(trainer.network)[-1]
+    cost = {"steps": trainer.max_steps, "seconds": round(time.monotonic() - trainer.started, 1)}
+    cost |= {"trainable_parameters": total["trainable"], "total_parameters": total["total"]}
+    metrics = scores.metrics(settings, settings.dataset, split, args.protocol, seed=args.seed, **before, **cost)
     if is_main:
         scores.save(run, settings.threshold)
         save_curves(run / "curves.png", trainer.history)
@@ -72,16 +73,6 @@ def _before(trainer: "Trainer", split: str) -> dict:
         means = score_set(scores.rows)
         before |= {"dice_before": means["dice"], "cldice_before": means["cldice"], "n_before": means["n"]}
     return before
-
-
-def _cost(trainer: "Trainer") -> dict:
-    total = parameter_table(trainer.network)[-1]
-    return {
-        "steps": trainer.max_steps,
-        "seconds": round(time.monotonic() - trainer.started, 1),
-        "trainable_parameters": total["trainable"],
-        "total_parameters": total["total"],
-    }
 
 
 def _save_network(model: nn.Module, args: TrainArguments, settings: AdapterSettings, run: Path) -> None:

@@ -31,20 +31,11 @@ class SplitScores:
 
     def metrics(self, settings: AdapterSettings, dataset: str | None, split: str, protocol: str, **more) -> dict:
         """Build what metrics.json holds: what was scored, how, `more`, and the scores with their intervals."""
-        return {
-            "dataset": dataset,
-            "split": split,
-            "protocol": protocol,
-            "preset": settings.preset,
-            "base": settings.base or None,
-            "threshold": settings.threshold,
-            "temperature": settings.temperature,
-            "logit_bias": settings.logit_bias,
-            "test_time_flips": settings.test_time_flips,
-            "test_time_scales": list(settings.test_time_scales),
-            **more,
-            **summarise(self.rows),
-        }
+        scored = {"dataset": dataset, "split": split, "protocol": protocol}
+        scored |= {"preset": settings.preset, "base": settings.base or None}
+        how = {name: getattr(settings, name) for name in ("threshold", "temperature", "logit_bias", "test_time_flips")}
+        scales = {"test_time_scales": list(settings.test_time_scales)}
+        return {**scored, **how, **scales, **more, **summarise(self.rows)}
 
     def save(self, directory: Path, threshold: float) -> None:
         """Write per_image.csv and the pictures: samples, best and worst, precision and recall, reliability."""
@@ -92,10 +83,5 @@ def score_rows(
     if accelerator is not None:
         of_images, samples, best_and_worst = map(gather_object, (of_images, samples, best_and_worst))
     of_images, samples = (sorted(items, key=lambda item: item[0]) for items in (of_images, samples))
-    return SplitScores(
-        rows=[item[1] for item in of_images],
-        counts=[item[2] for item in of_images],
-        reliabilities=[item[3] for item in of_images],
-        samples=[sample for _, sample in samples],
-        best_and_worst=best_and_worst,
-    )
+    columns = ([item[place] for item in of_images] for place in (1, 2, 3))
+    return SplitScores(*columns, [sample for _, sample in samples], best_and_worst)
