@@ -107,7 +107,7 @@ def with_nan(splits: dict, number: int) -> dict:
     return {**splits, "train": rows}
 
 
-@pytest.mark.parametrize("settings", [{}, {"log_every": 100}, {"log_every": 100, "evaluate_every": 1}])
+@pytest.mark.parametrize("settings", [{"log_every": 100}, {"log_every": 100, "evaluate_every": 1}])
 def test_not_a_number_in_one_image_stops_the_run_and_names_it(make_arguments, splits, settings):
     """Also where a step is looked at in the next one only."""
     args = make_arguments(max_steps=6, batch_size=1, **settings)
