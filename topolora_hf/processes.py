@@ -13,9 +13,7 @@ class OneProcess:
     """What `process_state` gives for a process that was launched alone, without importing Accelerate."""
 
     process_index, num_processes, is_main_process = 0, 1, True
-
-    def main_process_first(self):
-        return nullcontext()
+    main_process_first = nullcontext
 
     def wait_for_everyone(self) -> None:
         pass

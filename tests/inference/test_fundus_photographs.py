@@ -71,6 +71,12 @@ def test_scores_and_calibration_see_the_rim_cleared_as_the_masks_do():
     assert (prediction.probability[prediction.inside] > 0).all()
 
 
+@pytest.mark.parametrize("size", [(1, 5_000_000), (5_000_000, 1), (3, 4001)])
+def test_the_field_of_view_of_a_line_of_pixels_is_all_of_it(size):
+    inside = FieldOfView(np.zeros((*size, 3), np.uint8)).inside()
+    assert inside.shape == size and inside.all()
+
+
 def test_tiny_as_it_comes_sees_a_photograph_at_the_scale_that_suits_it():
     predictor = Predictor(load_network("tiny"), device="cpu")
     for diameter, scale in ((1074, 0.5), (537, 1)):

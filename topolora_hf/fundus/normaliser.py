@@ -53,7 +53,8 @@ class FieldOfView:
     def _at_full_size(self, mask: np.ndarray) -> np.ndarray:
         if self.step == 1:
             return mask
-        return mask.repeat(self.step, 0)[: self._size[0]].repeat(self.step, 1)[:, : self._size[1]]
+        rows, columns = (np.arange(side) // self.step for side in self._size)
+        return mask[:, columns][rows]
 
 
 class FundusNormaliser:

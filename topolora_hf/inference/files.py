@@ -23,12 +23,8 @@ def find_images(patterns: Sequence[str | Path]) -> list[Path]:
     found: dict[Path, None] = {}
     for pattern in patterns:
         path = Path(pattern)
-        if path.is_dir():
-            files = sorted(file for file in path.iterdir() if _looks_like_an_image(file))
-        elif path.is_file():
-            files = [path]
-        else:
-            files = sorted(file for file in _glob(path) if _looks_like_an_image(file))
+        candidates = path.iterdir() if path.is_dir() else _glob(path)
+        files = [path] if path.is_file() else sorted(filter(_looks_like_an_image, candidates))
         if not files:
             raise DataError(
                 f"no images at {pattern}: expected a file, a folder or a glob of {', '.join(sorted(IMAGE_SUFFIXES))}"

@@ -6,11 +6,5 @@ from ..adapters.loading import load_adapter
 
 
 def load_network(name: str, base: str | None = None) -> nn.Module:
-    """Load an adapter on its base or on the one given, or a base as it comes; with `adapter_settings`.
-
-    Raises:
-        OSError: nothing is there, or the base cannot be had.
-        ValueError: a base is given for a whole network.
-        AdapterMismatchError: the adapter does not fit its base.
-    """
+    """Load an adapter on its base or on the one given, or a base as it comes; as `load_adapter`."""
     return load_adapter(name, base=base)

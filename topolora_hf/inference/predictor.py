@@ -107,6 +107,7 @@ class Predictor:
         self.tile_batch = tile_batch
         dtype = fast_dtype(self.device) if dtype == "auto" else dtype
         self.dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+        self.precision = str(self.dtype).removeprefix("torch.")
 
     @property
     def settings(self) -> AdapterSettings:
@@ -123,11 +124,6 @@ class Predictor:
         if scale is not None and settings.view != "tiles":
             raise ValueError(f"scale={scale} is for images cut into tiles; here the full image is resized to one")
         return FundusNormaliser(settings.fov_diameter, settings.fov_colours, **self._fundus)
-
-    @property
-    def precision(self) -> str:
-        """Such as float32."""
-        return str(self.dtype).removeprefix("torch.")
 
     def __call__(self, image: str | Path | Image.Image | np.ndarray, name: str | None = None) -> Prediction:
         """Segment an image. All masks and scores of the package come from here.
@@ -194,23 +190,21 @@ class Predictor:
         else:
             tile, resized = settings.tile_size, self._normalise(pixels)[None]
             is_high = image.shape[0] * tile > _SECTION_PIXELS  # the width comes first, and would of all rows
-            resized = resized.mT if is_high else resized
-            resized = F.interpolate(resized, (tile, tile), mode="bilinear", align_corners=False, antialias=True)
-            resized = resized.mT if is_high else resized
-            probability = self._tile_probability(resized, image.shape[:2])[0, 0]
+            turned = resized.mT if is_high else resized
+            resized = F.interpolate(turned, (tile, tile), mode="bilinear", align_corners=False, antialias=True)
+            probability = self._tile_probability(resized.mT if is_high else resized, image.shape[:2])[0, 0]
         return probability.clamp_(0, 1).cpu().numpy()
 
     def _normalise(self, pixels: torch.Tensor) -> torch.Tensor:
         """uint8 (..., 3, h, w) -> float32, to the bit as `data.windows.normalise`."""
-        settings = self.settings
-        mean, std = (_a_channel(tuple(item), pixels.device) for item in (settings.image_mean, settings.image_std))
+        numbers = self.settings.image_mean, self.settings.image_std
+        mean, std = (_a_channel(tuple(item), pixels.device) for item in numbers)
         pixels = pixels.to(torch.float32, memory_format=torch.contiguous_format)
         return pixels.div_(255).sub_(mean).div_(std)
 
     def _in_tiles(self, pixels: torch.Tensor, scale: float, batch: int) -> torch.Tensor:
         """uint8 (3, H, W) -> float32 (H, W)."""
-        size = pixels.shape[1:]
-        scaled = _scaled(size, scale)
+        size, scaled = pixels.shape[1:], _scaled(pixels.shape[1:], scale)
         if scale > 1 and math.prod(scaled) > max_image_pixels():
             raise too_large(
                 f"{scaled[1]:,} x {scaled[0]:,} pixels when it is enlarged {scale:.4g} times, as `scale`, "
