@@ -163,12 +163,7 @@ CATALOG: dict[str, DatasetSpec] = {
 
 
 def find_dataset(name_or_path: str | DatasetSpec, data_dir: str | None = None) -> tuple[DatasetSpec, Path | str | None]:
-    """The catalogue entry for a name, or the folder entry for a path, and where its data are.
-
-    Args:
-        name_or_path: A name of `CATALOG`, a folder, archive or table that exists, a data set on the Hub (`org/name`),
-            or an entry of one's own.
-        data_dir: Where the files of a named set lie; without it they come from the Hub.
+    """Find the catalogue entry of a name, a path or a Hub id as for `load_segmentation_data`, and where its data are.
 
     Returns:
         The entry, under its own name for a path or a Hub id that the catalogue does not know, and its data: a path, a
@@ -180,12 +175,23 @@ def find_dataset(name_or_path: str | DatasetSpec, data_dir: str | None = None) -
     >>> find_dataset("synthetic")[0].counts["test"]
     40
     """
-    if isinstance(name_or_path, DatasetSpec):
-        spec = name_or_path
-    elif (key := name_or_path.lower()) in CATALOG:
-        spec = CATALOG[key]
-    else:
-        return _unnamed(name_or_path, data_dir)
+    spec = name_or_path if isinstance(name_or_path, DatasetSpec) else CATALOG.get(name_or_path.lower())
+    if spec is None:
+        path = Path(name_or_path).expanduser()
+        if path.exists():
+            if data_dir is not None:
+                problem = f"data_dir {data_dir} goes with a name such as 'folder'"
+                raise DataError(f"{name_or_path} is a path already; {problem}")
+            named = replace(CATALOG["folder"], name=archive_stem(path) or path.resolve().name)
+            return named, _existing(path, CATALOG["folder"])
+        ids = {known.hub_id.lower(): known for known in CATALOG.values() if known.hub_id}
+        if not _HUB_ID.fullmatch(name_or_path):
+            raise DataError(
+                f"unknown data set {name_or_path!r}: neither a folder that exists, nor one of "
+                f"{', '.join(sorted(CATALOG))}, nor an id on the Hub (org/name)"
+            )
+        other = replace(CATALOG["folder"], name=name_or_path.split("/")[1], hub_id=name_or_path)
+        spec = ids.get(name_or_path.lower(), other)
     if spec.reader is None:
         if data_dir is not None:
             raise DataError(f"data set {spec.name!r} is generated and takes no data_dir, got {data_dir}")
@@ -197,32 +203,12 @@ def find_dataset(name_or_path: str | DatasetSpec, data_dir: str | None = None) -
     return spec, spec.hub_id
 
 
-def _unnamed(text: str, data_dir: str | None) -> tuple[DatasetSpec, Path | str]:
-    path = Path(text).expanduser()
-    if path.exists():
-        if data_dir is not None:
-            raise DataError(f"{text} is a path already; data_dir {data_dir} goes with a name such as 'folder'")
-        spec = CATALOG["folder"]
-        name = path.resolve().name
-        return replace(spec, name=archive_stem(path) or name), _existing(path, spec)
-    known = next((spec for spec in CATALOG.values() if spec.hub_id and spec.hub_id.lower() == text.lower()), None)
-    if known is None and not _HUB_ID.fullmatch(text):
-        raise DataError(
-            f"unknown data set {text!r}: neither a folder that exists, nor one of {', '.join(sorted(CATALOG))}, nor an "
-            "id on the Hub (org/name)"
-        )
-    spec = known or replace(CATALOG["folder"], name=text.split("/")[1], hub_id=text)
-    return spec, (_existing(Path(data_dir).expanduser(), spec) if data_dir is not None else spec.hub_id)
-
-
 def _existing(path: Path, spec: DatasetSpec) -> Path:
-    is_table = spec.name == "folder" and path.suffix.lower() in table.TABLE_SUFFIXES
-    if not path.exists():
-        problem = "does not exist"
-    elif path.is_dir() or archive_stem(path) or is_table or path.suffix.lower() in UNREADABLE_ARCHIVE_SUFFIXES:
+    suffix = path.suffix.lower()
+    is_table = spec.reader is folder.read_folder and suffix in table.TABLE_SUFFIXES
+    if path.is_dir() or (path.exists() and (archive_stem(path) or is_table or suffix in UNREADABLE_ARCHIVE_SUFFIXES)):
         return path
-    else:
-        problem = "is neither a folder nor an archive"
-        if path.suffix.lower() in (".xlsx", ".xls", ".ods"):
-            problem = "is a spreadsheet; save it as CSV"
+    problem = "is neither a folder nor an archive" if path.exists() else "does not exist"
+    if path.exists() and suffix in (".xlsx", ".xls", ".ods"):
+        problem = "is a spreadsheet; save it as CSV"
     raise DataError(f"{path} {problem}. Data set {spec.name!r} needs a folder or an archive with:\n{spec.layout}")

@@ -189,9 +189,10 @@ def read_names(path: Path) -> list[str]:
     return names
 
 
-def wrong_layout(problem: str, layout: str, folder: Path) -> DataError:
+def wrong_layout(problem: str, folder: Path, layout: str = "") -> DataError:
     """The error for a folder with another layout: what was expected, and what was found."""
-    return DataError(f"{problem}. Expected:\n{layout}\nFound: {describe_contents(folder)}")
+    expected = f"Expected:\n{layout}\n" if layout else ""
+    return DataError(f"{problem}. {expected}Found: {describe_contents(folder)}")
 
 
 def incomplete(data_dir: Path, problems: Sequence[str], layout: str) -> DataError:

@@ -14,10 +14,10 @@ from ..records import (
     ReadOptions,
     Record,
     Splits,
-    describe_contents,
     list_images,
     name_rows,
     some,
+    wrong_layout,
 )
 from .pairing import Masks, explain_names, image_stems, masks_among, pair_by_name
 from .polygons import draw_polygons
@@ -43,71 +43,66 @@ _VIEW_FOLDERS = ("fov", "fovs", "field_of_view", "valid_masks", "valid_mask")
 def read_folder(data_dir: Path, options: ReadOptions) -> tuple[Splits, list[str]]:
     """Pair images with masks by file name, in `data_dir` itself or in its split folders; a row may have no mask."""
     layout = options.layout
-    if _has_images(data_dir, layout):
-        divided = [split for split, folder in _split_folders(data_dir).items() if _has_images(folder, layout)]
-        if divided and layout.image_dir is None:
-            raise DataError(
-                f"{data_dir} has both images/ and {', '.join(divided)}/images/; keep one of the two layouts"
-            )
-        records, sentences = pair_folder(data_dir, layout)
-        return _divide_by_subfolder(records, data_dir, layout), sentences
-    splits = {split: folder for split, folder in _split_folders(data_dir).items() if _has_images(folder, layout)}
-    if splits:
-        paired = {split: pair_folder(folder, layout) for split, folder in splits.items()}
-        return {split: rows for split, (rows, _) in paired.items()}, [
-            text for _, texts in paired.values() for text in texts
-        ]
+    sentences: list[str] = []
+    folders = {split: find_folder(data_dir, *names) for split, names in SPLIT_NAMES.items()}
+    folders = {split: folder for split, folder in folders.items() if folder and _images_folder(folder, layout)}
+    if root := _images_folder(data_dir, layout):
+        if folders and layout.image_dir is None:
+            both = f"images/ and {', '.join(folders)}/images/"
+            raise DataError(f"{data_dir} has both {both}; keep one of the two layouts")
+        return _divide_by_subfolder(_pair_folder(data_dir, layout, sentences), root), sentences
+    if folders:
+        return {split: _pair_folder(folder, layout, sentences) for split, folder in folders.items()}, sentences
     tables = [path for path in sorted(data_dir.iterdir()) if path.suffix.lower() in FOLDER_TABLE_SUFFIXES]
     if len(tables) == 1:
         return read_table(tables[0], options)
     if records := _one_folder_an_image(data_dir):
         return {UNSPLIT: records}, [f"each of {len(records)} folders is an image, whose masks are united"]
-    raise DataError(
-        f"{data_dir} is not a folder of images and masks. Expected:\n{LAYOUT}\nFound: {describe_contents(data_dir)}"
-    )
+    raise wrong_layout(f"{data_dir} is not a folder of images and masks", data_dir, LAYOUT)
 
 
-def pair_folder(folder: Path, layout: Layout) -> tuple[list[Record], list[str]]:
-    """The rows of one folder of images and one of masks, sorted by image name, and what is to be told of them."""
-    sentences: list[str] = []
+def _pair_folder(folder: Path, layout: Layout, sentences: list[str]) -> list[Record]:
+    """The rows of one folder of images and one of masks, sorted by image name; `sentences` gets what is to be told."""
     images_folder = _images_folder(folder, layout)
     masks_folder, views_folder = _mask_folders(folder, layout, images_folder, sentences)
-    if images_folder is None:
-        raise DataError(f"{folder} has no images/. Expected:\n{LAYOUT}\nFound: {describe_contents(folder)}")
     images, masks = list_images(images_folder), list_images(masks_folder) if masks_folder else []
     if not images:
-        raise DataError(f"{images_folder} holds no image file. Found: {describe_contents(images_folder)}")
+        raise wrong_layout(f"{images_folder} holds no image file", images_folder)
     if masks_folder == images_folder:
         images, masks = _separate(images, images_folder, layout)
-    else:
-        images = _outside(images, images_folder, masks_folder, views_folder)
+    else:  # masks may lie below the images, as in photos beside masks/
+        inner = [place for place in (masks_folder, views_folder) if place and images_folder in place.parents]
+        images = [path for path in images if not any(place in path.parents for place in inner)]
     drawn = draw_polygons(folder, images) if not masks and layout.mask_dir is None else None
     if drawn is None and masks_folder is None:
-        raise DataError(f"{folder} has no masks/. Expected:\n{LAYOUT}\nFound: {describe_contents(folder)}")
+        raise wrong_layout(f"{folder} has no masks/", folder, LAYOUT)
     if drawn is None and not masks and masks_folder != images_folder:
-        raise DataError(f"{masks_folder} holds no image file. Found: {describe_contents(masks_folder)}")
+        raise wrong_layout(f"{masks_folder} holds no image file", masks_folder)
     if views_folder is None and layout.valid_mask_pattern is not None:
-        if masks_folder != images_folder:
-            raise DataError(
-                f"{folder} has no folder of fields of view for valid_mask_pattern {layout.valid_mask_pattern!r}; "
-                f"--layout valid_mask_dir=NAME says which. Found: {describe_contents(folder)}"
-            )
         views_folder = images_folder
+        if masks_folder != images_folder:
+            problem = f"{folder} has no folder of fields of view for valid_mask_pattern {layout.valid_mask_pattern!r}"
+            raise wrong_layout(f"{problem}; --layout valid_mask_dir=NAME says which", folder)
     by_stem = image_stems(images, images_folder, layout.image_pattern)
     if not by_stem:
         raise DataError(f"{images_folder} holds no image named like image_pattern {layout.image_pattern!r}")
     if drawn is not None:
         files = {stem: drawn[0] / f"{without_suffix(image).name}.png" for stem, image in by_stem.items()}
-        mask_of = {stem: file for stem, file in files.items() if file.is_file()}
+        mask_of: dict[str, Masks] = {stem: file for stem, file in files.items() if file.is_file()}
         sentences += drawn[1]
     else:
         mask_of = _pair(by_stem, masks, images_folder, masks_folder, layout, sentences)
-    view_of = _views(by_stem, views_folder, layout, sentences)
+    view_of = {}
+    if views_folder is not None:
+        view_of, _ = pair_by_name(by_stem, list_images(views_folder), views_folder, layout.valid_mask_pattern)
+        view_of = {stem: view for stem, view in view_of.items() if isinstance(view, Path)}
+        if missing := [image.name for stem, image in by_stem.items() if stem not in view_of]:
+            sentences.append(f"{views_folder.name}/ has no field of view for {len(missing)} images: {some(missing)}")
     ids = name_rows(list(by_stem.values()), images_folder)
     return [
         Record(row_id, image, mask_of.get(stem), view_of.get(stem))
         for row_id, (stem, image) in zip(ids, by_stem.items(), strict=True)
-    ], sentences
+    ]
 
 
 def _pair(
@@ -145,22 +140,12 @@ def _one_folder_an_image(data_dir: Path) -> list[Record]:
     return records
 
 
-def _split_folders(data_dir: Path) -> dict[str, Path]:
-    found = {split: find_folder(data_dir, *names) for split, names in SPLIT_NAMES.items()}
-    return {split: folder for split, folder in found.items() if folder}
-
-
-def _has_images(folder: Path, layout: Layout) -> bool:
-    return _images_folder(folder, layout) is not None
-
-
 def _images_folder(folder: Path, layout: Layout) -> Path | None:
     """The folder of the images; `folder` itself where masks lie among them."""
     if layout.image_dir is not None:
         given = folder / layout.image_dir
         return given if given.is_dir() else None
-    named = find_folder(folder, *_IMAGE_FOLDERS)
-    if named:
+    if named := find_folder(folder, *_IMAGE_FOLDERS):
         return named
     files = [path for path in folder.iterdir() if is_image_file(path) and not path.name.startswith(".")]
     if layout.mask_dir is not None or layout.mask_pattern is not None:
@@ -169,7 +154,7 @@ def _images_folder(folder: Path, layout: Layout) -> Path | None:
 
 
 def _mask_folders(
-    folder: Path, layout: Layout, images_folder: Path | None, sentences: list[str]
+    folder: Path, layout: Layout, images_folder: Path, sentences: list[str]
 ) -> tuple[Path | None, Path | None]:
     """The folders of the masks and of the fields of view."""
     view = _given(folder, layout.valid_mask_dir, "valid_mask_dir") or find_folder(folder, *_VIEW_FOLDERS)
@@ -191,7 +176,7 @@ def _given(folder: Path, name: str | None, option: str) -> Path | None:
     if name is None:
         return None
     if not (folder / name).is_dir():
-        raise DataError(f"{option} {name!r}: {folder} has no such folder. Found: {describe_contents(folder)}")
+        raise wrong_layout(f"{option} {name!r}: {folder} has no such folder", folder)
     return folder / name
 
 
@@ -202,30 +187,13 @@ def _separate(files: Sequence[Path], root: Path, layout: Layout) -> tuple[list[P
         return sorted(images), [path for path in files if path not in images]
     masks = masks_among(files)
     if layout.mask_pattern is not None:
-        found = pair_by_name(image_stems(files, root), files, root, layout.mask_pattern)[0].values()
-        masks |= {mask for each in found for mask in (each if isinstance(each, tuple) else (each,))}
+        found, _ = pair_by_name(image_stems(files, root), files, root, layout.mask_pattern)
+        masks |= {mask for each in found.values() for mask in (each if isinstance(each, tuple) else (each,))}
     return [path for path in files if path not in masks], sorted(masks)
 
 
-def _outside(images: Sequence[Path], images_folder: Path, *folders: Path | None) -> list[Path]:
-    """The images without those in folders of masks that lie within theirs, as in photos beside masks/."""
-    inner = [folder for folder in folders if folder and images_folder in folder.parents]
-    return [path for path in images if not any(folder in path.parents for folder in inner)]
-
-
-def _views(by_stem: dict[str, Path], folder: Path | None, layout: Layout, sentences: list[str]) -> dict[str, Path]:
-    if folder is None:
-        return {}
-    view_of, _ = pair_by_name(by_stem, list_images(folder), folder, layout.valid_mask_pattern)
-    missing = [path.name for stem, path in by_stem.items() if stem not in view_of]
-    if missing:
-        sentences.append(f"{folder.name}/ has no field of view for {len(missing)} images: {some(missing)}")
-    return {stem: view for stem, view in view_of.items() if isinstance(view, Path)}
-
-
-def _divide_by_subfolder(records: list[Record], data_dir: Path, layout: Layout) -> Splits:
+def _divide_by_subfolder(records: list[Record], root: Path) -> Splits:
     """`images/train/...` beside `masks/train/...` is divided, too."""
-    root = _images_folder(data_dir, layout)
     splits: Splits = {}
     for record in records:
         first = record.image.relative_to(root).parts[0].lower()

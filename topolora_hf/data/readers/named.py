@@ -93,7 +93,7 @@ def read_sl_ssdd(data_dir: Path, options: ReadOptions) -> tuple[Splits, list[str
         texts = {path.stem.lower(): path for path in lists_folder.iterdir() if path.suffix.lower() == ".txt"}
         lists = {SPLIT_OF_NAME[name]: sorted(read_names(texts[name])) for name in SPLIT_OF_NAME if name in texts}
         if "train" not in lists:
-            raise wrong_layout(f"{lists_folder} has no train.txt", SL_SSDD, lists_folder)
+            raise wrong_layout(f"{lists_folder} has no train.txt", lists_folder)
     else:
         divided = {
             split: _by_stem(
@@ -103,7 +103,7 @@ def read_sl_ssdd(data_dir: Path, options: ReadOptions) -> tuple[Splits, list[str
             if (folder := find_folder(data_dir, *SPLIT_NAMES[split]))
         }
         if not divided:
-            raise wrong_layout(f"{data_dir} is not SL-SSDD", SL_SSDD, data_dir)
+            raise wrong_layout(f"{data_dir} is not SL-SSDD", data_dir, SL_SSDD)
         masks = {name: path for of_split in divided.values() for name, path in of_split.items()}
         lists = {split: sorted(of_split) for split, of_split in divided.items()}
     images = list_images(find_folder(data_dir, "images") or data_dir)
@@ -164,7 +164,7 @@ def _rows_of_lists(
 ) -> tuple[Splits, list[str]]:
     """The rows of each split's list; `files` has the paths by id of each kind that a row needs."""
     if not any(files.values()):
-        raise wrong_layout(f"{data_dir} is not {title}", layout, data_dir)
+        raise wrong_layout(f"{data_dir} is not {title}", data_dir, layout)
     splits: Splits = {}
     missing = []
     for split, ids in options.lists.items():

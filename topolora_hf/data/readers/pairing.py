@@ -35,8 +35,7 @@ def pair_by_name(
 
     Args:
         images: Path by stem, as `image_stems` gives it.
-        masks: Candidates.
-        masks_root: The folder that their sub-folders are counted from.
+        masks: Candidates, in `masks_root` or its sub-folders.
         mask_pattern: The name of a mask, with `{stem}` for the image's.
 
     Returns:
@@ -45,25 +44,22 @@ def pair_by_name(
     Raises:
         DataError: An image has several masks that are not parts of one.
     """
-    if mask_pattern is not None:
-        rungs = [_index(masks, masks_root, pattern=mask_pattern)]
-    else:
-        rungs = [_index(masks, masks_root), _index(masks, masks_root, suffix=_MASK_SUFFIX)]
-    by_folder = defaultdict(list)
-    for mask in masks if mask_pattern is None else ():
-        by_folder[_composed(name_in(mask, masks_root).rpartition("/")[0])].append(mask)
+    exact = _index(masks, masks_root, pattern=mask_pattern)
+    without_suffixes, by_folder = {}, defaultdict(list)
+    if mask_pattern is None:
+        without_suffixes = _index(masks, masks_root, suffix=_MASK_SUFFIX)
+        for mask in masks:
+            by_folder[_composed(name_in(mask, masks_root).rpartition("/")[0])].append(mask)
     found, clashes, unused = {}, [], dict.fromkeys(masks)
     for stem, image in images.items():
-        candidates = next((rung[stem] for rung in rungs if stem in rung), [])
-        if not candidates and mask_pattern is None:
-            candidates = rungs[-1].get(_IMAGE_SUFFIX.sub("", stem), [])
-        in_folder = [] if candidates else by_folder.get(stem, [])
+        bare = _IMAGE_SUFFIX.sub("", stem)
+        candidates = exact.get(stem) or without_suffixes.get(stem) or without_suffixes.get(bare, [])
+        chosen = tuple(candidates or by_folder.get(stem, ()))
         if len(candidates) > 1 and not ("*" in (mask_pattern or "") or _are_parts(candidates)):
             clashes.append(f"{image.name}: {', '.join(mask.name for mask in candidates)}")
-        elif candidates or in_folder:
-            chosen = tuple(candidates or in_folder)
+        elif chosen:
             found[stem] = chosen if len(chosen) > 1 else chosen[0]
-        for mask in (*candidates, *in_folder):
+        for mask in chosen:
             unused.pop(mask, None)
     if clashes:
         more = f"\n  and {len(clashes) - _SHOWN} more" if len(clashes) > _SHOWN else ""
@@ -85,33 +81,28 @@ def explain_names(image: Path, masks: Sequence[Path], images_root: Path, masks_r
     """How the name of an image differs from that of the mask that is probably its own."""
     if not masks:
         return ""
-    stem = without_suffix(image).name
-    named = {mask: without_suffix(mask).name for mask in masks}
-    where, place = image.relative_to(images_root).as_posix(), lambda mask: mask.relative_to(masks_root).as_posix()
-    for mask, name in named.items():
+    stem, where = without_suffix(image).name, name_in(image, images_root)
+    for mask in masks:
+        name, both = without_suffix(mask).name, f"{where} and {name_in(mask, masks_root)}"
         if name == stem:
-            return f"{where} and {place(mask)} lie in folders of different names"
+            return f"{both} lie in folders of different names"
         if name.casefold() == stem.casefold():
-            return f"{where} and {place(mask)} differ in letter case"
-    for mask, name in named.items():
+            return f"{both} differ in letter case"
+    for mask in masks:
+        name, both = without_suffix(mask).name, f"{where} and {name_in(mask, masks_root)}"
         if stem in name:
-            pattern = mask.name.replace(stem, "{stem}", 1)
-            return f'{where} and {place(mask)}: --layout "mask_pattern={pattern}" if they belong together'
+            return f'{both}: --layout "mask_pattern={mask.name.replace(stem, "{stem}", 1)}" if they belong together'
         if name in stem:
-            pattern = image.name.replace(name, "{stem}", 1)
-            return f'{where} and {place(mask)}: --layout "image_pattern={pattern}" if they belong together'
-    near = difflib.get_close_matches(stem, named.values(), n=1, cutoff=0)
-    mask = next(mask for mask, name in named.items() if name == near[0])
-    return f'nearest to {where} is {place(mask)}; --layout "mask_pattern={{stem}}_mask.png" says how masks are named'
+            return f'{both}: --layout "image_pattern={image.name.replace(name, "{stem}", 1)}" if they belong together'
+    near = max(masks, key=lambda mask: difflib.SequenceMatcher(None, without_suffix(mask).name, stem).ratio())
+    naming = '--layout "mask_pattern={stem}_mask.png" says how masks are named'
+    return f"nearest to {where} is {name_in(near, masks_root)}; {naming}"
 
 
 def image_stems(images: Sequence[Path], root: Path, pattern: str | None = None) -> dict[str, Path]:
     """The images by the stem that their masks share: the path from `root` without suffix, or the pattern's part.
 
-    Images that do not fit the pattern are left out.
-
-    Raises:
-        DataError: Two images have the same stem.
+    Images that do not fit the pattern are left out. Two of the same stem are a DataError.
     """
     by_stem = _index(images, root, pattern=pattern)
     clashes = [", ".join(path.name for path in paths) for paths in by_stem.values() if len(paths) > 1]
@@ -133,7 +124,10 @@ def _index(
 ) -> dict[str, list[Path]]:
     """The paths by stem; those that do not fit the pattern are left out."""
     by_stem = defaultdict(list)
-    expression = None if pattern is None else _expression(_composed(pattern))
+    expression = None
+    if pattern is not None:
+        escaped = re.escape(_composed(pattern)).replace(re.escape("{stem}"), "(?P<stem>.+)")
+        expression = re.compile(escaped.replace(re.escape("*"), ".*"), re.IGNORECASE | re.DOTALL)
     for path in paths:
         if expression is None:
             stem = _composed(bare_name(name_in(path, root)))
@@ -146,8 +140,3 @@ def _index(
 def _composed(text: str) -> str:
     """Accents in one form: a Mac writes letter and accent as two characters where others write one."""
     return unicodedata.normalize("NFC", text)
-
-
-def _expression(pattern: str) -> re.Pattern:
-    escaped = re.escape(pattern).replace(re.escape("{stem}"), "(?P<stem>.+)").replace(re.escape("*"), ".*")
-    return re.compile(escaped, re.IGNORECASE | re.DOTALL)

@@ -40,15 +40,16 @@ def read_table(path: Path, options: ReadOptions) -> tuple[Splits, list[str]]:
     if view is not None or set(VIEW_COLUMNS) & set(columns):
         view = find_column(columns, view, VIEW_COLUMNS, f"{path}: valid_mask_column")
     files = [[_file(path, row.get(column)) if column else None for column in (image, mask, view)] for row in rows]
-    without_image = [number for number, (picture, *_) in enumerate(files, start=1) if picture is None]
-    if without_image:
-        raise DataError(f"{path}: row {without_image[0]} has no {image}")
+    if None in (without := [picture for picture, *_ in files]):
+        raise DataError(f"{path}: row {without.index(None) + 1} has no {image}")
     splits: Splits = {}
     by_name = {column.lower(): column for column in columns}
     ids = _ids(path, [row.get(by_name.get("id")) for row in rows], [picture for picture, *_ in files])
     for number, (row, row_id, of_row) in enumerate(zip(rows, ids, files, strict=True), start=1):
-        split = _split(path, row.get(by_name.get("split")), number)
-        splits.setdefault(split, []).append(Record(row_id, *of_row))
+        split = str(row.get(by_name.get("split")) or "").strip().lower()
+        if split and split not in _SPLITS:
+            raise DataError(f"{path}: row {number} has split {split!r}; allowed: train, validation, test")
+        splits.setdefault(_SPLITS[split] if split else UNSPLIT, []).append(Record(row_id, *of_row))
     if UNSPLIT in splits and len(splits) > 1:
         raise DataError(f"{path}: {len(splits[UNSPLIT])} rows have no split, the others do; give all or none one")
     return splits, sentences
@@ -121,24 +122,12 @@ def _file(table: Path, value: str | None) -> Path | None:
 
 def _ids(path: Path, given: Sequence[str | None], images: Sequence[Path]) -> list[str]:
     """The ids given, or the images' stems, or their whole names where stems clash."""
-    if all(row_id not in (None, "") for row_id in given):
-        ids = [str(row_id) for row_id in given]
-    else:
+    ids = [str(row_id) for row_id in given]
+    if any(row_id in (None, "") for row_id in given):
         stems = [without_suffix(image).name for image in images]
         counts = Counter(stems)
-        ids = [
-            stem if counts[stem] == 1 else Path(os.path.relpath(image, path.parent)).as_posix()
-            for stem, image in zip(stems, images, strict=True)
-        ]
-    twice = [row_id for row_id, count in Counter(ids).items() if count > 1]
-    if twice:
+        names = [Path(os.path.relpath(image, path.parent)).as_posix() for image in images]
+        ids = [stem if counts[stem] == 1 else name for stem, name in zip(stems, names, strict=True)]
+    if twice := [row_id for row_id, count in Counter(ids).items() if count > 1]:
         raise DataError(f"{path}: several rows have the same id or image: {', '.join(twice)}")
     return ids
-
-
-def _split(path: Path, value: str | None, number: int) -> str:
-    if value in (None, ""):
-        return UNSPLIT
-    if str(value).strip().lower() not in _SPLITS:
-        raise DataError(f"{path}: row {number} has split {value!r}; allowed: train, validation, test")
-    return _SPLITS[str(value).strip().lower()]
