@@ -26,11 +26,7 @@ class DescribeArguments(DataArguments):
 
 
 def describe(args: DescribeArguments) -> dict:
-    """Write description.json and contact_sheet.png, print the description, and return it.
-
-    Raises:
-        DataError: The data set cannot be used, or not without `skip_bad`.
-    """
+    """Write description.json and contact_sheet.png, print the description, and return it."""
     spec, _ = find_dataset(args.dataset, args.data_dir)
     data = args.load()
     from ..pictures.overlay import contact_sheet
@@ -47,10 +43,11 @@ def describe(args: DescribeArguments) -> dict:
     }
     output = output_folder(args.output_dir)
     write_file(output / "description.json", (json.dumps(description, indent=2) + "\n").encode())
-    shown = evenly_spread([(split, number) for split, rows in data.items() for number in range(len(rows))], args.images)
-    rows = [(split, data[split][number]) for split, number in shown]
-    captions = [f"{split}: {row['id']}  {row['image'].shape[1]}x{row['image'].shape[0]}" for split, row in rows]
-    sheet = contact_sheet([(caption, row) for caption, (_, row) in zip(captions, rows, strict=True)])
+    places = [(split, number) for split, rows in data.items() for number in range(len(rows))]
+    shown = [(split, data[split][number]) for split, number in evenly_spread(places, args.images)]
+    sizes = ["{1}x{0}".format(*row["mask"].shape) for _, row in shown]
+    captions = [f"{split}: {row['id']}  {size}" for (split, row), size in zip(shown, sizes, strict=True)]
+    sheet = contact_sheet([(caption, row) for caption, (_, row) in zip(captions, shown, strict=True)])
     sheet.save(output / "contact_sheet.png")
     print(as_text(description))
     print(f"wrote {output / 'description.json'} and {output / 'contact_sheet.png'}")
@@ -58,7 +55,7 @@ def describe(args: DescribeArguments) -> dict:
 
 
 def describe_rows(rows: Sequence[Mapping], limit: int = 200, name: str = "rows") -> dict:
-    """Counts and sizes of a split, and what its masks and images look like.
+    """Measure a split: counts and sizes, and what its masks and images look like.
 
     Args:
         rows: Decoded rows.
@@ -74,50 +71,37 @@ def describe_rows(rows: Sequence[Mapping], limit: int = 200, name: str = "rows")
     from tqdm import tqdm
 
     numbers = evenly_spread(range(len(rows)), limit)
-    measured = [measure_row(rows[n]) for n in tqdm(numbers, f"measuring {name}", leave=False, disable=None)]
-    fractions = [row["foreground_fraction"] for row in measured]
-    widths = np.concatenate([row["widths_px"] for row in measured])
+    measured = [_measure(rows[n]) for n in tqdm(numbers, f"measuring {name}", leave=False, disable=None)]
+    sizes, widths, fractions, views, light = zip(*measured, strict=True)
+    widths = np.concatenate(widths)
     return {
         "images": len(rows),
         "measured": len(measured),
-        "sizes": dict(Counter(row["size"] for row in measured).most_common()),
-        "foreground_fraction": {
-            "mean": float(np.mean(fractions)),
-            "least": min(fractions),
-            "most": max(fractions),
-        },  # fmt: skip
+        "sizes": dict(Counter(sizes).most_common()),
+        "foreground_fraction": {"mean": float(np.mean(fractions)), "least": min(fractions), "most": max(fractions)},
         "empty_masks": sum(fraction == 0 for fraction in fractions),
         "width_px": [float(width) for width in np.percentile(widths, _WIDTH_PERCENTILES)] if widths.size else None,
-        "field_of_view_fraction": float(np.mean([row["field_of_view_fraction"] for row in measured])),
-        "intensity": {
-            key: float(np.mean([row["intensity"][key] for row in measured])) for key in measured[0]["intensity"]
-        },
+        "field_of_view_fraction": float(np.mean(views)),
+        "intensity": dict(zip(("mean", "low", "high"), map(float, np.mean(light, axis=0)), strict=True)),
     }
 
 
-def measure_row(row: Mapping) -> dict:
-    """The numbers of one row; `widths_px` is one width for each pixel of its centrelines."""
+def _measure(row: Mapping) -> tuple[str, np.ndarray, float, float, tuple[float, float, float]]:
+    """Size, the width at each pixel of the centrelines, share of foreground, of the field of view, and intensity."""
     from scipy.ndimage import distance_transform_edt
     from skimage.morphology import skeletonize
 
     mask, view = row["mask"] > 0, row["valid_mask"]
-    # Padded, so that a structure cut by the border is as wide there as elsewhere; a pixel's centre is half a pixel
-    # from its edge, hence the 1.
-    distance = distance_transform_edt(np.pad(mask, 1, mode="edge"))[1:-1, 1:-1] if not mask.all() else np.zeros(0)
-    centreline = distance[skeletonize(mask)] if mask.any() and not mask.all() else np.zeros(0)
-    low, high = np.percentile(row["image"][view], (1, 99)) if view.any() else (np.nan, np.nan)
-    height, width = mask.shape
-    return {
-        "size": f"{width}x{height}",
-        "foreground_fraction": float(mask[view].mean()) if view.any() else 0.0,
-        "widths_px": 2 * centreline - 1,
-        "field_of_view_fraction": float(view.mean()),
-        "intensity": {
-            "mean": float(row["image"][view].mean()) if view.any() else np.nan,
-            "low": float(low),
-            "high": float(high),
-        },  # fmt: skip
-    }
+    widths = np.zeros(0)
+    if mask.any() and not mask.all():
+        # Padded, so that a structure cut by the border is as wide there as elsewhere; a pixel's centre is half a pixel
+        # from its edge, hence the 1.
+        widths = 2 * distance_transform_edt(np.pad(mask, 1, mode="edge"))[1:-1, 1:-1][skeletonize(mask)] - 1
+    light = (np.nan,) * 3
+    if view.any():
+        light = (row["image"][view].mean(), *np.percentile(row["image"][view], (1, 99)))
+    foreground = float(mask[view].mean()) if view.any() else 0.0
+    return "{1}x{0}".format(*mask.shape), widths, foreground, float(view.mean()), light
 
 
 def as_text(description: Mapping) -> str:

@@ -23,19 +23,19 @@ _LARGEST = 2**31  # bytes of a protobuf message
 
 
 def export_onnx(model: nn.Module, path: str | Path) -> Path:
-    """Writes a network as an ONNX file, which `OnnxNetwork` reads.
+    """Write a network as an ONNX file, which `OnnxNetwork` reads.
 
     It takes `pixel_values` (B, 3, T, T), and gives `logits` (B, K, T, T); B is free, T is the adapter's tile size. The
     settings (threshold, normalisation, ...) lie in the file's metadata.
 
     Args:
-        model: what `load_adapter` returns, with the adapter that is active, or a `TopoSamForSegmentation`. It is left
+        model: What `load_adapter` returns, with the adapter that is active, or a `TopoSamForSegmentation`. It is left
             as it is.
-        path: of the file, by convention `NAME.onnx`. A file that is there is replaced when the new one is whole.
+        path: Of the file, by convention `NAME.onnx`. A file that is there is replaced when the new one is whole.
 
     Raises:
-        ImportError: the packages of extra `export` are not installed.
-        ValueError: the weights are too large for one ONNX file (2 GB).
+        ImportError: The packages of extra `export` are not installed.
+        ValueError: The weights are too large for one ONNX file (2 GB).
     """
     onnx = require("onnx")
     settings = getattr(model, "adapter_settings", None)

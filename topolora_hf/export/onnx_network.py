@@ -16,17 +16,16 @@ SETTINGS_KEY = "topolora_config"
 class OnnxNetwork(nn.Module):
     """What `export_onnx` wrote, run by onnxruntime; `Predictor` takes it as any network.
 
-    Args:
-        path: the `.onnx` file.
-        num_threads: of onnxruntime; by default torch's number.
-        providers: what onnxruntime runs it on; by default the processor.
+    Its `adapter_settings` come from the file's own metadata.
 
-    Attributes:
-        adapter_settings: from the file's own metadata.
+    Args:
+        path: The `.onnx` file.
+        num_threads: Of onnxruntime; by default torch's number.
+        providers: What onnxruntime runs it on; by default the processor.
 
     Raises:
         ImportError: onnxruntime is not installed.
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: There is no such file.
         ValueError: onnxruntime cannot read it, or `export_onnx` did not write it.
     """
 
@@ -51,11 +50,7 @@ class OnnxNetwork(nn.Module):
         self.adapter_settings = AdapterSettings.from_dict(json.loads(metadata[SETTINGS_KEY]))
 
     def forward(self, pixel_values: torch.Tensor) -> SemanticSegmenterOutput:
-        """(B, 3, T, T) -> `logits` (B, K, T, T), float32, on the same device; nothing to go back through.
-
-        Raises:
-            ValueError: when the tiles are not T x T.
-        """
+        """(B, 3, T, T) -> `logits` (B, K, T, T), float32, on the same device, without a gradient."""
         tile_size = self.adapter_settings.tile_size
         if pixel_values.shape[1:] != (3, tile_size, tile_size):
             raise ValueError(f"the network takes (B, 3, {tile_size}, {tile_size}), got {tuple(pixel_values.shape)}")

@@ -22,31 +22,34 @@ _ADAPTER_PARTS = {"dw": "0", "pw1": "1", "norm": "2", "pw2": "4"}
 
 
 def convert_seglab_checkpoint(path: str | Path, directory: str | Path, base: str | None = None) -> Path:
-    """Writes the adapter in an authors' checkpoint as an adapter directory of preset `seglab`, with equal logits.
+    """Write the adapter in an authors' checkpoint as an adapter directory of preset `seglab`, with equal logits.
 
     Their checkpoint holds the frozen SAM too. It is not written, but must be that of the base, to the bit. Tiles have
-    the size that they trained at; they tested on whole images squashed to it, an adapter of ours goes over tiles.
+    the size that they trained at; they tested on full images squashed to it, an adapter of ours goes over tiles.
 
     Args:
-        path: the `.ckpt` file. Only tensors and plain values are read, no code of it runs.
-        directory: where the adapter goes; must not exist, or be empty.
-        base: a Hub id, a directory, or Meta's `.pth` of the SAM that it was trained on; by default the stock SAM of the
+        path: The `.ckpt` file. Only tensors and plain values are read, no code of it runs.
+        directory: Where the adapter goes; must not exist, or be empty.
+        base: A Hub id, a directory, or Meta's `.pth` of the SAM that it was trained on; by default the stock SAM of the
             type that the checkpoint names.
 
     Raises:
-        ValueError: the file is no such checkpoint, or trained other parts than preset `seglab` does; or the directory
+        ValueError: The file is no such checkpoint, or trained other parts than preset `seglab` does; or the directory
             is not empty.
-        AdapterMismatchError: the base is another SAM than the checkpoint's, or tensors are missing or mis-shaped.
+        AdapterMismatchError: The base is another SAM than the checkpoint's, or tensors are missing or mis-shaped.
     """
     directory = Path(directory)
     if directory.exists() and any(directory.iterdir()):
         raise ValueError(f"{directory} is not empty")
     checkpoint = load_tensors(path)
-    lora, spatial_adapter, sam = _sort(_tensors(checkpoint, path), path)
+    lora, spatial_adapter, sam = _sort(checkpoint, path)
     alpha = _setting(checkpoint, path, "model", "lora", "alpha")
     sam_config, sam = convert_meta_tensors(sam, path)
     if base is None:
-        base = _stock_name(_setting(checkpoint, path, "model", "sam_type"), path)
+        sam_type = _setting(checkpoint, path, "model", "sam_type")
+        if sam_type not in _STOCK:
+            raise ValueError(f"{path} was trained on SAM {sam_type!r}, not one of {', '.join(_STOCK)}: give its base")
+        base = _STOCK[sam_type]
     settings = AdapterSettings(
         base=base,
         preset=PRESET,
@@ -73,22 +76,15 @@ def convert_seglab_checkpoint(path: str | Path, directory: str | Path, base: str
     return directory
 
 
-def _tensors(checkpoint: Mapping, path: str | Path) -> dict[str, torch.Tensor]:
-    """The state dict, without the `net.` that Lightning's module puts before every name."""
+def _sort(checkpoint: Mapping, path: str | Path) -> tuple[dict, dict, dict]:
+    """LoRA and the spatial adapter under our names, and the rest: SAM, under Meta's."""
     state = checkpoint.get("state_dict")
     if not isinstance(state, Mapping) or not any(str(name).startswith("net.sam.") for name in state):
         raise ValueError(f"{path} is no checkpoint of the authors' code: it has no state_dict with names net.sam.*")
-    foreign = [name for name in state if not name.startswith("net.")]
-    if foreign:
-        raise ValueError(f"{path} holds tensors that the authors' code has not: {', '.join(foreign)}")
-    return {name.removeprefix("net."): tensor for name, tensor in state.items()}
-
-
-def _sort(tensors: Mapping[str, torch.Tensor], path: str | Path) -> tuple[dict, dict, dict]:
-    """LoRA and the spatial adapter under our names, and the rest: SAM, under Meta's."""
     lora, spatial_adapter, sam = {}, {}, {}
-    for name, tensor in tensors.items():
-        part, _, rest = name.partition(".")
+    for name, tensor in state.items():
+        # Lightning's module puts `net.` before every name.
+        part, _, rest = name[4:].partition(".") if name.startswith("net.") else ("", "", "")
         module, _, kind = rest.rpartition(".")
         if part == "adapter" and module in _ADAPTER_PARTS:
             spatial_adapter[f"spatial_adapter.modules_to_save.default.refine.{_ADAPTER_PARTS[module]}.{kind}"] = tensor
@@ -98,7 +94,7 @@ def _sort(tensors: Mapping[str, torch.Tensor], path: str | Path) -> tuple[dict, 
         elif part == "sam":
             sam[rest.replace(".linear.", ".")] = tensor  # what LoRA wraps
         else:
-            raise ValueError(f"{path} holds a tensor that the authors' code has not: net.{name}")
+            raise ValueError(f"{path} holds a tensor that the authors' code has not: {name}")
     if not (lora and spatial_adapter):
         lacking = " and ".join(part for part, found in (("LoRA", lora), ("adapter", spatial_adapter)) if not found)
         raise ValueError(f"{path} was trained without {lacking}: preset {PRESET!r} needs LoRA and the adapter")
@@ -112,12 +108,6 @@ def _setting(checkpoint: Mapping, path: str | Path, *keys: str):
             raise ValueError(f"{path} does not say {'.'.join(keys)} in its hyper_parameters")
         value = value[key]
     return value
-
-
-def _stock_name(sam_type: str, path: str | Path) -> str:
-    if sam_type not in _STOCK:
-        raise ValueError(f"{path} was trained on SAM {sam_type!r}, not one of {', '.join(_STOCK)}: give its base")
-    return _STOCK[sam_type]
 
 
 def _check_frozen(of_base: Mapping, of_checkpoint: Mapping, base: str, path: str | Path) -> None:

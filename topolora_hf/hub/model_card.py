@@ -68,27 +68,19 @@ def render_model_card(
     """Render the card of one adapter. Nothing is uploaded, and no local path gets onto the card.
 
     Args:
-        settings: What the adapter was trained with; `base` and `dataset` are needed. Of a local folder or base the card
-            names the last part alone.
+        settings: What the adapter was trained with; without `base` or `dataset` it is a ValueError. Of a local folder
+            or base the card names the last part alone.
         metrics: `metrics.json` of the run, or empty if nothing was scored. Scores that are NaN or missing are left out.
-        repo_id: The adapter's Hub id, such as "someone/drive-vessels"; without it the card's examples say
-            "path/to/the/adapter".
+        repo_id: The adapter's Hub id, such as "someone/drive-vessels", for the card's examples.
         parameters: Rows with `part`, `trainable` and `total`, as `topolora_hf.parameter_table` returns them.
         licence: Of the adapter, by the Hub's identifier.
-
-    Returns:
-        huggingface_hub.ModelCard: Its `data` holds the metadata with the scores as `eval_results`; `save(path)` writes
-        the `README.md`.
-
-    Raises:
-        ValueError: If `settings` lacks `base` or `dataset`.
 
     Example:
         >>> card = render_model_card({"base": "facebook/sam-vit-base", "dataset": "drive"}, {"dice": 0.82, "n": 20})
         >>> card.data.base_model, card.data.eval_results[0].metric_value
         ('facebook/sam-vit-base', 0.82)
     """
-    from huggingface_hub import ModelCard, ModelCardData
+    from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
     for needed in ("base", "dataset"):
         if not settings.get(needed):
@@ -96,10 +88,23 @@ def render_model_card(
     dataset = _describe_dataset(str(settings["dataset"]))
     base, kind = _describe_base(str(settings["base"]))
     base_text, base_limits = _BASES[kind]
-    metrics = {name: value for name, value in metrics.items() if not _is_nan(value)}
+    metrics = {name: value for name, value in metrics.items() if not (isinstance(value, float) and math.isnan(value))}
     scores = {name: metrics[name] for name in METRIC_NAMES if metrics.get(name) is not None}
     threshold = metrics.get("threshold", settings.get("threshold", 0.5))
     name = repo_id.split("/")[-1] if repo_id else f"topolora-{_slug(dataset.name)}"
+    results = [
+        EvalResult(
+            task_type="image-segmentation",
+            dataset_type=dataset.hub_id or _slug(dataset.name),
+            dataset_name=dataset.title,
+            dataset_split=metrics.get("split"),
+            metric_type=metric,
+            metric_name=METRIC_NAMES[metric],
+            metric_value=round(float(value), 4),
+            metric_args={"threshold": threshold},
+        )
+        for metric, value in scores.items()
+    ]
     data = ModelCardData(
         license=licence,
         library_name="peft",
@@ -109,7 +114,7 @@ def render_model_card(
         tags=["topolora-sam", "segment-anything", "lora"] + ["thin-structures"] * dataset.thin_structures,
         metrics=list(scores) or None,
         model_name=name,
-        eval_results=_eval_results(scores, metrics, dataset, threshold) or None,
+        eval_results=results or None,
     )
     return ModelCard.from_template(
         data,
@@ -127,24 +132,6 @@ def render_model_card(
         training=[(key, _cell(settings[key])) for key in _TRAINING.split() if settings.get(key) not in (None, "")],
         parameters=parameters,
     )
-
-
-def _eval_results(scores: Mapping, metrics: Mapping, dataset: DatasetSpec, threshold: float) -> list:
-    from huggingface_hub import EvalResult
-
-    return [
-        EvalResult(
-            task_type="image-segmentation",
-            dataset_type=dataset.hub_id or _slug(dataset.name),
-            dataset_name=dataset.title,
-            dataset_split=metrics.get("split"),
-            metric_type=name,
-            metric_name=METRIC_NAMES[name],
-            metric_value=round(float(value), 4),
-            metric_args={"threshold": threshold},
-        )
-        for name, value in scores.items()
-    ]
 
 
 def _describe_dataset(name_or_path: str) -> DatasetSpec:
@@ -168,10 +155,6 @@ def _describe_base(base: str) -> tuple[str, str]:
 
 def _is_hub_id(name: str) -> bool:
     return bool(_HUB_ID.fullmatch(name)) and not Path(name).exists()
-
-
-def _is_nan(value: object) -> bool:
-    return isinstance(value, float) and math.isnan(value)
 
 
 def _last_part(path: str) -> str:

@@ -1,5 +1,7 @@
 """From a run directory to a Hub repository: an adapter that explains itself."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..adapter_format.settings import SETTINGS_FILE
@@ -8,17 +10,8 @@ from .model_card import ADAPTER_PLACE
 CARD = "README.md"
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json", SETTINGS_FILE, CARD)
 # Of a run directory. All else there (settings with local paths, checkpoints) stays where it is.
-RESULTS = (
-    "metrics.json",
-    "per_image.csv",
-    "history.csv",
-    "curves.png",
-    "samples.png",
-    "best_and_worst.png",
-    "precision_recall.png",
-    "reliability.png",
-    "score_distribution.png",
-)
+RESULTS = ("metrics.json", "per_image.csv", "history.csv", "curves.png", "samples.png", "best_and_worst.png")
+RESULTS += ("precision_recall.png", "reliability.png", "score_distribution.png")
 _CAPTIONS = {
     "samples.png": "Images, their masks and what the adapter finds",
     "curves.png": "Loss and validation scores while training",
@@ -38,24 +31,20 @@ def push_adapter(
     token: str | None = None,
     commit_message: str = "Upload adapter",
 ) -> str:
-    """Publish an adapter in one commit; pushing again updates it.
+    """Publish an adapter with its card in one commit; pushing again updates it. Return the repository's address.
 
-    Its card goes along and then names the repository. From a run directory the scores of every image and the pictures
-    go along, in `results/`.
+    From a run directory the scores of every image and the pictures go along, in `results/`.
 
     Args:
-        directory: a run directory, or the `adapter` folder of one.
+        directory: A run directory, or the `adapter` folder of one.
         repo_id: `"org/name"`, or a name below the user's own; by default the run directory's name.
-        private: make a new repository private; an existing one stays as it is.
-        token: in place of the one of `hf auth login` or HF_TOKEN. It is written nowhere.
-        commit_message: first line of the commit.
-
-    Returns:
-        The repository's address.
+        private: Make a new repository private; an existing one stays as it is.
+        token: In place of the one of `hf auth login` or HF_TOKEN. It is written nowhere.
+        commit_message: First line of the commit.
 
     Raises:
-        FileNotFoundError: the directory holds no complete adapter.
-        PushError: nobody is logged in, or the Hub refused or could not be reached; the message says how to push again.
+        FileNotFoundError: The directory holds no complete adapter.
+        PushError: Nobody is logged in, or the Hub refused or could not be reached; the message says how to push again.
     """
     from huggingface_hub import CommitOperationAdd, HfApi
 
@@ -73,30 +62,17 @@ def push_adapter(
     contents |= {f"results/{name}": directory / name for name in results}
     contents[CARD] = _addressed_card(adapter / CARD, repo_id, results).encode()
     operations = [CommitOperationAdd(path, content) for path, content in contents.items()]
-    commit = _ask_hub(
-        lambda: HfApi(token=token).create_commit(repo_id, operations, commit_message=commit_message),
-        directory,
-        repo_id,
-        token,
-    )
+    with _push_errors(directory, repo_id, token):
+        commit = HfApi(token=token).create_commit(repo_id, operations, commit_message=commit_message)
     return str(commit.repo_url)
 
 
 def open_repository(name: str, private: bool = False, token: str | None = None, directory: Path | None = None) -> str:
-    """Create a repository if there is none; so a run learns before it starts whether it may push.
-
-    Returns:
-        Its full id, with the owner's name.
-
-    Raises:
-        PushError: as for `push_adapter`.
-    """
+    """Create a repository if there is none, or raise PushError; return its full id, with the owner's name."""
     from huggingface_hub import HfApi
 
-    created = _ask_hub(
-        lambda: HfApi(token=token).create_repo(name, private=private, exist_ok=True), directory, name, token
-    )
-    return created.repo_id
+    with _push_errors(directory, name, token):
+        return HfApi(token=token).create_repo(name, private=private, exist_ok=True).repo_id
 
 
 def _addressed_card(file: Path, repo_id: str, results: list[str]) -> str:
@@ -111,22 +87,21 @@ def _addressed_card(file: Path, repo_id: str, results: list[str]) -> str:
     return str(card)
 
 
-def _ask_hub(request, directory: Path | None, repo_id: str, token: str | None):
-    """Return what `request()` returns; a failure becomes a `PushError` that says what to do."""
+@contextmanager
+def _push_errors(directory: Path | None, repo_id: str, token: str | None) -> Iterator[None]:
+    """Turn what the Hub's client raises into a `PushError` that says what to do."""
     import httpx2
     from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 
     try:
-        return request()
+        yield
     except (OSError, httpx2.HTTPError) as error:
-        response = error.response if isinstance(error, HfHubHTTPError) else None
-        status = None if response is None else response.status_code
+        status = getattr(error.response, "status_code", None) if isinstance(error, HfHubHTTPError) else None
+        advice = "Try again when the Hub can be reached."
         if isinstance(error, LocalTokenNotFoundError) or status == 401:
             advice = "Log in with `hf auth login`, or set HF_TOKEN to a token that may write."
         elif status == 403:
             advice = "The token may not write there: use one that may, or another name."
-        else:
-            advice = "Try again when the Hub can be reached."
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         if token:
             reason = reason.replace(token, "***")
