@@ -61,21 +61,13 @@ class IntensityScaling:
 
 @dataclass(frozen=True)
 class Numbers:
-    """What the values of one image are.
+    """What the values of one image are."""
 
-    Attributes:
-        kind: Their type, as "uint16".
-        low: The smallest of a valid pixel.
-        high: The largest.
-        nodata: The value that the file declares to be no data, or None.
-        invalid: Share of pixels without data.
-    """
-
-    kind: str
-    low: float
+    kind: str  # their type, as "uint16"
+    low: float  # the smallest of a valid pixel
     high: float
-    nodata: float | None = None
-    invalid: float = 0.0
+    nodata: float | None = None  # the value that the file declares to be no data
+    invalid: float = 0.0  # share of pixels without data
 
     @property
     def is_wide(self) -> bool:

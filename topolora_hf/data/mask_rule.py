@@ -17,26 +17,23 @@ class MaskRule:
     A value is a number ("1"; the index, for a coloured palette), a range ("128-255"), a colour ("#ff0000"), "all" (but
     0 and black) or "transparent".
 
-    Attributes:
-        values: Structure. Everything else is background. Empty: masks of two levels, of which the bright one is it.
-        ignore: Neither structure nor background. It leaves `valid_mask`.
-        inverted: Of two levels the dark one is structure.
-
     Raises:
         DataError: A value is none of these, or both `values` and `inverted` are given.
     """
 
-    values: tuple[str, ...] = ()
-    ignore: tuple[str, ...] = ()
-    inverted: bool = False
+    values: tuple[
+        str, ...
+    ] = ()  # structure; all else is background. Empty: masks have two levels, the bright one is it
+    ignore: tuple[str, ...] = ()  # neither structure nor background: it leaves `valid_mask`
+    inverted: bool = False  # of two levels the dark one is structure
 
     def __post_init__(self):
         for name in ("values", "ignore"):
             object.__setattr__(self, name, tuple(str(value).strip().lower() for value in getattr(self, name)))
-            for value in getattr(self, name):
-                if not _VALUE.fullmatch(value):
-                    allowed = 'a number, a range (128-255), a colour ("#ff0000"), all or transparent'
-                    raise DataError(f"{value!r} is no value of a mask; allowed: {allowed}")
+        for value in (*self.values, *self.ignore):
+            if not _VALUE.fullmatch(value):
+                allowed = 'a number, a range (128-255), a colour ("#ff0000"), all or transparent'
+                raise DataError(f"{value!r} is no value of a mask; allowed: {allowed}")
         if self.values and self.inverted:
             raise DataError("mask_values says what is structure, and so does invert_masks: give one of them")
 

@@ -14,7 +14,7 @@ from PIL import Image
 from ..errors import DataError
 from . import pillow_files, tiffs
 from .contents import Contents
-from .limits import PIXELS_VARIABLE, max_file_bytes, max_image_pixels, require_size
+from .limits import PIXELS_VARIABLE, max_image_pixels, require_size
 
 Source = str | os.PathLike[str] | bytes | Image.Image
 Result = TypeVar("Result")
@@ -77,13 +77,12 @@ def _read(source: Source) -> Contents:
 
 
 def _unpacked(source: str | os.PathLike) -> bytes:
-    limit = max_file_bytes()
+    limit = 4 * max_image_pixels()  # bytes
     with gzip.open(source) as file:
         content = file.read(limit + 1)
     if len(content) > limit:
         raise DataError(
-            f"unpacks to more than {limit:,} bytes; if that is meant, raise the environment variable {PIXELS_VARIABLE} "
-            f"(now {max_image_pixels():,})"
+            f"unpacks to more than {limit:,} bytes; if that is meant, raise {PIXELS_VARIABLE} (now {limit // 4:,})"
         )
     return content
 

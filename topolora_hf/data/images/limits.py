@@ -7,17 +7,11 @@ from ..errors import DataError
 PIXELS_VARIABLE = "TOPOLORA_MAX_IMAGE_PIXELS"
 UNPACKED_VARIABLE = "TOPOLORA_MAX_UNPACKED_GIB"
 _DEFAULT_PIXELS = 200_000_000  # 14,142 pixels a side; 0.6 GB as 8-bit RGB
-_BYTES_A_PIXEL = 4  # of a compressed image file once it is unpacked
 
 
 def max_image_pixels() -> int:
     """The most pixels that an image may have: `$TOPOLORA_MAX_IMAGE_PIXELS`, by default 200 million."""
     return _positive_number(PIXELS_VARIABLE, _DEFAULT_PIXELS)
-
-
-def max_file_bytes() -> int:
-    """The most bytes that one image file (`.ppm.gz`) may unpack to. It goes with the limit on pixels."""
-    return _BYTES_A_PIXEL * max_image_pixels()
 
 
 def max_unpacked_bytes() -> int | None:
@@ -26,11 +20,7 @@ def max_unpacked_bytes() -> int | None:
 
 
 def require_size(width: int, height: int) -> None:
-    """Refuse an image before its pixels are decoded.
-
-    Raises:
-        DataError: It has more pixels than allowed, or none.
-    """
+    """Refuse an image of more pixels than allowed, or of none, before they are decoded."""
     if width < 1 or height < 1:
         raise DataError(f"has {width} x {height} pixels")
     if width * height > max_image_pixels():

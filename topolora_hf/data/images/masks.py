@@ -18,23 +18,16 @@ _DARK, _BRIGHT = 85, 170  # for two levels of which none is black
 
 @dataclass(frozen=True)
 class MaskReading:
-    """A mask and what was found in its file.
+    """A mask and what was found in its file."""
 
-    Attributes:
-        mask: uint8 (H, W) of 0 and 1.
-        ignored: bool (H, W), what is neither structure nor background; None if nothing.
-        structure: The level taken as structure where the rule names none; empty if the mask has none.
-        unnamed: Share of each level that is background because the rule does not name it.
-        is_soft: It has grey levels from dark to bright, and was cut at half.
-        orientation: Of EXIF or TIFF, as stored; 1 if nothing had to be turned.
-    """
-
-    mask: np.ndarray
-    ignored: np.ndarray | None = None
-    structure: str = ""
-    unnamed: dict[str, float] = field(default_factory=dict)
-    is_soft: bool = False
-    orientation: int = 1
+    mask: np.ndarray  # uint8 (H, W) of 0 and 1
+    ignored: np.ndarray | None = None  # bool (H, W), what is neither structure nor background; None if nothing
+    structure: str = ""  # the level taken as structure where the rule names none; empty if the mask has none
+    unnamed: dict[str, float] = field(
+        default_factory=dict
+    )  # share of each background level that the rule does not name
+    is_soft: bool = False  # it has grey levels from dark to bright, and was cut at half
+    orientation: int = 1  # of EXIF or TIFF, as stored; 1 if nothing had to be turned
 
 
 class AmbiguousMask(DataError):

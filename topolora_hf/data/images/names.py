@@ -3,11 +3,10 @@
 import os
 from pathlib import Path
 
-_SUFFIXES = """
-.png .apng .jpg .jpeg .jpe .jfif .tif .tiff .gif .bmp .dib .ppm .pgm .pbm .pnm .pfm .webp .avif .avifs
-.jp2 .j2k .jpc .jpf .jpx .j2c .npy
-"""
-IMAGE_SUFFIXES = frozenset(_SUFFIXES.split())
+IMAGE_SUFFIXES = frozenset(
+    ".png .apng .jpg .jpeg .jpe .jfif .tif .tiff .gif .bmp .dib .ppm .pgm .pbm .pnm .pfm .webp .avif .avifs .jp2 .j2k "
+    ".jpc .jpf .jpx .j2c .npy".split()
+)
 """Each may also be compressed, as in `im0001.ppm.gz`."""
 
 
@@ -21,23 +20,21 @@ def is_image_file(path: str | Path) -> bool:
     return (os.path.splitext(stem)[1] if suffix.lower() == ".gz" else suffix).lower() in IMAGE_SUFFIXES
 
 
-def without_suffix(path: Path) -> Path:
+def bare_name(text: str) -> str:
     """Strip the image suffix, and `.gz` before it.
 
-    >>> without_suffix(Path("labels/im0001.ah.ppm.gz")).as_posix()
+    >>> bare_name("labels/im0001.ah.ppm.gz")
     'labels/im0001.ah'
     """
-    return Path(bare_name(str(path)))
-
-
-def bare_name(text: str) -> str:
-    """The same of text."""
     stem, suffix = os.path.splitext(text)
     return os.path.splitext(stem)[0] if suffix.lower() == ".gz" else stem
 
 
+def without_suffix(path: Path) -> Path:
+    """The same of a path."""
+    return Path(bare_name(str(path)))
+
+
 def name_in(path: Path, folder: Path) -> str:
     """The path in a folder that it lies in, with slashes."""
-    text, root = str(path), str(folder)
-    inner = text[len(root) + 1 :] if text.startswith(root + os.sep) else str(path.relative_to(folder))
-    return inner.replace(os.sep, "/")
+    return path.relative_to(folder).as_posix()

@@ -20,22 +20,15 @@ logger = logging.getLogger(__name__)
 class Picture:
     """An image with its own values.
 
-    Attributes:
-        values: uint8 (H, W, 3), or a wider type, (H, W) or (H, W, 3). Pixels without data are black (0) where the type
-            is uint8, and transparent ones in every type.
-        valid: bool (H, W), False where there is no data (nodata, NaN, infinite, the file's own mask); None: all is.
-        nodata: The value that the file declares to be no data, or None.
-        orientation: As stored; 1 if nothing had to be turned.
-        geotags: Of a GeoTIFF, where on the map the stored pixels lie.
-        name: What to call it in warnings.
+    Pixels without data are black (0) where the type is uint8, and transparent ones in every type.
     """
 
-    values: np.ndarray
-    valid: np.ndarray | None = None
-    nodata: float | None = None
-    orientation: int = 1
-    geotags: GeoTags = ()
-    name: str = "an image"
+    values: np.ndarray  # uint8 (H, W, 3), or a wider type, (H, W) or (H, W, 3)
+    valid: np.ndarray | None = None  # bool (H, W), False for nodata, NaN, infinite, masked by the file; None: all is
+    nodata: float | None = None  # the value that the file declares to be no data
+    orientation: int = 1  # as stored; 1 if nothing had to be turned
+    geotags: GeoTags = ()  # where on the map the stored pixels lie
+    name: str = "an image"  # what to call it in warnings
 
     @property
     def size(self) -> tuple[int, int]:

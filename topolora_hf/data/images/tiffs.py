@@ -31,11 +31,7 @@ _ASSOCIATED, _ALPHA = 1, 2  # what an extra band is; of the first, the colours a
 
 
 def read(source: str | os.PathLike | bytes) -> Contents:
-    """Read a TIFF, upright.
-
-    Raises:
-        DataError: It holds several images, is too large, is broken, or of a kind that cannot be read.
-    """
+    """Read a TIFF, upright. Several images, and what is too large or of a kind that cannot be read, are errors."""
     try:
         with tifffile.TiffFile(io.BytesIO(source) if isinstance(source, bytes) else Path(source)) as tiff:
             page, mask = _image_and_mask(tiff)
@@ -90,9 +86,11 @@ def _contents(page: tifffile.TiffPage, source: str | os.PathLike | bytes) -> Con
                 nodata=_nodata(page, contents.values.dtype),
                 is_min_white=page.photometric == _MIN_IS_WHITE,
             )
-    kind = f"{page.samplesperpixel} x {page.bitspersample} bits, {getattr(page.photometric, 'name', 'no colours')}"
-    packing = getattr(page.compression, "name", page.compression)
-    raise DataError(f"is a TIFF of {kind}, compressed with {packing}, which is not read: save it with deflate")
+    colours, packing = (getattr(kind, "name", kind) for kind in (page.photometric, page.compression))
+    bits = f"{page.samplesperpixel} x {page.bitspersample} bits"
+    raise DataError(
+        f"is a TIFF of {bits}, {colours}, compressed with {packing}, which is not read: save it with deflate"
+    )
 
 
 def _is_plain(page: tifffile.TiffPage) -> bool:
@@ -162,18 +160,18 @@ def _numbers(page: tifffile.TiffPage) -> np.ndarray:
         raise DataError(f"has {len(page.dataoffsets)} parts of {count}: it is cut off")
     out = np.full(page.shaped, _nodata(page, page.dtype) or 0, page.dtype)
     for number in range(count):
-        _, (plane, _, top, left, _), shape = page.decode(None, number)
+        _, (plane, _, top, left, _), (_, rows, columns, samples) = page.decode(None, number)
         if page.databytecounts[number]:  # GDAL leaves out parts that hold nothing
-            lines = _unpacked(page, number, compression, shape)
-            part, _, _ = page.decode((_unpredicted(lines, page) if predictor == 3 else lines).tobytes(), number)
-            inside = out[plane, 0, top : top + shape[1], left : left + shape[2]]
+            row_bytes = math.ceil(columns * samples * page.bitspersample / 8)
+            content = _unpacked(page, number, compression, rows, row_bytes)
+            part, _, _ = page.decode(_floats(content, page, rows) if predictor == 3 else content, number)
+            inside = out[plane, 0, top : top + rows, left : left + columns]
             inside[...] = part[0, : len(inside), : inside.shape[1]]
     return np.moveaxis(out[:, 0], 0, 2).reshape(page.imagelength, page.imagewidth, -1)
 
 
-def _unpacked(page: tifffile.TiffPage, number: int, compression: int, shape: tuple[int, ...]) -> np.ndarray:
-    """uint8 (rows, bytes) of a strip or tile. libtiff unpacks no more than that: to it the part is a grey image."""
-    rows, row_bytes = shape[1], math.ceil(shape[2] * shape[3] * page.bitspersample / 8)
+def _unpacked(page: tifffile.TiffPage, number: int, compression: int, rows: int, row_bytes: int) -> bytes:
+    """A strip or tile. libtiff unpacks no more than these bytes: to it the part is a grey image."""
     file, offset = page.parent.filehandle, page.dataoffsets[number]
     size = rows * row_bytes if compression == 1 else page.databytecounts[number]
     if offset + size > file.size:
@@ -181,18 +179,17 @@ def _unpacked(page: tifffile.TiffPage, number: int, compression: int, shape: tup
     file.seek(offset)
     packed = file.read(size)
     if compression == 1:
-        return np.frombuffer(packed, np.uint8).reshape(rows, row_bytes)
+        return packed
     tags = ((256, row_bytes), (257, rows), (258, 8), (259, compression), (262, _MIN_IS_BLACK), (273, 122), (277, 1),
             (278, rows), (279, size))  # fmt: skip
     header = struct.pack("<2sHIH", b"II", 42, 8, len(tags))
     header += b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags) + bytes(4)
     with pillow_files.opened(header + packed, is_limited=False) as image:
-        return np.asarray(image)
+        return image.tobytes()
 
 
-def _unpredicted(lines: np.ndarray, page: tifffile.TiffPage) -> np.ndarray:
-    """Floats from differences of their bytes, the first bytes of all numbers first; tifffile needs imagecodecs."""
-    samples = page.shaped[-1]
-    lines = np.cumsum(lines.reshape(len(lines), -1, samples), axis=1, dtype=np.uint8)
-    values = lines.reshape(len(lines), page.dtype.itemsize, -1).swapaxes(1, 2)
-    return values if page.parent.byteorder == ">" else values[..., ::-1]
+def _floats(content: bytes, page: tifffile.TiffPage, rows: int) -> bytes:
+    """Numbers from differences of their bytes, the first bytes of a row first; tifffile needs imagecodecs for it."""
+    differences = np.frombuffer(content, np.uint8).reshape(rows, -1, page.shaped[-1])
+    values = np.cumsum(differences, axis=1, dtype=np.uint8).reshape(rows, page.dtype.itemsize, -1).swapaxes(1, 2)
+    return values[..., :: 1 if page.parent.byteorder == ">" else -1].tobytes()
