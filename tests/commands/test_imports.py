@@ -33,7 +33,6 @@ def test_the_package_and_the_list_of_commands_import_no_library(tmp_path, code):
 @pytest.mark.parametrize(
     "words",
     [
-        ("train", "--help"),
         ("train", "--dataset", "x", "--max_step", "3"),
         ("predict", "--adapter", "tiny", "--images", "nowhere"),
         ("describe", "--dataset", "nowhere"),
