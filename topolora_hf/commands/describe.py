@@ -10,6 +10,7 @@ import numpy as np
 from ..data.arguments import DataArguments
 from ..data.catalog import find_dataset
 from ..data.intensity import evenly_spread
+from ..data.records import some
 from ..files import output_folder, write_file
 from ..settings import option
 
@@ -111,13 +112,12 @@ def as_text(description: Mapping) -> str:
         f"{description['tile_size']} pixels"
     ]
     for split, facts in description["splits"].items():
-        sizes = list(facts["sizes"].items())
-        more = f" and {len(sizes) - 3} other sizes" if len(sizes) > 3 else ""
+        sizes = some([f"{size} ({count})" for size, count in facts["sizes"].items()])
         fraction, width, light = facts["foreground_fraction"], facts["width_px"], facts["intensity"]
         lines += [
             f"{split}: {facts['images']} images"
             + (f" ({facts['measured']} measured)" * (facts["measured"] < facts["images"])),
-            f"  sizes           {', '.join(f'{size} ({count})' for size, count in sizes[:3])}{more}",
+            f"  sizes           {sizes}",
             f"  foreground      {fraction['mean']:.2%} of the field of view ({fraction['least']:.2%} to "
             f"{fraction['most']:.2%}), {facts['empty_masks']} empty masks",
             "  widths          "

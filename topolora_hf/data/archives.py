@@ -112,7 +112,10 @@ def _extract(archive: Path, folder: Path) -> None:
         for number, (name, content) in enumerate(_members(archive)):
             if number >= _MOST_MEMBERS:
                 raise DataError(f"{archive} has more than {_MOST_MEMBERS:,} members")
-            target = folder / _inside(name, archive)
+            path = PurePosixPath(name.replace("\\", "/"))
+            if not path.parts or path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+                raise DataError(f"{archive} holds {name!r}, which would land outside the folder: not a safe archive")
+            target = folder / path
             if target.name.startswith("._") or "__MACOSX" in target.parts:
                 continue
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -158,10 +161,3 @@ def _members(archive: Path) -> Iterator[tuple[str, BinaryIO]]:
                 yield member.name, tar.extractfile(member)
             elif not member.isdir():
                 raise DataError(f"{archive} holds a link or device ({member.name}); plain files are needed")
-
-
-def _inside(name: str, archive: Path) -> PurePosixPath:
-    path = PurePosixPath(name.replace("\\", "/"))
-    if not path.parts or path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
-        raise DataError(f"{archive} holds {name!r}, which would be unpacked outside the folder: not a safe archive")
-    return path

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from ..synthetic import KINDS
@@ -36,7 +37,9 @@ class DatasetSpec:
     view: str = _help("'tiles': crops at native resolution; 'full': the full image resized to a tile.", default="tiles")
     tile_size: int = _help("Side of a tile in pixels.", default=256)
     augmentation: Augmentation = _help("What training varies, and how far.", default=Augmentation())
-    fov: str = _help("Field of view where no file gives it: auto (the retinal disc), or given (all).", default="given")
+    fov: str = _help(
+        "Field of view where no file gives it: auto (found in the image), or given (all).", default="given"
+    )
     annotators: int = _help("How many people drew masks of it.", default=1)
     split_lists: SplitLists = _help("Ids by split, by the name that --split gives the lists.", default_factory=dict)
     counts: Mapping[str, int] = _help("Rows a split in the complete set; 'all' before splitting.", default_factory=dict)
@@ -51,22 +54,21 @@ class DatasetSpec:
     limits: str = _help("Where its images come from, and so what an adapter cannot know.", default="")
 
 
+_retinal = partial(DatasetSpec, fov="auto", annotators=2, thin_structures=True)
+
 CATALOG: dict[str, DatasetSpec] = {
     spec.name: spec
     for spec in (
-        DatasetSpec(
+        _retinal(
             name="drive",
             title="DRIVE: Digital Retinal Images for Vessel Extraction",
             reader=named.read_drive,
             layout=named.DRIVE,
             hub_id="Zomba/DRIVE-digital-retinal-images-for-vessel-extraction",
-            fov="auto",
-            annotators=2,
             counts={"train": 20, "test": 20},
             licence="research and teaching only, see the site",
             citation="Staal et al., Ridge-based vessel segmentation in color images of the retina, IEEE TMI 23, 2004",
             url="https://drive.grand-challenge.org",
-            thin_structures=True,
             note="20 images are trained on and 20 tested, as its authors split them; masks are the first person's, "
             "unless `annotator` is 2.",
             limits="DRIVE is 40 photographs of one camera (45 degrees, 565 x 584 pixels) from a Dutch screening "
@@ -89,40 +91,34 @@ CATALOG: dict[str, DatasetSpec] = {
             limits="Every image of Kvasir-SEG shows a polyp, so an adapter has never seen a colon without one; its "
             "masks were stored as JPEG and are taken at half brightness.",
         ),
-        DatasetSpec(
+        _retinal(
             name="stare",
             title="STARE: Structured Analysis of the Retina",
             reader=named.read_stare,
             layout=named.STARE,
             hub_id="Zomba/STARE-structured-analysis-of-the-retina",
-            fov="auto",
-            annotators=2,
             split_lists=named.STARE_SPLITS,
             counts={"train": 16, "test": 4},
             licence="research only, see the site",
             citation="Hoover et al., Locating blood vessels in retinal images by piecewise threshold probing of a "
             "matched filter response, IEEE TMI 19, 2000",
             url="https://cecas.clemson.edu/~ahoover/stare",
-            thin_structures=True,
             note="16 images are trained on and 4 tested; split idiap is 10 and 10. The field of view is estimated.",
             limits="STARE is 20 scanned slides of one camera (35 degrees, 700 x 605 pixels), half of them of diseased "
             "retinas.",
         ),
-        DatasetSpec(
+        _retinal(
             name="chase_db1",
             title="CHASE_DB1: retinal vessel reference dataset",
             reader=named.read_chase_db1,
             layout=named.CHASE_DB1,
             hub_id="Zomba/CHASE_DB1-retinal-dataset",
-            fov="auto",
-            annotators=2,
             split_lists=named.CHASE_DB1_SPLITS,
             counts={"train": 20, "test": 8},
             licence="CC BY 4.0",
             citation="Fraz et al., An ensemble classification-based approach applied to retinal blood vessel "
             "segmentation, IEEE TBME 59, 2012",
             url="https://researchdata.kingston.ac.uk/96",
-            thin_structures=True,
             note="The first 20 images are trained on and 8 tested; split idiap is the last 8 and the first 20. The "
             "field of view is estimated.",
             limits="CHASE_DB1 is 28 photographs of one camera (30 degrees, 999 x 960 pixels): both eyes of 14 "

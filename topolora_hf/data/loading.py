@@ -68,8 +68,8 @@ def load_segmentation_data(
             view; it is only for reproducing the paper's table.
         split: Which of the set's lists divide it; "idiap" for those of the published baselines.
         annotator: Whose masks, if two people drew some: 1 or 2.
-        fov: The field of view: "given" (from a file, else everything), "auto" (from a file, else estimated
-            from the image), "none" (everything); by default as the catalogue says.
+        fov: The field of view: "given" (from a file, else everything), "auto" (from a file, else estimated from the
+            image), "none" (everything); by default as the catalogue says.
         layout: Names of folders, files or columns, if they are not the usual ones.
         mask_rule: What in a mask is structure. What it ignores leaves `valid_mask`.
         missing_mask: "error", or "empty": an image without a mask shows nothing to find.
@@ -78,10 +78,8 @@ def load_segmentation_data(
         intensity_transform: For that fit: "linear", "sqrt" or "log" (for radar amplitude). Images of 8 bits are fitted
             too if this or the percentiles are given.
         intensity_percentiles: For that fit: of the values that become 0 and 255; None as `fit_intensity_scaling` says.
-        bands: Numbers of the one or three bands to take of each image, from 1, as (4, 3, 2). Images of two or of more
-            than three bands need them.
-        validation_fraction: Share of the training rows that become the validation split, if the set has none; 0 for
-            no validation split.
+        bands: Numbers of the one or three bands to take of each image, from 1. Two or more than three bands need them.
+        validation_fraction: Share of the training rows that become the validation split, if the set has none.
         seed: Chooses those rows. The test split does not depend on it.
         skip_bad: Leave out unusable rows and rows with missing files, with a warning, instead of refusing the data set.
 
@@ -216,17 +214,10 @@ def _decided(record: Record, fov: str, missing_mask: str) -> Record:
 
 
 def _fit_intensity(
-    splits: Splits,
-    numbers: Mapping[Path, Numbers],
-    percentiles: Sequence[float] | None,
-    transform: str,
+    splits: Splits, numbers: Mapping[Path, Numbers], percentiles: Sequence[float] | None, transform: str,
     bands: Sequence[int] | None,
-) -> IntensityScaling | None:
-    """The scaling that the training images ask for: those of more than 8 bits; else, if it is asked for, all.
-
-    Raises:
-        DataError: Their types are of several scales, or the transform is impossible or would change nothing.
-    """
+) -> IntensityScaling | None:  # fmt: skip
+    """The scaling that the training images ask for: those of more than 8 bits; else, if it is asked for, all."""
     require_one_scale(list(numbers.values()))
     wide = {image for image, each in numbers.items() if each.is_wide}
     if not wide and percentiles is None and transform == "linear":

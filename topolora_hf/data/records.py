@@ -22,20 +22,12 @@ ROWS_FILE = ".rows.json"
 
 @dataclass(frozen=True)
 class Record:
-    """The files of one row.
-
-    Attributes:
-        id: Unique within its split.
-        image: The picture.
-        mask: The target, of which an image may have several; `EMPTY`, or None where there is no such file, which
-            `checks` reports.
-        valid_mask: The field of view; `ESTIMATED` where it is found from the image, None where all of it is valid.
-    """
+    """The files of one row. The id is unique within its split."""
 
     id: str
     image: Path
-    mask: Path | tuple[Path, ...] | str | None
-    valid_mask: Path | str | None = None
+    mask: Path | tuple[Path, ...] | str | None  # one or several; `EMPTY`; or None where there is none: a problem
+    valid_mask: Path | str | None = None  # `ESTIMATED` where it is found from the image; None where all is valid
 
     @property
     def masks(self) -> tuple[Path, ...]:

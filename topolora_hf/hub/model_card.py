@@ -39,21 +39,6 @@ _TRAINING += " detail_context rank lora_layers decoder_init max_steps epochs bat
 _TRAINING += " learning_rate detail_learning_rate weight_decay warmup_fraction max_grad_norm mixed_precision"
 _TRAINING += " cldice_weight cldice_schedule target_skeleton skeleton_iterations augmentation zoom noise"
 _TRAINING += " test_time_flips"
-# What the card says of a base, and of its limits.
-_BASES = {
-    "hub": ("[{0}](https://huggingface.co/{0})", None),
-    "local": ("`{0}`, a checkpoint without a Hub id", None),
-    "pretrained": (
-        "`{0}`, a small network pretrained on synthetic images; it comes with the package (no download)",
-        "Its base is small and has seen synthetic drawings only, no photograph; it has none of the weights of a "
-        "published Segment Anything model.",
-    ),
-    "random": (
-        "`{0}`, a network with seeded random weights; it comes with the package (no download)",
-        "Its base has random weights, not those of a pretrained Segment Anything model: all it knows comes from the "
-        "data above.",
-    ),
-}
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -87,7 +72,6 @@ def render_model_card(
             raise ValueError(f"the model card needs settings[{needed!r}], got only {', '.join(settings) or 'nothing'}")
     dataset = _describe_dataset(str(settings["dataset"]))
     base, kind = _describe_base(str(settings["base"]))
-    base_text, base_limits = _BASES[kind]
     metrics = {name: value for name, value in metrics.items() if not (isinstance(value, float) and math.isnan(value))}
     scores = {name: metrics[name] for name in METRIC_NAMES if metrics.get(name) is not None}
     threshold = metrics.get("threshold", settings.get("threshold", 0.5))
@@ -121,9 +105,8 @@ def render_model_card(
         template_str=files(__package__).joinpath("adapter_card.md").read_text(encoding="utf-8"),
         title=name,
         repo_id=repo_id or ADAPTER_PLACE,
-        base_text=base_text.format(base),
-        base_limits=base_limits,
-        private_base=base if kind == "local" else None,
+        base=base,
+        base_kind=kind,
         dataset=dataset,
         settings={"use_sam": True, "temperature": 1.0, "logit_bias": 0.0, **settings},
         metrics=metrics,
@@ -146,7 +129,7 @@ def _describe_dataset(name_or_path: str) -> DatasetSpec:
 
 
 def _describe_base(base: str) -> tuple[str, str]:
-    """Return the base's name as it may be published, and its kind, a key of `_BASES`."""
+    """Return the base's name as it may be published, and its kind: hub, local, pretrained or random."""
     base = full_base_name(base)
     if base in EMBEDDED:
         return base, "pretrained" if base in (TINY, TINY_REGIONS) else "random"

@@ -1,11 +1,8 @@
 """Data sets with named columns, from the Hub or saved by `datasets`: their rows as files for the folder reader.
 
-Two schemas are known, each with any further columns:
-
-- paired rows, as in `Angelou0516/kvasir-seg`: an image column (`image`) and a mask column (`mask`), both of type Image,
-  Array2D or Array3D;
-- separate rows, as in `Zomba/*`: one column `image` of type Image, and a ClassLabel (`label`) with the classes `input`
-  and `label` that says which rows are images and which are masks; both have the same file stem.
+Two schemas are known: paired rows, with a column of images and one of masks (Image, Array2D or Array3D), as in
+`Angelou0516/kvasir-seg`; and separate rows of one file stem, with a ClassLabel of the classes `input` and `label` that
+says which are images and which are masks, as in `Zomba/*`.
 """
 
 import json
@@ -30,11 +27,7 @@ Cell = dict | np.ndarray | None
 
 
 def export_dataset(source: str | Path, layout: Layout) -> Path:
-    """Write the images and masks of a data set with named columns as files, once, into the user's cache.
-
-    Args:
-        source: A Hub id, a folder that `save_to_disk` wrote, or a folder with Parquet files.
-        layout: Which columns, if the types and the usual names do not say it.
+    """Write the images and masks of a Hub data set, or of a folder of `save_to_disk` or Parquet files, as files, once.
 
     Returns:
         A folder with `images/` and `masks/`, inside `train/`, `validation/` and `test/` as the data set is divided.

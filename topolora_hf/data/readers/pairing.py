@@ -33,13 +33,8 @@ def pair_by_name(
     pattern, it has exactly that name. Masks that are numbered (`_mask_1`), fit a pattern with `*` or share such a
     folder are parts of one mask.
 
-    Args:
-        images: Path by stem, as `image_stems` gives it.
-        masks: Candidates, in `masks_root` or its sub-folders.
-        mask_pattern: The name of a mask, with `{stem}` for the image's.
-
     Returns:
-        The mask or masks by stem, for images that have one; and the masks that belong to no image.
+        The mask or masks by the stem of `images`, for those that have one; and the masks that belong to no image.
 
     Raises:
         DataError: An image has several masks that are not parts of one.
