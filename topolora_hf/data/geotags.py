@@ -21,13 +21,7 @@ def read_geotags(page) -> GeoTags:
 
 
 def write_geotiff(values: np.ndarray, path: str | Path, tags: GeoTags, nodata: int | None = None) -> None:
-    """Write uint8 (H, W) as a packed GeoTIFF, whole or not at all.
-
-    Args:
-        values: The pixels.
-        path: Of the file.
-        tags: Of the image that has the same size.
-        nodata: The value that means no data, if any.
+    """Write uint8 (H, W) as a packed GeoTIFF, whole or not at all; `tags` are those of the image of the same size.
 
     Raises:
         FileExistsError: A file of another program has that name.

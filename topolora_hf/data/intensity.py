@@ -21,8 +21,7 @@ _NO_CHANGE = 8  # levels of 255: a transform that moves no value by more does no
 class IntensityScaling:
     """A mapping of 16-bit, 32-bit or float pixel values to 0..255, the same for every image of a data set.
 
-    It is fitted on the training images and belongs to what was trained on them: prediction must use the same one, or
-    the network sees another brightness than it learnt.
+    It is fitted on the training images. Prediction must use the same one.
 
     >>> scaling = IntensityScaling(low=0, high=1000)
     >>> scaling(np.array([[-5, 0, 500, 1000, 65535]])).tolist()
@@ -42,10 +41,7 @@ class IntensityScaling:
         if self.transform not in tuple(TRANSFORMS):
             raise DataError(f"unknown intensity transform {self.transform!r}; allowed: {', '.join(TRANSFORMS)}")
         if self.low < 0 and self.transform != "linear":
-            raise DataError(
-                f"the {self.transform} of negative values ({self.low:g}) does not exist; values in decibels are "
-                "logarithms already: use linear"
-            )
+            raise DataError(f"negative values ({self.low:g}) have no {self.transform}; for decibels use linear")
         if not isinstance(self.of_8_bits, bool):
             raise DataError(f"of_8_bits must be true or false, got {self.of_8_bits!r}")
 
@@ -80,10 +76,9 @@ def fit_intensity_scaling(
 ) -> IntensityScaling:
     """The mapping that a set of images asks for.
 
-    Values that have a scale of their own keep it: whole numbers within [0, 255], and others within [0, 1]. All else,
-    integers and floats alike, is stretched between two percentiles over all images: radar and microscopy seldom use
-    their type's whole range, and a few bright pixels would leave the rest dark. If both percentiles are the same
-    number, the range goes from the smallest to the largest value.
+    Values that have a scale of their own keep it: whole numbers within [0, 255], and others within [0, 1]. All else is
+    stretched between two percentiles over all images: radar and microscopy seldom use their type's whole range, and a
+    few bright pixels would leave the rest dark. If both percentiles are one number, the range is that of all values.
 
     Args:
         images: Arrays of any shape and number type; of each, up to 65,536 values are drawn, the same ones each time.
@@ -95,8 +90,7 @@ def fit_intensity_scaling(
         The mapping. It is `of_8_bits` if all images are uint8.
 
     Raises:
-        DataError: No value is finite, the percentiles are not 0 <= low < high <= 100, or the transform is unknown,
-            impossible for these values, or would change next to nothing.
+        DataError: No value is finite, the percentiles are impossible, or the transform is, or would change nothing.
     """
     low, high = percentiles or PERCENTILES
     if not 0 <= low < high <= 100:
@@ -122,10 +116,8 @@ def fit_intensity_scaling(
     scaling = IntensityScaling(*bounds, transform, of_8_bits=kinds == {np.dtype(np.uint8)})
     moved = np.abs(scaling(np.linspace(*bounds, 256)).astype(int) - np.arange(256)).max()
     if transform != "linear" and bounds[0] < bounds[1] and moved < _NO_CHANGE:
-        raise DataError(
-            f"the {transform} of values from {bounds[0]:g} to {bounds[1]:g} is nearly linear and would change nothing: "
-            "leave the transform out, or use sqrt"
-        )
+        values = f"values from {bounds[0]:g} to {bounds[1]:g}"
+        raise DataError(f"the {transform} of {values} is nearly linear and changes nothing: leave it out, or use sqrt")
     return scaling
 
 

@@ -8,24 +8,14 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from . import windows
 from .augmentation import Augmentation
 from .intensity import evenly_spread
 from .protocols import VIEWS
 from .variations import add_noise, draw_zoom, jitter_colours, tile_generator, turn
-from .windows import (
-    IMAGE_MEAN,
-    IMAGE_STD,
-    crop_inside,
-    full_window,
-    hard_skeleton,
-    pad_outside,
-    random_window,
-    resize_image,
-    resize_mask,
-    resize_valid_mask,
-    standardise,
-    to_unit_range,
-)
+from .windows import IMAGE_MEAN, IMAGE_STD
+
+_CENTRE_TRIES = 8
 
 
 class TileDataset(Dataset):
@@ -94,32 +84,30 @@ class TileDataset(Dataset):
         image, mask, valid_mask = self._cut(row, rng)
         if self.augmentation is not None:
             image, mask, valid_mask = turn((image, mask, valid_mask), self.augmentation, rng)
-        item = {
-            "pixel_values": image.contiguous(),
-            "labels": mask.to(torch.uint8).contiguous(),
-            "valid_mask": valid_mask.contiguous(),
-            "id": row["id"],
-        }
+        item = {"pixel_values": image, "labels": mask.to(torch.uint8), "valid_mask": valid_mask}
+        item = {name: tensor.contiguous() for name, tensor in item.items()} | {"id": row["id"]}
         if self.with_skeleton:
-            item["skeleton"] = hard_skeleton(item["labels"] == 1) & item["valid_mask"]
+            item["skeleton"] = windows.hard_skeleton(item["labels"] == 1) & item["valid_mask"]
         return item
 
     def _cut(self, row: dict[str, Any], rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """A T x T window of a row: normalised image, bool mask and bool field of view."""
         size, (height, width) = self.tile_size, row["mask"].shape
         zoom = draw_zoom(self.augmentation, rng) if self.augmentation else 1.0
-        if self.view == "tiles":
-            window = random_window(row["valid_mask"], max(1, round(size / zoom)), rng)
-        else:
-            window = full_window(height, width, zoom, rng)
-        image = to_unit_range(crop_inside(row["image"], window))
+        sides = (size, size) if self.view == "tiles" else (height, width)
+        sides = [max(1, round(side / zoom)) for side in sides]
+        tries = _CENTRE_TRIES if self.view == "tiles" else 1
+        window = windows.random_window(row["valid_mask"], *sides, rng, tries)
+        image = windows.to_unit_range(windows.crop_inside(row["image"], window))
         if self.augmentation is not None:
             image = add_noise(jitter_colours(image, self.augmentation, rng), self.augmentation, rng)
         # Padding comes after normalisation: outside the image is the mean colour, whatever the jitter.
-        image = standardise(image, self.image_mean, self.image_std)
-        masks = [torch.from_numpy(np.array(crop_inside(row[name], window), bool)) for name in ("mask", "valid_mask")]
-        image, mask, valid_mask = (pad_outside(part, window, height, width) for part in (image, *masks))
-        return resize_image(image, size), resize_mask(mask, size), resize_valid_mask(valid_mask, size)
+        image = windows.standardise(image, self.image_mean, self.image_std)
+        masks = [np.array(windows.crop_inside(row[name], window), bool) for name in ("mask", "valid_mask")]
+        parts = (image, *map(torch.from_numpy, masks))
+        image, mask, valid_mask = (windows.pad_outside(part, window, height, width) for part in parts)
+        resized = windows.resize_image(image, size), windows.resize_mask(mask, size)
+        return *resized, windows.resize_valid_mask(valid_mask, size)
 
 
 class RowCache:
@@ -153,8 +141,8 @@ def largest_half_width(rows: Sequence[dict[str, Any]], *, limit: int = 50, full_
         full_tile_size: For view "full", the side to which masks are resized before they are measured.
 
     Returns:
-        The largest distance, rounded up, from a foreground pixel's centre to the nearest background pixel's; 0 if
-        there is no foreground. What lies outside the image counts as background.
+        The largest distance, rounded up, from a foreground pixel's centre to the nearest background pixel's, which may
+        lie outside the image; 0 if there is no foreground.
 
     >>> mask = np.zeros((9, 9), np.uint8)
     >>> mask[2:7, :] = 1
@@ -169,6 +157,6 @@ def largest_half_width(rows: Sequence[dict[str, Any]], *, limit: int = 50, full_
     for number in evenly_spread(range(len(rows)), limit):
         mask = torch.from_numpy(np.array(rows[number]["mask"], dtype=bool))
         if full_tile_size is not None:
-            mask = resize_mask(mask, full_tile_size)
+            mask = windows.resize_mask(mask, full_tile_size)
         largest = max(largest, float(distance_transform_edt(np.pad(mask.numpy(), 1)).max()))
     return int(np.ceil(largest))

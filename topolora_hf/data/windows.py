@@ -11,8 +11,6 @@ IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
 """SAM's own normalisation of RGB values in [0, 1]."""
 
-_CENTRE_TRIES = 8
-
 
 @dataclass(frozen=True)
 class Window:
@@ -25,15 +23,9 @@ class Window:
 
 
 def normalise(image: np.ndarray, mean: Sequence[float] = IMAGE_MEAN, std: Sequence[float] = IMAGE_STD) -> torch.Tensor:
-    """Bring an 8-bit image to the values the network sees.
+    """Bring a uint8 (H, W, 3) RGB image to what the network sees: float32 (3, H, W).
 
-    Args:
-        image: uint8 (H, W, 3), RGB.
-        mean: Of each channel, for values in [0, 1].
-        std: Likewise.
-
-    Returns:
-        float32 (3, H, W).
+    `mean` and `std` are those of each channel, for values in [0, 1].
 
     >>> normalise(np.full((2, 2, 3), 255, np.uint8), mean=(0.5,) * 3, std=(0.25,) * 3).unique().tolist()
     [2.0]
@@ -51,34 +43,18 @@ def standardise(image: torch.Tensor, mean: Sequence[float], std: Sequence[float]
     return (image - torch.tensor(mean)[:, None, None]).div_(torch.tensor(std)[:, None, None])
 
 
-def random_window(valid_mask: np.ndarray, side: int, rng: np.random.Generator) -> Window:
-    """A square window anywhere in the image, centred inside the field of view (bool (H, W)) if a few tries allow it.
+def random_window(valid_mask: np.ndarray, height: int, width: int, rng: np.random.Generator, tries: int) -> Window:
+    """A window anywhere in the image, centred inside the field of view (bool (H, W)) if a few tries allow it.
 
-    Along an axis shorter than `side`, the image lies anywhere inside the window.
+    Along an axis shorter than the window, the image lies anywhere inside it.
     """
-    height, width = valid_mask.shape
-    for _ in range(_CENTRE_TRIES):
-        top, left = _random_corner((height, width), (side, side), rng)
-        row, column = min(max(top + side // 2, 0), height - 1), min(max(left + side // 2, 0), width - 1)
-        if valid_mask[row, column]:
+    axes = list(zip(valid_mask.shape, (height, width), strict=True))
+    for _ in range(tries):
+        corner = [int(rng.integers(min(0, size - side), max(0, size - side) + 1)) for size, side in axes]
+        centre = [min(max(start + side // 2, 0), size - 1) for start, (size, side) in zip(corner, axes, strict=True)]
+        if valid_mask[*centre]:
             break
-    return Window(top, left, side, side)
-
-
-def full_window(height: int, width: int, zoom: float, rng: np.random.Generator) -> Window:
-    """Enlarge the full image by `zoom`: a part of it anywhere, or all of it anywhere within a margin."""
-    if zoom == 1:
-        return Window(0, 0, height, width)
-    sides = [max(1, round(length / zoom)) for length in (height, width)]
-    return Window(*_random_corner((height, width), sides, rng), *sides)
-
-
-def _random_corner(lengths: Sequence[int], sides: Sequence[int], rng: np.random.Generator) -> list[int]:
-    """Along each axis, a start such that the window lies in the image, or the image in the window."""
-    return [
-        int(rng.integers(min(0, length - side), max(0, length - side) + 1))
-        for length, side in zip(lengths, sides, strict=True)
-    ]
+    return Window(*corner, height, width)
 
 
 def crop_inside(array: np.ndarray, window: Window) -> np.ndarray:

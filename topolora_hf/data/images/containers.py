@@ -81,9 +81,8 @@ def _unpacked(source: str | os.PathLike) -> bytes:
     with gzip.open(source) as file:
         content = file.read(limit + 1)
     if len(content) > limit:
-        raise DataError(
-            f"unpacks to more than {limit:,} bytes; if that is meant, raise {PIXELS_VARIABLE} (now {limit // 4:,})"
-        )
+        now = f"{PIXELS_VARIABLE} (now {limit // 4:,})"
+        raise DataError(f"unpacks to more than {limit:,} bytes; if that is meant, raise {now}")
     return content
 
 
@@ -92,9 +91,8 @@ def _read_npy(path: str | os.PathLike) -> np.ndarray:
     values = np.load(path, mmap_mode="r", allow_pickle=False)
     is_image = values.ndim == 2 or (values.ndim == 3 and (values.shape[2] <= 4 or values.shape[2] < values.shape[0]))
     if values.dtype.kind not in "buif" or 0 in values.shape or not is_image:
-        raise DataError(
-            f"is an array of shape {values.shape} and type {values.dtype}; (H, W) or (H, W, bands) numbers are needed"
-        )
+        kind = f"shape {values.shape} and type {values.dtype}"
+        raise DataError(f"is an array of {kind}; (H, W) or (H, W, bands) numbers are needed")
     require_size(values.shape[1], values.shape[0])
     return np.array(values)
 

@@ -90,13 +90,7 @@ def read_mask(source: Source, name: str | None = None, rule: MaskRule = USUAL) -
 
 
 def unite(readings: Sequence[MaskReading]) -> tuple[np.ndarray, np.ndarray | None]:
-    """The mask of an image with several, and what they leave out.
-
-    Raises:
-        DataError: They differ in size.
-    """
-    if len(readings) == 1:
-        return readings[0].mask, readings[0].ignored
+    """The mask of an image with several, and what they leave out."""
     if len({reading.mask.shape for reading in readings}) > 1:
         raise DataError("the masks of one image differ in size")
     mask = np.logical_or.reduce([reading.mask for reading in readings]).astype(np.uint8)
@@ -112,13 +106,14 @@ class _Levels:
     """
 
     def __init__(self, contents: Contents):
-        self.is_lossy, self.is_min_white = contents.is_lossy, contents.is_min_white
-        self.orientation = contents.orientation
-        values, self.rgb = contents.values, None
+        self.contents, self.is_lossy, self.rgb, values = contents, contents.is_lossy, None, contents.values
         if values.ndim == 3 and (values == values[..., :1]).all():
             values = values[..., 0]
         if values.ndim == 3:
-            levels, self.codes = _factored((_to_bytes(values).astype(np.int64) << np.array([16, 8, 0])).sum(axis=2))
+            if values.dtype.kind == "f" or values.min() < 0:
+                raise DataError(f"has colours of {values.dtype}, which have no names; save it with 8 bits")
+            colours = values if values.max() <= 255 else values >> 8
+            levels, self.codes = _factored((colours.astype(np.int64) << np.array([16, 8, 0])).sum(axis=2))
             self.rgb, self.numbers = levels[:, None] >> np.array([16, 8, 0]) & 255, np.full(len(levels), np.nan)
         else:
             levels, self.codes = _factored(values * np.uint8(255) if values.dtype == bool else values)
@@ -170,7 +165,7 @@ class _Levels:
             (chosen, structure, is_soft), unnamed = self._usual(is_there & ~ignored, rule), {}
         mask = ((chosen != rule.inverted) & ~ignored)[self.codes].astype(np.uint8)
         left_out = ignored[self.codes] if (ignored & is_there).any() else None
-        return MaskReading(mask, left_out, structure, unnamed, is_soft, self.orientation)
+        return MaskReading(mask, left_out, structure, unnamed, is_soft, self.contents.orientation)
 
     def _shares(self, levels: np.ndarray) -> dict[str, float]:
         return {self._name(level): float(self.counts[level] / self.codes.size) for level in np.flatnonzero(levels)}
@@ -210,7 +205,7 @@ class _Levels:
                 raise self._doubt("is black in some places and transparent in others")
         if not len(present):
             return np.zeros(len(self.light), bool), "", False
-        if self.is_min_white and not rule.inverted:
+        if self.contents.is_min_white and not rule.inverted:
             raise self._doubt("stores white as 0 (MinIsWhite); --invert_masks takes what is shown dark as structure")
         colour = "" if self.rgb is None else self._colour(present)
         least, peak = self.light[present].min(), self.light[present].max()
@@ -271,9 +266,3 @@ def _factored(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     seen = np.zeros(int(values.max()) + 1, bool)  # faster than to sort them
     seen[values] = True
     return np.flatnonzero(seen), (np.cumsum(seen) - 1)[values]
-
-
-def _to_bytes(rgb: np.ndarray) -> np.ndarray:
-    if rgb.dtype.kind == "f" or rgb.min() < 0:
-        raise DataError(f"has colours of {rgb.dtype}, which have no names; save it with 8 bits")
-    return rgb if rgb.max() <= 255 else rgb >> 8

@@ -57,13 +57,12 @@ class Picture:
         pixels = (scaling or fit_intensity_scaling([self.usable]))(self.values)
         if self.valid is not None:
             pixels[~self.valid] = 0
-        if scaling and pixels.max() == pixels[self.valid if self.valid is not None else ...].min():
-            numbers = self.numbers
-            if numbers.low < numbers.high:
-                logger.warning(
-                    "%s: its %s values, %.6g to %.6g, all become %d: they are scaled from %.6g (black) to %.6g (white)",
-                    self.name, numbers.kind, numbers.low, numbers.high, pixels.max(), scaling.low, scaling.high,
-                )  # fmt: skip
+        seen, numbers = pixels if self.valid is None else pixels[self.valid], self.numbers
+        if scaling and seen.max() == seen.min() and numbers.low < numbers.high:
+            logger.warning(
+                "%s: its %s values, %.6g to %.6g, all become %d: they are scaled from %.6g (black) to %.6g (white)",
+                self.name, numbers.kind, numbers.low, numbers.high, seen.max(), scaling.low, scaling.high,
+            )  # fmt: skip
         return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
 
 
@@ -74,10 +73,7 @@ def read_picture(source: Source, name: str | None = None, bands: Sequence[int] |
 
 
 def decode_image(
-    source: Source,
-    name: str | None = None,
-    scaling: IntensityScaling | None = None,
-    bands: Sequence[int] | None = None,
+    source: Source, name: str | None = None, scaling: IntensityScaling | None = None, bands: Sequence[int] | None = None
 ) -> np.ndarray:
     """Read an image as 8-bit RGB, turned as its EXIF or TIFF orientation says.
 
@@ -95,9 +91,8 @@ def decode_image(
         uint8 array (H, W, 3) in RGB.
 
     Raises:
-        DataError: The file does not exist, is not an image, holds several, is broken or truncated, has two or more than
-            three bands and `bands` is not given, has no valid pixel, or has more pixels than
-            `$TOPOLORA_MAX_IMAGE_PIXELS` allows.
+        DataError: The file does not exist, holds no image or several, is broken, has no valid pixel, has more pixels
+            than `$TOPOLORA_MAX_IMAGE_PIXELS` allows, or two or more than three bands without `bands`.
     """
     picture = read_picture(source, name, bands)
     return guarded(lambda _: picture.rgb(scaling), source, name)
@@ -114,13 +109,8 @@ def _picture_of(contents: Contents, name: str) -> Picture:
     if values.dtype == np.uint8 and values.ndim == 2:
         values = np.repeat(values[..., None], 3, axis=2)
     if alpha is not None:
-        alpha = alpha if values.ndim == 2 else alpha[..., None]
-        if values.dtype == np.uint8:
-            product = values * alpha.astype(np.uint16) + 128  # Pillow's division by 255, to the bit
-            values = (((product >> 8) + product) >> 8).astype(np.uint8)
-        else:
-            blended = values * (alpha / np.float32(255))
-            values = (blended if values.dtype.kind == "f" else blended.round()).astype(values.dtype)
+        blended = values * ((alpha if values.ndim == 2 else alpha[..., None]) / np.float32(255))
+        values = (blended if values.dtype.kind == "f" else blended.round()).astype(values.dtype)
     if valid is not None and values.dtype == np.uint8:
         values = np.where(valid[..., None], values, np.uint8(0))
     return Picture(np.ascontiguousarray(values), valid, contents.nodata, contents.orientation, contents.geotags, name)

@@ -23,12 +23,7 @@ _lock = threading.Lock()
 
 
 def read(source: str | os.PathLike | bytes, frame: int = 0) -> Contents:
-    """Read a file.
-
-    Raises:
-        PIL.UnidentifiedImageError: Pillow does not know it.
-        DataError: It has more pixels than allowed, several frames, or 16 bits of which Pillow keeps 8.
-    """
+    """Read a file; several frames, more pixels than allowed, and 16 bits of which Pillow keeps 8 are errors."""
     with opened(source) as image:
         if image.format == "TIFF":  # `tiffs` has looked at the frames
             image.seek(frame)

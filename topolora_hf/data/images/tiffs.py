@@ -17,7 +17,7 @@ from ..errors import DataError
 from ..geotags import read_geotags
 from . import pillow_files
 from .contents import Contents
-from .limits import max_image_pixels, too_large
+from .limits import max_image_pixels, require_size, too_large
 
 logging.getLogger("tifffile").setLevel(logging.ERROR)  # it warns of nodata values that the number type has not
 
@@ -65,12 +65,12 @@ def _image_and_mask(tiff: tifffile.TiffFile) -> tuple[tifffile.TiffPage, tifffil
 
 
 def _require_size(page: tifffile.TiffPage) -> None:
-    limit, shape = max_image_pixels(), tuple(page.shape)
-    part = page.tilelength * page.tilewidth if page.is_tiled else 0
-    if page.imagewidth * page.imagelength * page.imagedepth > limit or math.prod(shape) > 4 * limit or part > limit:
-        raise too_large(f"an array of shape {shape}")
-    if page.imagewidth < 1 or page.imagelength < 1 or page.imagedepth != 1:
-        raise DataError(f"is an array of shape {shape}; one image is needed")
+    require_size(page.imagewidth, page.imagelength)
+    tile = page.tilelength * page.tilewidth if page.is_tiled else 0
+    if max(math.prod(page.shape) / 4, tile) > max_image_pixels():
+        raise too_large(f"an array of shape {page.shape}")
+    if page.imagedepth != 1:
+        raise DataError(f"is an array of shape {page.shape}; one image is needed")
 
 
 def _contents(page: tifffile.TiffPage, source: str | os.PathLike | bytes) -> Contents:
