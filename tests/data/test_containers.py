@@ -44,7 +44,8 @@ def test_a_compression_that_needs_another_package_is_named(tmp_path, code):
     tags, parts = page(RGB, photometric=2)
     (tmp_path / "a.tif").write_bytes(write_tiff(({**tags, 259: (3, [code])}, parts)))
     with pytest.raises(
-        DataError, match=rf"a.tif: is a TIFF .* compressed with {tifffile.COMPRESSION(code).name}, .*save it with deflate"
+        DataError,
+        match=rf"a.tif: is a TIFF .* compressed with {tifffile.COMPRESSION(code).name}, .*save it with deflate",
     ):
         decode_image(tmp_path / "a.tif")
 
@@ -92,6 +93,15 @@ def test_the_colours_of_a_tiff_with_another_band_are_those_it_names(photometric)
     else:
         with pytest.raises(DataError, match="4 bands"):
             decode_image(buffer.getvalue())
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_colours_that_were_multiplied_by_alpha_are_shown_as_stored(dtype):
+    alpha = np.linspace(1, np.iinfo(dtype).max, 32 * 48).reshape(32, 48, 1)
+    values = np.dstack([RGB * (alpha / 256), alpha]).astype(dtype)
+    values[:4] = 0
+    found = read_picture(write_tiff(page(values, photometric=2, extra=[1])))
+    np.testing.assert_array_equal(found.values, values[..., :3])
 
 
 def test_a_preview_before_the_image_is_passed_over():
