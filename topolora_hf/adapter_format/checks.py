@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from ..files import read_json_object
 from .errors import AdapterMismatchError
 from .form import TRAVELLING, NetworkForm
-from .names import ADAPTER_CONFIG, ADAPTER_WEIGHTS, AUTO_MAPPING, SETTINGS_FILE
+from .names import ADAPTER_CONFIG, AUTO_MAPPING, SETTINGS_FILE
 from .settings import AdapterSettings
 from .values import SWITCH, TEXT, Allowed, number, one_of, or_null, several, whole
 
@@ -27,25 +27,8 @@ _TARGETS = re.compile(
 _NAME = re.compile(r"[A-Za-z0-9_.]{1,200}")
 
 
-def check_adapter_files(directory: str | Path) -> dict:
-    """Check `adapter_config.json` and `adapter_model.safetensors`; return what the first says.
-
-    Raises:
-        FileNotFoundError: one of them is not there.
-        ValueError: `adapter_config.json` is not JSON, or asks of PEFT what no adapter of this package needs.
-        AdapterMismatchError: the tensors cannot be read, or are not finite numbers; each is named.
-    """
-    config = check_adapter_config(Path(directory) / ADAPTER_CONFIG)
-    check_adapter_tensors(Path(directory) / ADAPTER_WEIGHTS, config["r"])
-    return config
-
-
 def check_adapter_config(file: str | Path) -> dict:
-    """Check PEFT's settings; return them, with the default where a field that is used here is missing.
-
-    Raises:
-        ValueError: naming the file, the field, its value and what is allowed.
-    """
+    """Check PEFT's settings, and return them. ValueError names the file, the field, its value and what is allowed."""
     from peft import LoraConfig
 
     config = read_json_object(file)
@@ -59,11 +42,7 @@ def check_adapter_config(file: str | Path) -> dict:
 
 
 def check_adapter_tensors(file: str | Path, rank: int) -> None:
-    """Check names, types, LoRA's rank, and that every number is finite.
-
-    Raises:
-        AdapterMismatchError: naming the file and every tensor at fault.
-    """
+    """Check names, types, LoRA's rank, and that every number is finite. AdapterMismatchError names each at fault."""
     try:
         with safe_open(file, framework="pt") as tensors:
             names = list(tensors.keys())

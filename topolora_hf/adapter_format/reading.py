@@ -4,7 +4,7 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-from .checks import check_adapter_files
+from .checks import check_adapter_config, check_adapter_tensors
 from .location import find_file
 from .names import ADAPTER_CONFIG, ADAPTER_WEIGHTS, public_base_name
 from .settings import AdapterSettings
@@ -12,7 +12,7 @@ from .settings import AdapterSettings
 
 @dataclass(frozen=True)
 class AdapterFiles:
-    """An adapter whose files lie together in one directory and were checked. Wherever a path goes, it may go.
+    """An adapter whose files were checked. Wherever a path goes, it may go.
 
     Attributes:
         directory: where they lie; for an adapter on the Hub, in the local cache.
@@ -53,11 +53,7 @@ def read_adapter(name_or_path: "str | Path | AdapterFiles", **hub_options) -> Ad
     if isinstance(name_or_path, AdapterFiles):
         return name_or_path
     settings = AdapterSettings.from_pretrained(name_or_path, **hub_options)
-    directory = complete_directory(name_or_path, **hub_options)
-    return AdapterFiles(directory, settings, check_adapter_files(directory).get("revision"))
-
-
-def complete_directory(name_or_path: str | Path, **hub_options) -> str:
-    """Give the directory that holds the files that PEFT reads, from the Hub too. Raises as `find_file`."""
-    find_file(name_or_path, ADAPTER_WEIGHTS, **hub_options)
-    return str(Path(find_file(name_or_path, ADAPTER_CONFIG, **hub_options)).parent)
+    tensors, config = (find_file(name_or_path, name, **hub_options) for name in (ADAPTER_WEIGHTS, ADAPTER_CONFIG))
+    checked = check_adapter_config(config)
+    check_adapter_tensors(tensors, checked["r"])
+    return AdapterFiles(str(Path(config).parent), settings, checked.get("revision"))

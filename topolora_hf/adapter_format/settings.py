@@ -123,9 +123,7 @@ class AdapterSettings(_FormFields):
     def from_pretrained(cls, name_or_path: str | Path, **hub_options) -> "AdapterSettings":
         """Read `topolora_config.json` from an adapter's directory or Hub repository.
 
-        Raises:
-            FileNotFoundError: there is no such file: it is no adapter of this package.
-            ValueError: the file has unknown or missing fields, absurd values, or is not JSON.
+        FileNotFoundError: it is no adapter of this package. ValueError: unknown or missing fields, or absurd values.
         """
         file = find_file(name_or_path, SETTINGS_FILE, **hub_options)
         values = read_json_object(file)
@@ -139,12 +137,7 @@ class AdapterSettings(_FormFields):
 
     @classmethod
     def from_dict(cls, values: Mapping) -> "AdapterSettings":
-        """Make settings of a JSON object.
-
-        Raises:
-            TypeError: for an unknown field.
-            ValueError: for a value that no adapter has.
-        """
+        """Make settings of a JSON object. TypeError: an unknown field. ValueError: a value that no adapter has."""
         check_values(cls, values)
         values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
         for name, kind in (("intensity", IntensityScaling), ("fov_colours", FovColours)):
@@ -154,12 +147,7 @@ class AdapterSettings(_FormFields):
 
     @classmethod
     def of_network(cls, network, **settings) -> "AdapterSettings":
-        """Make the settings of a network in the form that runs now, the active adapter's where it has one.
-
-        Args:
-            network: a `TopoSamForSegmentation`.
-            **settings: the other fields, where they are not to have their defaults.
-        """
+        """Make settings in the form that a network runs in now; the other fields are given, or have their defaults."""
         form = {item.name: getattr(network.config, item.name) for item in fields(_FormFields)}
         return cls(base=public_base_name(network.name_or_path), **form, **settings)
 

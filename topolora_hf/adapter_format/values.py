@@ -88,11 +88,7 @@ def setting(default: object, text: str, allowed: Allowed) -> Field:
 
 
 def check_values(settings: type, values: Mapping) -> None:
-    """Check those fields of a settings dataclass that are there.
-
-    Raises:
-        ValueError: naming the field, what is allowed and the value.
-    """
+    """Check those fields of a settings dataclass that are there. ValueError names the field and what is allowed."""
     for item in fields(settings):
         if item.name in values:
             item.metadata["allowed"].require(item.name, values[item.name])

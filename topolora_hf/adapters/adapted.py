@@ -7,7 +7,6 @@ from peft import PeftModel
 from peft.utils import ModulesToSaveWrapper
 
 from ..adapter_format.reading import AdapterFiles, read_adapter
-from ..adapter_format.settings import AdapterSettings
 from ..network.guards import scaling_of, unchanged_if_refused
 from ..network.segmenter import TopoSamForSegmentation
 
@@ -21,14 +20,11 @@ class AdaptedNetwork(PeftModel):
         model.set_adapter("polyps")  # model.adapter_settings, too, are those of the polyps from here on
     """
 
-    @property
-    def adapter_settings(self) -> AdapterSettings | None:
-        """The settings of the active adapter."""
-        return self.get_base_model().adapter_settings
-
-    @adapter_settings.setter
-    def adapter_settings(self, settings: AdapterSettings) -> None:
-        self.get_base_model().adapter_settings = settings
+    adapter_settings = property(
+        lambda self: self.get_base_model().adapter_settings,
+        lambda self, settings: setattr(self.get_base_model(), "adapter_settings", settings),
+        doc="The `AdapterSettings` of the active adapter.",
+    )
 
     def load_adapter(
         self, model_id: str | Path | AdapterFiles, adapter_name: str, is_trainable: bool = False, **kwargs

@@ -35,8 +35,7 @@ def create_adapter(
         preset: a name in `PRESETS`.
         rank: LoRA rank r in place of the preset's.
         lora_alpha: LoRA scaling in place of the preset's; by default the preset's ratio alpha / r is kept.
-        lora_layers: LoRA in this many of the encoder's last layers only; the frozen layers before them then need no
-            backward pass and no memory for it. None: in all.
+        lora_layers: LoRA in this many of the encoder's last layers only. The layers before them need no backward pass.
 
     Raises:
         ValueError: for an unknown preset, a rank or layers for a preset without LoRA, more layers than there are, or a

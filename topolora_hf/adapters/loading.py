@@ -43,10 +43,9 @@ def load_adapter(
 
     Raises:
         FileNotFoundError: no adapter of this package is there, or its base was a directory that is not here.
-        OSError: the Hub cannot be reached, has no such repository or revision, or sent a file that is not whole.
-        ValueError: its settings are not JSON, or are none that an adapter of this package has; or a base is given for
-            a whole network.
-        AdapterMismatchError: its tensors do not fit the base, or are not finite; the message names each.
+        OSError: the Hub cannot be reached, or sent a file that is not whole.
+        ValueError: its settings are none that an adapter has; or a base is given for a whole network.
+        AdapterMismatchError: its tensors do not fit the base, or are not finite. A base that was given is as it was.
     """
     found = find(name_or_path, **hub_options(options))
     revision = options.pop("revision", None)
@@ -95,11 +94,9 @@ def _load_whole(name: str, **options) -> TopoSamForSegmentation:
 
 
 def merge_adapter(model: "PeftModel") -> TopoSamForSegmentation:
-    """Fold the active adapter into its base: a plain network without a trace of PEFT. The model stays as it is.
+    """Fold the active adapter into its base: a plain network in evaluation mode. The model stays as it is.
 
-    Returns:
-        A network in evaluation mode. It carries the adapter's settings as `adapter_settings`, and `save_pretrained`
-        writes them too. It has no name: to train an adapter on it, save it and load it from there.
+    It carries the adapter's settings, and has no name: to train an adapter on it, save it and load it from there.
     """
     network = copy.deepcopy(model).merge_and_unload().eval()
     settings = network.adapter_settings

@@ -71,7 +71,11 @@ def build_embedded(network_class: type, name: str, **settings) -> nn.Module:
             `attn_implementation`.
         ValueError: the stored detail branch does not have the form that is asked for.
     """
-    dtype, device = settings.pop("dtype", None), _one_device(settings.pop("device_map", None))
+    dtype, device = settings.pop("dtype", None), settings.pop("device_map", None)
+    if device == "auto":  # of one device: it is small
+        device = torch.accelerator.current_accelerator() or "cpu"
+    if isinstance(device, dict):
+        raise TypeError(f"{name} lies on one device, got device_map={device}")
     attention = settings.pop("attn_implementation", None)
     settings = {key: value for key, value in settings.items() if key not in _LOADING_KEYWORDS}
     known = TopoSamConfig()
@@ -94,17 +98,6 @@ def build_embedded(network_class: type, name: str, **settings) -> nn.Module:
         dtype = torch.float16 if name in PRETRAINED else torch.float32
     network.to(device, getattr(torch, dtype) if isinstance(dtype, str) else dtype)
     return network.eval()
-
-
-def _one_device(device_map: object) -> str | torch.device | int | None:
-    """Give the device of a `device_map`. An embedded base is small: "auto" and its like put it on one."""
-    if isinstance(device_map, dict) and len(device_map) == 1:
-        (device_map,) = device_map.values()
-    if isinstance(device_map, dict):
-        raise TypeError(f"an embedded base lies on one device, got device_map={device_map}")
-    if device_map in ("auto", "balanced", "balanced_low_0", "sequential"):
-        return torch.accelerator.current_accelerator() or "cpu"
-    return device_map
 
 
 def _load_weights(network: nn.Module, directory: Path, form: str) -> None:

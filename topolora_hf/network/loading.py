@@ -31,12 +31,8 @@ def find(name_or_path: str | Path | AdapterFiles, **hub) -> str | AdapterFiles:
     4. an adapter, in a directory or on the Hub;
     5. a whole network on the Hub.
 
-    Returns:
-        The files of an adapter, checked; the (full) name of anything else.
-
-    Raises:
-        FileNotFoundError: nothing is there, or neither a network nor an adapter.
-        OSError, ValueError, AdapterMismatchError: an adapter is there and cannot be used; as `read_adapter`.
+    Returns the files of an adapter, checked, or the (full) name of anything else. Raises as `read_adapter`;
+    FileNotFoundError where there is neither a network nor an adapter.
     """
     if isinstance(name_or_path, AdapterFiles):
         return name_or_path
@@ -56,15 +52,7 @@ def find(name_or_path: str | Path | AdapterFiles, **hub) -> str | AdapterFiles:
 def load(
     network_class: type, read: Callable, name_or_path: str | Path | AdapterFiles, *args, **kwargs
 ) -> nn.Module | tuple[nn.Module, dict]:
-    """Load a base, or an adapter on its base, as `TopoSamForSegmentation.from_pretrained`.
-
-    Args:
-        network_class: what the network is to be.
-        read: transformers' own `from_pretrained` of that class.
-        name_or_path: what `find` takes.
-        *args: as of `read`.
-        **kwargs: as of `read`.
-    """
+    """Load a base, or an adapter on its base, by `read`, which is transformers' own `from_pretrained` of the class."""
     wants_info = kwargs.pop("output_loading_info", False)
     found = find(name_or_path, **hub_options(kwargs))
     if isinstance(found, AdapterFiles):

@@ -27,11 +27,9 @@ class TopoSamForSegmentation(PeftDoors, SamPreTrainedModel):
     at zero. See `TopoSamConfig` for the settings.
 
     Attributes:
-        sam: the stock `transformers.SamModel`.
-        spatial_adapter: residual refinement of the image embedding.
-        detail_branch: full-resolution correction of the logits, or None (`detail_channels=0`).
+        sam, spatial_adapter, detail_branch: its parts; the last is None with `detail_channels=0`.
         criterion: the loss that `forward` applies when labels are given, such as a `TopoLoss`; None until it is set.
-            Training sets it to what is trained. It is no part of the network: its weights are its caller's to train.
+            It is no part of the network: its weights are its caller's to train.
         revision: which weights of that name they are: the commit on the Hub, or the first digits of the SHA-256 of an
             embedded base's; None where there is neither. PEFT notes it in each adapter, and `load_adapter` asks for it.
 
@@ -64,7 +62,6 @@ class TopoSamForSegmentation(PeftDoors, SamPreTrainedModel):
             self.detail_branch = DetailBranch(form.detail_channels, width, form.num_labels, form.detail_context)
         self.criterion: nn.Module | None = None
         self.revision: str | None = None
-        self._position_cache = None
         self.register_load_state_dict_pre_hook(check_adapter_keys)
         self.register_state_dict_pre_hook(carry_settings)
         self.post_init()
@@ -188,34 +185,12 @@ class TopoSamForSegmentation(PeftDoors, SamPreTrainedModel):
         return run_layers(self.sam.vision_encoder, tokens, layers, fast)
 
     def _position_embedding(self, size: torch.Size) -> torch.Tensor:
-        """(1, h, w, hidden): the encoder's `pos_embed`, interpolated to another size; cached unless it is trained."""
+        """(1, h, w, hidden): the encoder's `pos_embed`, interpolated to another size. (At ViT-B 1 % of a forward.)"""
         trained = self.sam.vision_encoder.pos_embed
         if trained.shape[1:3] == size:
             return trained
-        if torch.compiler.is_compiling():
-            return self._resize_positions(size)
-        writes, cache = None if trained.is_inference() else trained._version, self._position_cache
-        key = (writes, trained.device, trained.dtype, size)
-        may_be_old = trained.requires_grad or writes is None or cache is None or cache[0] is not trained
-        if not may_be_old and cache[1] == key:
-            return cache[2]
-        resized = self._resize_positions(size)
-        if not resized.requires_grad:
-            self._position_cache = (trained, key, resized)
-        return resized
-
-    def _resize_positions(self, size: torch.Size) -> torch.Tensor:
-        maps = self.sam.vision_encoder.pos_embed.permute(0, 3, 1, 2)
-        return F.interpolate(maps, tuple(size), mode="bicubic", align_corners=False).permute(0, 2, 3, 1)
-
-    def _apply(self, *args, **kwargs):
-        # `.half()`, `.to()` and their like change a parameter's values without counting as a write.
-        self._position_cache = None
-        return super()._apply(*args, **kwargs)
-
-    def __getstate__(self) -> dict:
-        # A copy's parameters count their writes anew.
-        return {**super().__getstate__(), "_position_cache": None}
+        maps = F.interpolate(trained.permute(0, 3, 1, 2), tuple(size), mode="bicubic", align_corners=False)
+        return maps.permute(0, 2, 3, 1)
 
     def _decode(self, embedding: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """SAM's mask decoder without prompts, its first mask, and the upscaled embedding that the mask is made from.
@@ -286,9 +261,8 @@ class TopoSamForSegmentation(PeftDoors, SamPreTrainedModel):
         values are read.
 
         Raises:
-            FileNotFoundError: nothing is there, or neither a network nor an adapter.
-            OSError: the Hub cannot be reached.
-            ValueError: the base was stored in another form than is asked for; each part is read whole or, by
+            OSError: nothing is there (FileNotFoundError), or the Hub cannot be reached.
+            ValueError: the base was stored in another form than is asked for: each part is read whole or, by
                 `detail_channels=0`, left out.
             AdapterMismatchError: an adapter does not fit its base whole.
         """
@@ -305,6 +279,6 @@ class TopoSamForSegmentation(PeftDoors, SamPreTrainedModel):
         self.revision = None
 
 
-AutoConfig.register(TopoSamConfig.model_type, TopoSamConfig)
-AutoModel.register(TopoSamConfig, TopoSamForSegmentation)
-AutoModelForSemanticSegmentation.register(TopoSamConfig, TopoSamForSegmentation)
+AutoConfig.register(TopoSamConfig.model_type, TopoSamConfig, exist_ok=True)
+for auto_class in (AutoModel, AutoModelForSemanticSegmentation):
+    auto_class.register(TopoSamConfig, TopoSamForSegmentation, exist_ok=True)
