@@ -151,9 +151,10 @@ def join_bases(
         raise ValueError(f"{detail_base} has no detail branch")
     without_branch = {name: value for name, value in form.items() if not name.startswith("detail_")}
     of_sam = TopoSamForSegmentation.from_pretrained(base, **without_branch, detail_channels=0)
+    config = of_sam.config
     for name in ("detail_channels", "detail_context"):
-        setattr(of_sam.config, name, getattr(detailed.config, name))
-    network = network_class(of_sam.config).eval()
+        setattr(config, name, getattr(detailed.config, name))
+    network = network_class(config).eval()
     for source, part in ((of_sam, "sam"), (of_sam, "spatial_adapter"), (detailed, "detail_branch")):
         network.get_submodule(part).load_state_dict(source.get_submodule(part).state_dict())
     for layer in (network.detail_branch.fuse, network.detail_branch.fuse_context):
