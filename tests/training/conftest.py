@@ -10,6 +10,7 @@ from topolora_hf.training import results, scoring
 from topolora_hf.training.arguments import TrainArguments
 from topolora_hf.training.checkpoints import FOLDER, read_checkpoint
 from topolora_hf.training.run import train
+from topolora_hf.training.setup import build_network
 
 
 def make_crosses(count: int, first: int = 0, size: tuple[int, int] = (72, 80)) -> list[dict]:
@@ -102,3 +103,14 @@ def no_pictures(monkeypatch):
     """Runs end without the drawing of their pictures, which takes most of the time of a short one."""
     monkeypatch.setattr(results, "save_curves", lambda *_: None)
     monkeypatch.setattr(scoring.SplitScores, "save", lambda *_: None)
+
+
+def build_in_float64(args: TrainArguments, spec) -> tuple:
+    """A run's network in double precision: what then differs between two runs is no rounding."""
+    model, settings = build_network(args, spec)
+    model.double().register_forward_pre_hook(_to_float64, with_kwargs=True)
+    return model, settings
+
+
+def _to_float64(_, args: tuple, kwargs: dict) -> tuple:
+    return args, {**kwargs, "pixel_values": kwargs["pixel_values"].double()}

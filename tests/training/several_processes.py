@@ -12,7 +12,7 @@ import numpy as np
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
 
-from tests.training.conftest import make_crosses
+from tests.training.conftest import build_in_float64, make_crosses
 from topolora_hf.adapter_format.settings import AdapterSettings
 from topolora_hf.commands.predict import PredictArguments, predict
 from topolora_hf.files import write_json
@@ -21,7 +21,7 @@ from topolora_hf.network.segmenter import TopoSamForSegmentation
 from topolora_hf.training.arguments import TrainArguments
 from topolora_hf.training.run import train
 from topolora_hf.training.scoring import score_rows
-from topolora_hf.training.setup import build_accelerator
+from topolora_hf.training.setup import build_accelerator, build_network
 
 
 def make_splits() -> dict[str, list[dict]]:
@@ -57,7 +57,7 @@ def do(work: dict) -> None:
         if work.get("scores"):
             score_untrained(args.base, Path(work.pop("scores")), build_accelerator(args))
             predict_images(work)
-        train(args, make_splits())
+        train(args, make_splits(), build_in_float64 if args.preset != "seglab" else build_network)
 
 
 if __name__ == "__main__":
