@@ -8,9 +8,9 @@ import pytest
 import torch
 from hypothesis import strategies as st
 
-from topolora_hf.adapter_format.checks import check_adapter_files
 from topolora_hf.adapter_format.errors import AdapterMismatchError
 from topolora_hf.adapter_format.presets import preset_network_settings
+from topolora_hf.adapter_format.reading import read_adapter
 from topolora_hf.adapter_format.settings import AdapterSettings
 from topolora_hf.adapters.creation import create_adapter, save_adapter
 from topolora_hf.adapters.loading import load_adapter
@@ -76,8 +76,7 @@ def test_damaged_adapters_load_or_are_named(small, fuzzer, count):
             content = fuzzer.damaged(content, damages, files[WEIGHTS])
         (directory / name).write_bytes(content)
         try:
-            AdapterSettings.from_pretrained(directory)  # as `load_adapter` begins; a copy of the base takes longer
-            check_adapter_files(directory)
+            read_adapter(directory)  # as `load_adapter` begins; a copy of the base takes longer
             model = load_adapter(directory, base=copy.deepcopy(network))
         except (AdapterMismatchError, ValueError, OSError) as error:
             assert str(error)
