@@ -25,7 +25,7 @@ def test_a_mask_lies_where_its_image_lies(tmp_path, place, nodata):
     tifffile.imwrite(tmp_path / "scene.tif", image, photometric="rgb", extratags=tags)
     picture = read_picture(tmp_path / "scene.tif")
     probability = np.linspace(0, 1, 600, dtype=np.float32).reshape(20, 30)
-    prediction = Prediction(picture.rgb(), probability, 0.5, inside=picture.valid, geotags=picture.geotags)
+    prediction = Prediction(picture.rgb(), probability[None], (0.5,), inside=picture.valid, geotags=picture.geotags)
     with pytest.raises(FileExistsError, match="scene.tif was not written by"):
         prediction.save_mask(tmp_path / "scene.png")
     for _ in range(2):
@@ -44,5 +44,5 @@ def test_a_mask_lies_where_its_image_lies(tmp_path, place, nodata):
 
 
 def test_a_file_without_a_place_gives_one_mask(tmp_path):
-    Prediction(np.zeros((4, 4, 3), np.uint8), np.ones((4, 4), np.float32), 0.5).save_mask(tmp_path / "mask.png")
+    Prediction(np.zeros((4, 4, 3), np.uint8), np.ones((1, 4, 4), np.float32), (0.5,)).save_mask(tmp_path / "mask.png")
     assert [path.name for path in tmp_path.iterdir()] == ["mask.png"]

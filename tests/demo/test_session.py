@@ -16,7 +16,7 @@ def look(tmp_path):
     probability = np.zeros((60, 80), np.float32)
     probability[20:23, 10:70] = 0.9
     probability[40:43, 10:70] = 0.3
-    return Look(Prediction(np.full((60, 80, 3), 90, np.uint8), probability, 0.5), "retina")
+    return Look(Prediction(np.full((60, 80, 3), 90, np.uint8), probability[None], (0.5,)), "retina")
 
 
 def test_the_threshold_moves_and_the_network_does_not_look_again(adapters, photograph, monkeypatch):
@@ -24,11 +24,11 @@ def test_the_threshold_moves_and_the_network_does_not_look_again(adapters, photo
     predict = shelf.predict
     monkeypatch.setattr(shelf, "predict", lambda *arguments: calls.append(1) or predict(*arguments))
     look = Look.at(shelf, adapters[0], photograph)
-    assert look.prediction.threshold == 0.4 and look.stem == "my retina"
+    assert look.prediction.thresholds == (0.4,) and look.stem == "my retina"
     for threshold in (0.1, 0.9):
         moved = look.with_threshold(threshold)
         np.testing.assert_array_equal(moved.prediction.mask, look.prediction.probability >= threshold)
-        assert moved.prediction.probability is look.prediction.probability
+        assert moved.prediction.probabilities is look.prediction.probabilities
     assert len(calls) == 1
 
 
@@ -76,6 +76,6 @@ def test_pictures_are_of_what_was_chosen(look):
 
 
 def test_a_large_picture_is_made_smaller_for_the_screen_alone():
-    look = Look(Prediction(np.zeros((200, 3000, 3), np.uint8), np.zeros((200, 3000), np.float32), 0.5), "wide")
+    look = Look(Prediction(np.zeros((200, 3000, 3), np.uint8), np.zeros((1, 200, 3000), np.float32), (0.5,)), "wide")
     assert look.picture("mask").size == (1600, 107)
     assert Image.open(look.files()[2]).size == (3000, 200)

@@ -21,7 +21,7 @@ def test_each_name_predicts_as_its_adapter_alone(adapters, photograph):
     for name in (*adapters, *reversed(adapters)):
         found = shelf.predict(name, photograph)
         np.testing.assert_array_equal(found.probability, expected[name].probability)
-        assert found.threshold == expected[name].threshold == shelf.settings(name).threshold
+        assert found.thresholds == expected[name].thresholds == (shelf.settings(name).threshold,)
     assert np.abs(expected[adapters[0]].probability - expected[adapters[1]].probability).max() > 0.1
 
 
@@ -72,7 +72,7 @@ def test_an_adapter_that_does_not_fit_leaves_the_others_as_they_are(adapters, ph
         shelf.predict(second, photograph)
     np.testing.assert_array_equal(shelf.predict(first, photograph).probability, before)
     shutil.copy(weights.with_suffix(".whole"), weights)
-    assert shelf.predict(second, photograph).threshold == 0.6
+    assert shelf.predict(second, photograph).thresholds == (0.6,)
 
 
 def test_names_are_there_and_each_is_one():

@@ -67,7 +67,7 @@ def test_the_predictor_takes_it_as_any_network(make_adapter, stock_sam, tmp_path
     exported = OnnxNetwork(export_onnx(model, tmp_path / "network.onnx"))
     image = np.random.default_rng(0).integers(0, 256, (90, 130, 3), dtype=np.uint8)
     expected, prediction = Predictor(model)(image), Predictor(exported)(image)
-    assert prediction.threshold == 0.4
+    assert prediction.thresholds == (0.4,)
     np.testing.assert_allclose(prediction.probability, expected.probability, rtol=0, atol=1e-4)
 
 

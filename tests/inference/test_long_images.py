@@ -116,7 +116,9 @@ def test_on_a_gpu_batches_hold_tiles_of_several_rows():
 
     def values(corners):
         seen.append(list(corners))
-        return torch.tensor([float(y + x) for y, x in corners], device="meta")[:, None, None].expand(-1, 48, 48)
+        return torch.tensor([float(y + x) for y, x in corners], device="meta")[:, None, None, None].expand(
+            -1, 1, 48, 48
+        )
 
     blend_tiles((96, 96), 48, 0.5, 7, torch.device("meta"), values)
     assert seen == [[(y, x) for y in rows for x in starts] for rows in ([0, 24], [48])]

@@ -86,7 +86,7 @@ def test_tiles_are_blended_as_monai_blends_them_but_for_the_floor_of_its_weights
     image, ours = photograph(150, 211), predictor(tile_batch=3)
     with torch.no_grad():
         expected = inferers.sliding_window_inference(
-            normalise(image)[None], (TILE, TILE), 4, ours._tile_probability, overlap=0.5, mode="gaussian"
+            normalise(image)[None], (TILE, TILE), 4, ours._tile_probabilities, overlap=0.5, mode="gaussian"
         )
     differences = np.abs(ours.probability(image) - expected[0, 0].numpy())
     inside = differences[TILE // 4 : -TILE // 4, TILE // 4 : -TILE // 4]
@@ -180,9 +180,9 @@ def test_the_calibration_scales_the_logits_of_what_comes_out(predictor, view):
 
 def test_the_threshold_is_the_one_given_or_the_adapters(predictor, settings):
     image = photograph(TILE, TILE)
-    assert predictor()(image).threshold == settings.threshold == 0.5
+    assert predictor()(image).thresholds == (settings.threshold,) == (0.5,)
     prediction = predictor(threshold=0.2)(image)
-    assert prediction.threshold == 0.2 and prediction.mask.mean() == (prediction.probability >= 0.2).mean()
+    assert prediction.thresholds == (0.2,) and prediction.mask.mean() == (prediction.probability >= 0.2).mean()
 
 
 def test_after_set_adapter_the_settings_are_those_of_the_other_adapter(adapter, settings, tmp_path):
@@ -191,11 +191,11 @@ def test_after_set_adapter_the_settings_are_those_of_the_other_adapter(adapter, 
     model = load_adapter(tmp_path / "strict", adapter_name="strict")
     model.load_adapter(tmp_path / "full", adapter_name="full")
     predictor, image = Predictor(model, device="cpu"), photograph(60, 97)
-    assert predictor(image).threshold == 0.9
+    assert predictor(image).thresholds == (0.9,)
     model.set_adapter("full")
     prediction = predictor(image)
     expected = Predictor(adapter, replace(settings, view="full"), device="cpu").probability(image)
-    assert prediction.threshold == 0.3
+    assert prediction.thresholds == (0.3,)
     np.testing.assert_allclose(prediction.probability, expected, atol=1e-5)
 
 
@@ -253,7 +253,7 @@ def test_a_centreline_is_drawn_wide_enough_to_be_seen():
     for side, width in ((400, 1), (1000, 3), (3000, 7)):
         probability = np.zeros((60, side), np.float32)
         probability[20:25] = 1
-        prediction = Prediction(np.zeros((60, side, 3), np.uint8), probability, 0.5)
+        prediction = Prediction(np.zeros((60, side, 3), np.uint8), probability[None], (0.5,))
         assert (np.asarray(prediction.overlay(centreline=True)).any(axis=2)[:, side // 2]).sum() == width
 
 
@@ -298,3 +298,46 @@ def test_what_makes_no_sense_is_refused_at_once(predictor, changes, message):
 def test_a_network_without_settings_is_refused():
     with pytest.raises(ValueError, match="no adapter_settings"):
         Predictor(OneValueATile())
+
+
+class Channels(nn.Module):
+    """A network of K maps that looks at single pixels: map k is the image's channel k."""
+
+    def __init__(self, maps: int = 3):
+        super().__init__()
+        self.maps = maps
+
+    def forward(self, pixel_values: torch.Tensor) -> SimpleNamespace:
+        return SimpleNamespace(logits=2 * pixel_values[:, : self.maps])
+
+
+def of_classes(*labels: str, **changes) -> AdapterSettings:
+    return AdapterSettings("none", tile_size=TILE, image_size=TILE, labels=labels, **changes)
+
+
+@pytest.mark.parametrize("changes", [{}, {"view": "full"}, {"test_time_flips": True}, {"test_time_scales": (1.0, 0.8)}])
+def test_each_map_is_blended_as_it_would_be_alone(changes):
+    image = photograph(60, 131)
+    together = Predictor(Channels(), of_classes("a", "b", "c", **changes), device="cpu")(image)
+    assert together.probabilities.shape == (3, 60, 131) and together.probabilities.dtype == np.float32
+    for place in range(3):
+        network = nn.Module()
+        network.forward = lambda pixel_values, k=place: SimpleNamespace(logits=2 * pixel_values[:, k : k + 1])
+        alone = Predictor(network, of_classes("a", **changes), device="cpu")(image)
+        np.testing.assert_allclose(together.probabilities[place], alone.probabilities[0], atol=1e-6)
+
+
+def test_exclusive_maps_are_a_softmax_with_a_background_of_logit_0():
+    image = photograph(TILE, TILE)
+    settings = of_classes("a", "b", "c")
+    settings.exclusive = True
+    found = Predictor(Channels(), settings, device="cpu")(image)
+    logits = torch.cat([torch.zeros(1, TILE, TILE), 2 * normalise(image)])
+    np.testing.assert_allclose(found.probabilities, logits.softmax(0)[1:].numpy(), atol=1e-6)
+    np.testing.assert_allclose(found.probability, 1 - logits.softmax(0)[0].numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("labels", [("a",), ("a", "b", "c", "d")])
+def test_settings_with_other_classes_than_the_network_has_are_refused(labels):
+    with pytest.raises(ValueError, match=rf"the network gives 3 maps, its settings name {len(labels)} \(a"):
+        Predictor(Channels(), of_classes(*labels), device="cpu")(photograph(20, 20))

@@ -55,7 +55,7 @@ def build_page(shelf: "AdapterShelf") -> "gradio.Blocks":
             except _FORESEEN as error:
                 gr.Warning(str(error), duration=None, title="Not segmented")
                 return None, gr.skip(), *_NOTHING
-            return seen, seen.prediction.threshold, *_show(seen, chosen)
+            return seen, seen.prediction.thresholds[0], *_show(seen, chosen)
 
         def move(seen: Look | None, value: float, chosen: str) -> tuple:
             seen = seen and seen.with_threshold(value)

@@ -41,9 +41,10 @@ class Look:
         """The same image at another threshold in [0, 1], with the same folder."""
         if not 0 <= threshold <= 1:
             raise ValueError(f"threshold must be in [0, 1], got {threshold}")
-        if threshold == self.prediction.threshold:
+        thresholds = (threshold,) * len(self.prediction.labels)
+        if thresholds == self.prediction.thresholds:
             return self
-        return replace(self, prediction=replace(self.prediction, threshold=threshold))
+        return replace(self, prediction=replace(self.prediction, thresholds=thresholds))
 
     def picture(self, view: str) -> Image.Image:
         """Draw the mask or the centreline over the image, or the probability, at most 1600 pixels a side."""

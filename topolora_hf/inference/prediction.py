@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from ..data.geotags import GeoTags, write_geotiff
+from ..metrics.classes import any_class, class_masks, label_map, label_values
 from .files import save_png
 
 if TYPE_CHECKING:
@@ -23,8 +24,10 @@ class Prediction:
 
     Attributes:
         image: uint8 (H, W, 3), the image as it was read.
-        probability: float32 (H, W) in [0, 1].
-        threshold: The probability from which a pixel is foreground.
+        probabilities: float32 (K, H, W) in [0, 1], one map a class.
+        thresholds: The probability from which a pixel is foreground, one a class.
+        labels: Names of the K classes.
+        exclusive: No pixel belongs to two classes.
         warnings: Why the mask may be wrong, a sentence each.
         inside: bool (H, W), False where nothing is ever foreground; None: it may be everywhere.
         geotags: Of a GeoTIFF, where on the map it lies.
@@ -33,16 +36,40 @@ class Prediction:
     __module__ = "topolora_hf"  # wherever the file lies
 
     image: np.ndarray
-    probability: np.ndarray
-    threshold: float
+    probabilities: np.ndarray
+    thresholds: tuple[float, ...]
+    labels: tuple[str, ...] = ("foreground",)
+    exclusive: bool = False
     warnings: tuple[str, ...] = ()
     inside: np.ndarray | None = None
     geotags: GeoTags = ()
 
+    def __post_init__(self):
+        if not len(self.probabilities) == len(self.thresholds) == len(self.labels):
+            raise ValueError(
+                f"probabilities of shape {self.probabilities.shape} and {len(self.thresholds)} thresholds do not fit "
+                f"{len(self.labels)} labels: expected (K, H, W) and K of each"
+            )
+
+    @cached_property
+    def masks(self) -> np.ndarray:
+        """bool (K, H, W), one mask a class; of exclusive classes the likeliest, where there is any: `class_masks`."""
+        return class_masks(self.probabilities, self.thresholds, self.exclusive)
+
+    @property
+    def probability(self) -> np.ndarray:
+        """float32 (H, W), of any class: the sum over exclusive ones, the largest of others."""
+        return any_class(self.probabilities, self.exclusive)
+
     @property
     def mask(self) -> np.ndarray:
-        """bool (H, W)."""
-        return self.probability >= self.threshold
+        """bool (H, W), any class."""
+        return self.masks.any(0)
+
+    @property
+    def label_map(self) -> np.ndarray:
+        """uint8 (H, W): 0 is background, k the k-th class; sets of overlapping classes have values after those."""
+        return label_map(self.masks, label_values(self.labels, self.exclusive))
 
     @cached_property
     def centreline(self) -> "Centreline":

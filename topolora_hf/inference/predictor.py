@@ -1,10 +1,10 @@
-"""From an image of any size to a probability map of the same size."""
+"""From an image of any size to probability maps of the same size."""
 
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from ..network.tile_scaling import resize_antialiased
 from ..processes import best_device, fast_dtype, tiles_at_once
 from .doubts import doubts
 from .prediction import Prediction
+from .stand_in import class_probabilities, classes_of
 from .tiling import blend_tiles
 
 _SECTION_PIXELS = 2**25  # a larger image is resized in sections, and so is one with a longer side than
@@ -46,7 +47,7 @@ class Predictor:
         tile_batch: Tiles that run at once; None: 4 on a CPU, on a GPU as many as its memory holds.
         dtype: float32 runs in the model's own precision, bfloat16 and float16 in mixed precision; `"auto"` is bfloat16
             on a GPU that computes in it, else float32.
-        threshold: Probability from which a pixel is foreground; None: as the settings say.
+        threshold: Probability from which a pixel is foreground, a number or one a class; None: as the settings say.
         scale: Enlarge images by this factor before they are cut into tiles. None: no scaling, except for fundus
             photographs, which are scaled to the field-of-view diameter of the training images.
         flips: Average over each tile's four mirrorings, in four times the time; None: as the settings say.
@@ -79,7 +80,7 @@ class Predictor:
         overlap: float = 0.5,
         tile_batch: int | None = None,
         dtype: torch.dtype | str = "auto",
-        threshold: float | None = None,
+        threshold: float | Sequence[float] | None = None,
         scale: float | None = None,
         flips: bool | None = None,
         scales: Sequence[float] | None = None,
@@ -90,7 +91,8 @@ class Predictor:
             raise ValueError(f"overlap must be in [0, 1), got {overlap}")
         if tile_batch is not None and tile_batch < 1:
             raise ValueError(f"tile_batch must be positive, got {tile_batch}")
-        if threshold is not None and not 0 <= threshold <= 1:
+        threshold = tuple(threshold) if isinstance(threshold, Sequence) else threshold
+        if threshold is not None and not np.all((np.array(threshold) >= 0) & (np.array(threshold) <= 1)):
             raise ValueError(f"threshold must be in [0, 1], got {threshold}")
         if scale is not None and not 0 < scale < math.inf:
             raise ValueError(f"scale must be positive and finite, got {scale}")
@@ -144,36 +146,37 @@ class Predictor:
         pixels = picture.values if isinstance(image, np.ndarray) else picture.rgb(settings.intensity)
         with _naming(name or (image if isinstance(image, (str, Path)) else "the image")):
             prepared, scale, fov = fundus.prepare(pixels)
-            probability = self._from_network(prepared, scale)
-            inside = fov.inside() if fundus.within_fov else np.ones(probability.shape, bool)
+            probabilities = self._from_network(prepared, scale)
+            inside = fov.inside() if fundus.within_fov else np.ones(probabilities.shape[1:], bool)
         if picture.valid is not None:
             inside = inside & picture.valid
-        probability[~inside] = 0
-        warnings = doubts(settings, fov, probability >= settings.threshold)
+        probabilities[:, ~inside] = 0
         geotags = picture.geotags if picture.orientation == 1 else ()
+        prediction = Prediction(pixels, probabilities, *classes_of(settings), inside=inside, geotags=geotags)
+        prediction.warnings = doubts(settings, fov, prediction.mask)
         if picture.geotags and not geotags:
-            warnings = (*warnings, "it is stored turned, so its mask is written without its place on the map")
-        return Prediction(pixels, probability, settings.threshold, warnings, inside, geotags)
+            prediction.warnings += ("it is stored turned, so its mask is written without its place on the map",)
+        return prediction
 
     def probability(self, image: str | Path | Image.Image | np.ndarray, name: str | None = None) -> np.ndarray:
-        """The probability of foreground of `predictor(image)`, float32 (H, W)."""
+        """The probability of any class of `predictor(image)`, float32 (H, W)."""
         return self(image, name).probability
 
     def _from_network(self, image: np.ndarray, scale: float) -> np.ndarray:
-        """uint8 (H, W, 3) -> float32 (H, W), calibrated. On a GPU, halve batches that do not fit."""
+        """uint8 (H, W, 3) -> float32 (K, H, W), calibrated. On a GPU, halve batches that do not fit."""
         batch = self.tile_batch or tiles_at_once(self.device, self.settings.image_size)
         while True:
             try:
-                probability = self._uncalibrated(image, scale, batch)
+                probabilities = self._uncalibrated(image, scale, batch)
                 break
             except torch.OutOfMemoryError:
                 if self.tile_batch is not None or batch == 1:
                     raise
                 batch //= 2
-        if share := np.isnan(probability).mean():
+        if share := np.isnan(probabilities).any(0).mean():
             hint = "" if self.dtype == torch.float32 else f" in {self.precision}: try dtype float32"
             raise FloatingPointError(f"the network gives not-a-number for {share:.1%} of the pixels{hint}")
-        return self.settings.calibration(probability)
+        return self.settings.calibration(probabilities)
 
     @torch.inference_mode()
     def _uncalibrated(self, image: np.ndarray, scale: float, batch: int) -> np.ndarray:
@@ -183,17 +186,17 @@ class Predictor:
         pixels = pixels.permute(2, 0, 1)
         if settings.view == "tiles":
             scales = settings.test_time_scales
-            probability = self._in_tiles(pixels, scale * scales[0], batch)
+            probabilities = self._in_tiles(pixels, scale * scales[0], batch)
             for relative in scales[1:]:
-                probability += self._in_tiles(pixels, scale * relative, batch)
-            probability /= len(scales)
+                probabilities += self._in_tiles(pixels, scale * relative, batch)
+            probabilities /= len(scales)
         else:
             tile, resized = settings.tile_size, self._normalise(pixels)[None]
             is_high = image.shape[0] * tile > _SECTION_PIXELS  # the width comes first, and would of all rows
             turned = resized.mT if is_high else resized
             resized = F.interpolate(turned, (tile, tile), mode="bilinear", align_corners=False, antialias=True)
-            probability = self._tile_probability(resized.mT if is_high else resized, image.shape[:2])[0, 0]
-        return probability.clamp_(0, 1).cpu().numpy()
+            probabilities = self._tile_probabilities(resized.mT if is_high else resized, image.shape[:2])[0]
+        return probabilities.clamp_(0, 1).cpu().numpy()
 
     def _normalise(self, pixels: torch.Tensor) -> torch.Tensor:
         """uint8 (..., 3, h, w) -> float32, to the bit as `data.windows.normalise`."""
@@ -203,7 +206,7 @@ class Predictor:
         return pixels.div_(255).sub_(mean).div_(std)
 
     def _in_tiles(self, pixels: torch.Tensor, scale: float, batch: int) -> torch.Tensor:
-        """uint8 (3, H, W) -> float32 (H, W)."""
+        """uint8 (3, H, W) -> float32 (K, H, W)."""
         size, scaled = pixels.shape[1:], _scaled(pixels.shape[1:], scale)
         if scale > 1 and math.prod(scaled) > max_image_pixels():
             raise too_large(
@@ -219,10 +222,9 @@ class Predictor:
         size, tile = pixels.shape[1:], self.settings.tile_size
         if scaled != size:
             pixels = resize_antialiased(self._normalise(pixels)[None], scaled)[0]
-        blended = blend_tiles(
-            scaled, tile, self.overlap, batch, self.device, lambda corners: self._tiles_at(pixels, corners)
-        )
-        return resize_antialiased(blended[None, None], size)[0, 0]
+        maps, tiles_at = self.settings.num_labels, partial(self._tiles_at, pixels)
+        blended = blend_tiles(scaled, tile, self.overlap, batch, self.device, tiles_at, maps)
+        return resize_antialiased(blended[None], size)[0]
 
     def _in_sections(self, pixels: torch.Tensor, scale: float, batch: int, length: int) -> torch.Tensor:
         """As `_in_tiles`, in sections along the longer side, each with more than a tile of what surrounds it."""
@@ -233,11 +235,11 @@ class Predictor:
             first, last = max(0, start - margin), min(whole, start + length + margin)
             section = pixels.narrow(axis, first, last - first)
             seen = self._at_size(section, _scaled(section.shape[1:], scale), batch)
-            parts.append(seen.narrow(axis - 1, start - first, min(length, whole - start)))
-        return torch.cat(parts, axis - 1)
+            parts.append(seen.narrow(axis, start - first, min(length, whole - start)))
+        return torch.cat(parts, axis)
 
     def _tiles_at(self, pixels: torch.Tensor, corners: Sequence[tuple[int, int]]) -> torch.Tensor:
-        """Cut tiles, with the mean colour around an image that is smaller; -> their probabilities, (B, T, T)."""
+        """Cut tiles, with the mean colour around an image that is smaller; -> their probabilities, (B, K, T, T)."""
         tile, (top, left) = self.settings.tile_size, (max(0, -start) for start in corners[0])
         tiles = torch.stack([pixels[:, max(0, y) : y + tile, max(0, x) : x + tile] for y, x in corners])
         if tiles.dtype == torch.uint8:
@@ -245,10 +247,10 @@ class Predictor:
         height, width = tiles.shape[2:]
         if (height, width) != (tile, tile):
             tiles = F.pad(tiles, (left, tile - width - left, top, tile - height - top))
-        return self._tile_probability(tiles)[:, 0]
+        return self._tile_probabilities(tiles)
 
-    def _tile_probability(self, pixel_values: torch.Tensor, size: Sequence[int] | None = None) -> torch.Tensor:
-        """(B, 3, T, T) -> (B, 1, T, T), or of the size to which logits are resized; the mean over the mirrorings."""
+    def _tile_probabilities(self, pixel_values: torch.Tensor, size: Sequence[int] | None = None) -> torch.Tensor:
+        """(B, 3, T, T) -> (B, K, T, T), or of the size to which logits are resized; the mean over the mirrorings."""
 
         def predict(tiles: torch.Tensor, *mirrored: int) -> torch.Tensor:
             if mirrored:
@@ -257,7 +259,7 @@ class Predictor:
             logits = self._logits(tiles)
             if size is not None:
                 logits = F.interpolate(logits, size, mode="bilinear", align_corners=False)
-            return logits.sigmoid()
+            return class_probabilities(logits, classes_of(self.settings)[-1])
 
         return predict(pixel_values, *((-1, -2) if self.settings.test_time_flips else ()))
 
@@ -265,7 +267,13 @@ class Predictor:
         own = next((tensor.dtype for tensor in self.model.parameters() if tensor.is_floating_point()), torch.float32)
         pixel_values = pixel_values.to(own).contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            return self.model(pixel_values=pixel_values).logits.float()
+            logits = self.model(pixel_values=pixel_values).logits.float()
+        if logits.shape[1] != self.settings.num_labels:
+            names = ", ".join(self.settings.labels)
+            raise ValueError(
+                f"the network gives {logits.shape[1]} maps, its settings name {self.settings.num_labels} ({names})"
+            )
+        return logits
 
 
 def _scaled(size: Sequence[int], scale: float) -> torch.Size:

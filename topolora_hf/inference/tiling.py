@@ -16,7 +16,8 @@ def blend_tiles(
     overlap: float,
     tile_batch: int,
     device: torch.device,
-    probability_of: Callable[[Sequence[tuple[int, int]]], torch.Tensor],
+    probabilities_of: Callable[[Sequence[tuple[int, int]]], torch.Tensor],
+    maps: int = 1,
 ) -> torch.Tensor:
     """Average the probabilities of overlapping tiles with Gaussian weights.
 
@@ -30,11 +31,12 @@ def blend_tiles(
         overlap: Of neighbouring tiles, as a fraction of a tile.
         tile_batch: Tiles that run at once; on a GPU, of several rows.
         device: Where the tiles are.
-        probability_of: The upper left corners (y, x) of a batch of tiles -> (B, tile, tile). A corner is negative where
-            the image is smaller than a tile.
+        probabilities_of: The upper left corners (y, x) of a batch of tiles -> (B, maps, tile, tile). A corner is
+            negative where the image is smaller than a tile.
+        maps: How many each tile has; each is blended for itself.
 
     Returns:
-        float32 (H, W) on the device.
+        float32 (maps, H, W) on the device.
     """
     rows, columns = (_starts(side, tile, overlap) for side in size)
     inside = [slice(max(0, -starts[0]), max(0, -starts[0]) + min(tile, side))
@@ -43,31 +45,31 @@ def blend_tiles(
     falling = torch.exp(-0.5 * (from_centre / (_DEVIATION * tile)).square())
     weight = (falling[:, None] * falling)[*inside]
     height, width = weight.shape
-    result = torch.empty(*size, device=device)
-    band, weights = (torch.zeros(height, size[1], device=device) for _ in range(2))
+    result = torch.empty(maps, *size, device=device)
+    band, weights = (torch.zeros(count, height, size[1], device=device) for count in (maps, 1))
     hidden = None if len(rows) * len(columns) >= _LONG_WORK else True  # None: where there is no terminal
     together = 1 if device.type == "cpu" else max(1, tile_batch // len(columns))
     with tqdm(total=len(rows) * len(columns), desc="tiles", leave=False, disable=hidden) as bar:
-        tiles = _batches(rows, columns, together, tile_batch, probability_of)
+        tiles = _batches(rows, columns, together, tile_batch, probabilities_of)
         for y, following in zip(rows, [*rows[1:], size[0]], strict=True):
             for x in columns:
                 left = max(0, x)
-                band[:, left : left + width] += weight * next(tiles)[*inside]
-                weights[:, left : left + width] += weight
+                band[..., left : left + width] += weight * next(tiles)[..., *inside]
+                weights[..., left : left + width] += weight
                 bar.update()
             y = max(0, y)
             done = following - y
-            result[y:following] = band[:done] / weights[:done]
-            band, weights = (F.pad(held[done:], (0, 0, 0, done)) for held in (band, weights))
+            result[:, y:following] = band[:, :done] / weights[:, :done]
+            band, weights = (F.pad(held[:, done:], (0, 0, 0, done)) for held in (band, weights))
     return result
 
 
-def _batches(rows: Sequence[int], columns: Sequence[int], together: int, tile_batch: int, probability_of: Callable):
+def _batches(rows: Sequence[int], columns: Sequence[int], together: int, tile_batch: int, probabilities_of: Callable):
     """The tiles one by one, row by row; each batch is of one row, or of several whole rows."""
     for row in range(0, len(rows), together):
         corners = [(y, x) for y in rows[row : row + together] for x in columns]
         for first in range(0, len(corners), tile_batch):
-            yield from probability_of(corners[first : first + tile_batch])
+            yield from probabilities_of(corners[first : first + tile_batch])
 
 
 def _starts(side: int, tile: int, overlap: float) -> list[int]:

@@ -104,7 +104,7 @@ def test_a_loaded_baseline_predicts_what_the_saved_one_does(saved, networks):
     image = np.random.default_rng(0).integers(0, 256, (60, 50, 3), dtype=np.uint8)
     expected, prediction = Predictor(networks["unet_small"])(image), Predictor(loaded)(image)
     assert np.array_equal(prediction.probability, expected.probability)
-    assert prediction.threshold == 0.25
+    assert prediction.thresholds == (0.25,)
 
 
 @pytest.mark.parametrize("name", ["topolora_config.json", "model.safetensors"])
