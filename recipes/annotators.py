@@ -57,7 +57,7 @@ def _agreement(first: tuple, second: tuple) -> dict:
     """A row of the first annotator with the second's mask as the probability."""
     (rows, number), (other_rows, other_number) = first, second
     row, other = rows[number], other_rows.select_columns(["mask"])[other_number]
-    return {**row, "mask": row["mask"] == 1, "probability": other["mask"].astype(float)}
+    return {**row, "mask": row["mask"].any(axis=0), "probability": other["mask"].any(axis=0).astype(float)}
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def user(tmp_path_factory):
     for number in range(4):
         picture = draw_synthetic(number, size=64)
         Image.fromarray(picture["image"]).save(folder / f"path/to/folder/images/{number}.png")
-        Image.fromarray(picture["mask"] * 255).save(folder / f"path/to/folder/masks/{number}.png")
+        Image.fromarray(picture["mask"][0] * 255).save(folder / f"path/to/folder/masks/{number}.png")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         (train,) = re.findall(r"^ {4}(topolora train .+)$", README.read_text(encoding="utf-8"), flags=re.MULTILINE)

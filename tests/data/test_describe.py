@@ -15,7 +15,7 @@ def row(width, view=None):
     mask = np.zeros((60, 80), np.uint8)
     mask[20 : 20 + width, 5:75] = 1
     view = np.ones((60, 80), bool) if view is None else view
-    return {"id": "a", "image": np.full((60, 80, 3), 100, np.uint8), "mask": mask, "valid_mask": view}
+    return {"id": "a", "image": np.full((60, 80, 3), 100, np.uint8), "mask": mask[None], "valid_mask": view}
 
 
 @pytest.mark.parametrize("width", [1, 3, 7])
@@ -34,7 +34,7 @@ def test_fractions_are_of_the_field_of_view():
 
 @pytest.mark.parametrize("level", [0, 1])
 def test_empty_and_full_masks_have_no_width(level):
-    blank = row(1) | {"mask": np.full((60, 80), level, np.uint8)}
+    blank = row(1) | {"mask": np.full((1, 60, 80), level, np.uint8)}
     facts = describe_rows([blank])
     assert facts["width_px"] is None and facts["empty_masks"] == 1 - level
 

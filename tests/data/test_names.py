@@ -120,4 +120,4 @@ def test_what_a_mask_shows_is_not_changed_by_its_name(tmp_path):
         Image.fromarray(mask).save(tmp_path / "masks" / f"{stem}_gt.png")
     data = load_segmentation_data(str(tmp_path), validation_fraction=0)
     for row in (row for split in data.values() for row in split):
-        assert row["mask"].any(axis=1).argmax() == row["image"][0, 0, 0] // 40
+        assert row["mask"][0].any(axis=1).argmax() == row["image"][0, 0, 0] // 40

@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 from topolora_hf.data.augmentation import Augmentation
 from topolora_hf.data.loading import load_segmentation_data
 from topolora_hf.data.tiles import RowCache, TileDataset, largest_half_width
-from topolora_hf.data.windows import IMAGE_MEAN, IMAGE_STD, Window, crop_inside, normalise, pad_outside, resize_mask
+from topolora_hf.data.windows import IMAGE_MEAN, IMAGE_STD, Window, normalise, pad_outside, resize_mask
 
 
 def make_row(row_id="a", height=90, width=70, seed=0):
@@ -20,7 +20,7 @@ def make_row(row_id="a", height=90, width=70, seed=0):
     image[mask == 1] = (255, 30, 30)
     valid_mask = np.ones((height, width), bool)
     valid_mask[:, -10:] = False
-    return {"id": row_id, "image": image, "mask": mask, "valid_mask": valid_mask}
+    return {"id": row_id, "image": image, "mask": mask[None], "valid_mask": valid_mask}
 
 
 ROWS = [make_row("a", seed=1), make_row("b", seed=2), make_row("c", height=64, width=64, seed=3)]
@@ -38,9 +38,9 @@ def same_items(first, second):
 def test_items_have_the_shapes_and_types_of_the_contract(view, augmentation):
     item = TileDataset(ROWS, 48, view=view, augmentation=augmentation)[0]
     assert item["pixel_values"].shape == (3, 48, 48) and item["pixel_values"].dtype == torch.float32
-    assert item["labels"].shape == (48, 48) and item["labels"].dtype == torch.uint8
+    assert item["labels"].shape == (1, 48, 48) and item["labels"].dtype == torch.uint8
     assert item["valid_mask"].shape == (48, 48) and item["valid_mask"].dtype == torch.bool
-    assert item["skeleton"].shape == (48, 48) and item["skeleton"].dtype == torch.bool
+    assert item["skeleton"].shape == (1, 48, 48) and item["skeleton"].dtype == torch.bool
     assert item["id"] == "a"
 
 
@@ -52,7 +52,7 @@ def test_image_and_labels_stay_together_through_augmentation(view):
         item = dataset[number]
         red_over_green = item["pixel_values"][0] * IMAGE_STD[0] - item["pixel_values"][1] * IMAGE_STD[1]
         bright = red_over_green > red_over_green[item["valid_mask"]].max() / 2
-        labels = item["labels"].bool()
+        labels = item["labels"][0].bool()
         if labels.sum() > 50:
             agreement.append(((bright & labels).sum() / (bright | labels)[item["valid_mask"] | labels].sum()).item())
     assert len(agreement) > 20 and np.mean(agreement) > 0.8
@@ -89,7 +89,7 @@ def test_images_smaller_than_a_tile_are_padded_as_not_valid(augmentation):
     outside = ~item["valid_mask"]
     if augmentation is None:
         assert (~outside).sum() == 90 * 70
-    assert outside.any() and not item["labels"][outside].any()
+    assert outside.any() and not item["labels"][:, outside].any()
     deep_outside = torch.nn.functional.max_pool2d((~outside)[None].float(), 5, 1, 2)[0] == 0
     assert (item["pixel_values"][:, deep_outside] == 0).all()
 
@@ -129,9 +129,9 @@ def test_persistent_workers_see_the_new_epoch():
 
 def test_skeleton_is_that_of_the_labels_inside_the_field_of_view():
     item = TileDataset(ROWS, 64, view="full")[0]
-    skeleton = skeletonize(item["labels"].numpy() == 1)
+    skeleton = skeletonize(item["labels"][0].numpy() == 1)
     expected = skeleton & item["valid_mask"].numpy()
-    assert expected.any() and (expected != skeleton).any() and (item["skeleton"].numpy() == expected).all()
+    assert expected.any() and (expected != skeleton).any() and (item["skeleton"][0].numpy() == expected).all()
     assert "skeleton" not in TileDataset(ROWS, 64, with_skeleton=False)[0]
 
 
@@ -142,7 +142,7 @@ def test_resizing_keeps_one_pixel_lines_in_one_piece(scale):
     canvas[60, across] = canvas[across, 30] = canvas[across, across] = True
     canvas[np.round(90 + 10 * np.sin(across / 12)).astype(int), across] = True
     before = label(canvas, connectivity=2).max()
-    resized = resize_mask(torch.from_numpy(canvas), round(120 * scale)).numpy()
+    resized = resize_mask(torch.from_numpy(canvas[None]), round(120 * scale))[0].numpy()
     assert label(resized, connectivity=2).max() == before
     assert 0.75 < skeletonize(resized).sum() / skeletonize(canvas).sum() / scale < 1.25
 
@@ -150,14 +150,14 @@ def test_resizing_keeps_one_pixel_lines_in_one_piece(scale):
 @pytest.mark.parametrize("scale", [0.5, 0.8, 1.25])
 def test_resizing_keeps_the_area_of_compact_shapes(scale):
     disc = np.hypot(*(np.indices((100, 100)) - 50)) < 30
-    resized = resize_mask(torch.from_numpy(disc), round(100 * scale))
+    resized = resize_mask(torch.from_numpy(disc[None]), round(100 * scale))
     assert resized.sum().item() == pytest.approx(disc.sum() * scale**2, rel=0.02)
 
 
 def test_crop_and_pad_are_each_others_inverse():
     array = np.arange(20).reshape(4, 5)
     window = Window(top=-1, left=2, height=4, width=6)
-    padded = pad_outside(torch.from_numpy(crop_inside(array, window).copy()), window, 4, 5)
+    padded = pad_outside(torch.from_numpy(array[window.inside].copy()), window, 4, 5)
     expected = np.pad(array, ((1, 0), (0, 3)))[0:4, 2:8]
     assert (padded.numpy() == expected).all()
 
@@ -183,14 +183,15 @@ def test_cache_is_bounded_in_bytes_and_reads_recent_rows_once():
 
 
 def test_largest_half_width_is_the_widest_structures():
-    thin, thick = np.zeros((50, 50), np.uint8), np.zeros((50, 50), np.uint8)
-    thin[10:13, 5:45] = 1
-    thick[20:31, 5:45] = 1
+    thin, thick = np.zeros((2, 1, 50, 50), np.uint8)
+    thin[0, 10:13, 5:45] = 1
+    thick[0, 20:31, 5:45] = 1
     assert largest_half_width([{"mask": thin}]) == 2
     assert largest_half_width([{"mask": thin}, {"mask": thick}]) == 6
-    assert largest_half_width([{"mask": np.zeros((50, 50), np.uint8)}]) == 0
-    assert largest_half_width([{"mask": np.ones((50, 50), np.uint8)}]) == 25
-    assert largest_half_width([{"mask": np.ones((200, 100), np.uint8)}], full_tile_size=40) == 20
+    assert largest_half_width([{"mask": np.concatenate([thick, thin])}]) == 6
+    assert largest_half_width([{"mask": np.zeros((1, 50, 50), np.uint8)}]) == 0
+    assert largest_half_width([{"mask": np.ones((1, 50, 50), np.uint8)}]) == 25
+    assert largest_half_width([{"mask": np.ones((1, 200, 100), np.uint8)}], full_tile_size=40) == 20
 
 
 def test_half_width_needs_no_image(make_pairs, tmp_path):

@@ -25,7 +25,7 @@ def row(number):
     mask = np.zeros((72, 80), np.uint8)
     mask[10 + number : 13 + number] = 1
     image = np.random.default_rng(number).integers(0, 80, (72, 80, 3), dtype=np.uint8) + 120 * mask[..., None]
-    return {"id": f"image{number}", "image": image, "mask": mask, "valid_mask": np.ones((72, 80), bool)}
+    return {"id": f"image{number}", "image": image, "mask": mask[None], "valid_mask": np.ones((72, 80), bool)}
 
 rows = [row(number) for number in range(6)]
 train(

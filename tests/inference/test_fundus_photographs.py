@@ -60,7 +60,7 @@ def test_scores_and_calibration_see_the_rim_cleared_as_the_masks_do():
     image = retina(200, 160)
     rows, columns = np.ogrid[:200, :200]
     given = np.hypot(rows - 100, columns - 100) < 85  # wider than what is seen: a ring of the dark ground
-    row = {"id": "a", "image": image, "mask": np.zeros((200, 200), np.uint8), "valid_mask": given}
+    row = {"id": "a", "image": image, "mask": np.zeros((1, 200, 200), np.uint8), "valid_mask": given}
     predictor = Predictor(Brightness(-5), settings(fov_diameter=160.0), device="cpu")
     everywhere = Predictor(Brightness(-5), settings(fov_diameter=160.0), device="cpu", within_fov=False)
     (sample,) = score_rows(predictor, [row]).samples

@@ -60,7 +60,7 @@ def test_the_embedded_weights_are_these():
 
 
 def mean_dice(predictor: Predictor, rows: list[dict]) -> float:
-    scores = [dice(predictor.probability(row["image"]) >= 0.5, row["mask"] == 1, row["valid_mask"]) for row in rows]
+    scores = [dice(predictor.probability(row["image"]) >= 0.5, row["mask"][0] == 1, row["valid_mask"]) for row in rows]
     return sum(scores) / len(scores)
 
 

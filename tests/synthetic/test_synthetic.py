@@ -42,7 +42,7 @@ def test_a_sample_keeps_the_contract(kind, size):
     sample = draw_synthetic(4, size=size, kinds=[kind])
     assert sample["id"] == f"{kind}-000004"
     assert sample["image"].shape == (size, size, 3) and sample["image"].dtype == np.uint8
-    assert sample["mask"].shape == (size, size) and sample["mask"].dtype == np.uint8
+    assert sample["mask"].shape == (1, size, size) and sample["mask"].dtype == np.uint8
     assert sample["valid_mask"].shape == (size, size) and sample["valid_mask"].dtype == bool
     assert set(np.unique(sample["mask"])) == {0, 1}
 
@@ -99,7 +99,7 @@ def test_images_can_go_to_torch_without_a_copy(samples):
 def test_blobs_are_compact(samples):
     for sample in samples["blobs"]:
         assert 0.005 < sample["mask"].mean() < 0.8
-        assert ndimage.distance_transform_edt(sample["mask"]).max() > 5
+        assert ndimage.distance_transform_edt(sample["mask"][0]).max() > 5
 
 
 def widths_along_centrelines(mask: np.ndarray) -> np.ndarray:
@@ -122,7 +122,7 @@ def test_a_polyp_ends_where_the_endoscopes_picture_does():
 
 
 def test_vessels_are_thin_and_of_many_widths(samples):
-    widths = np.concatenate([widths_along_centrelines(sample["mask"]) for sample in samples["vessels"]])
+    widths = np.concatenate([widths_along_centrelines(sample["mask"][0]) for sample in samples["vessels"]])
     thin, median, thick = np.percentile(widths, [10, 50, 97])
     assert thin <= 1.5
     assert 1 <= median <= 5
@@ -132,7 +132,7 @@ def test_vessels_are_thin_and_of_many_widths(samples):
 @pytest.mark.parametrize("kind", KINDS)
 def test_structures_differ_from_what_is_beside_them(samples, kind):
     for sample in samples[kind]:
-        mask = sample["mask"] > 0
+        mask = sample["mask"][0] > 0
         beside = ndimage.binary_dilation(mask, iterations=4) & ~ndimage.binary_dilation(mask) & sample["valid_mask"]
         image = sample["image"].astype(float)
         assert np.abs(image[mask].mean(axis=0) - image[beside].mean(axis=0)).max() > 2.5, sample["id"]
@@ -143,7 +143,7 @@ def test_image_and_mask_are_aligned(samples):
     for sample in samples["vessels"]:
         grey = sample["image"].astype(float).sum(axis=2)
         detail = grey - ndimage.gaussian_filter(grey, 6)
-        mask = sample["mask"] > 0
+        mask = sample["mask"][0] > 0
         at = {
             shift: abs(detail[np.roll(mask, shift, axis=(0, 1)) & sample["valid_mask"]].mean())
             for shift in ((0, 0), (2, 0), (-2, 0), (0, 2), (0, -2))
@@ -156,7 +156,7 @@ def test_nothing_is_foreground_outside_the_field_of_view(samples):
     partial = [sample for sample in samples["vessels"] if not sample["valid_mask"].all()]
     assert 0 < len(partial) < PICTURES
     for sample in partial:
-        assert not sample["mask"][~sample["valid_mask"]].any()
+        assert not sample["mask"][:, ~sample["valid_mask"]].any()
         assert sample["image"][~sample["valid_mask"]].mean() < 25
         assert label(sample["valid_mask"], connectivity=1, return_num=True)[1] == 1
     assert all(sample["valid_mask"].all() for kind in ("cracks", "roads", "blobs") for sample in samples[kind])

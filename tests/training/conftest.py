@@ -22,7 +22,7 @@ def make_crosses(count: int, first: int = 0, size: tuple[int, int] = (72, 80)) -
         y, x = (int(rng.integers(4, side - 8)) for side in size)
         mask[y : y + 3] = mask[:, x : x + 3] = 1
         image = rng.integers(0, 80, (*size, 3), dtype=np.uint8) + 120 * mask[..., None]
-        rows.append({"id": f"image{number}", "image": image, "mask": mask, "valid_mask": np.ones(size, bool)})
+        rows.append({"id": f"image{number}", "image": image, "mask": mask[None], "valid_mask": np.ones(size, bool)})
     return rows
 
 

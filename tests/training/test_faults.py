@@ -78,7 +78,7 @@ def test_a_read_only_directory_is_refused_before_training():
 def test_an_image_that_is_deleted_during_training_is_named(make_arguments, make_rows, tmp_path):
     for split, count, first in (("train", 2, 0), ("validation", 1, 2), ("test", 1, 3)):
         for row in make_rows(count, first=first):
-            for kind, array in (("images", row["image"]), ("masks", row["mask"] * 255)):
+            for kind, array in (("images", row["image"]), ("masks", row["mask"][0] * 255)):
                 folder = tmp_path / "data" / split / kind
                 folder.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(array).save(folder / f"{row['id']}.png")

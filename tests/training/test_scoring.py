@@ -31,12 +31,12 @@ class Process:
 def test_scores_are_those_of_the_prediction_inside_the_field_of_view(predictor, make_rows):
     (row,) = make_rows(1)
     scores = score_rows(predictor, [row])
-    prediction, target = row["image"].mean(2) > 255 * 0.45, row["mask"] == 1
+    prediction, target = row["image"].mean(2) > 255 * 0.45, row["mask"][0] == 1
     assert scores.rows[0]["dice"] == pytest.approx(
         2 * (prediction & target).sum() / (prediction.sum() + target.sum()), abs=0.02
     )
     sample = scores.samples[0]
-    assert sample["id"] == row["id"] and sample["probability"].shape == row["mask"].shape
+    assert sample["id"] == row["id"] and sample["probability"].shape == row["valid_mask"].shape
     nothing = {**row, "valid_mask": np.zeros_like(row["valid_mask"])}
     assert np.isnan(score_rows(predictor, [nothing]).rows[0]["dice"])
 

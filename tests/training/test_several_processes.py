@@ -126,7 +126,7 @@ def test_every_process_scores_with_what_was_saved_and_the_schedule_is_that_of_on
     with (run / "per_image.csv").open() as file:
         scored = list(csv.DictReader(file))
     for row, sample in zip(scored, make_splits()["test"], strict=True):
-        error = score_image(predictor.probability(sample["image"]), sample["mask"])["ece"]
+        error = score_image(predictor.probability(sample["image"]), sample["mask"][0])["ece"]
         assert row["id"] == sample["id"] and float(row["ece"]) == pytest.approx(error, abs=1e-6)
     assert history(run, "learning_rate").ravel() == pytest.approx([7.5e-4, 2.5e-4, 0])
     assert read_checkpoint(run / "checkpoints").note["processes"] == processes

@@ -36,7 +36,7 @@ def scores_of(model, rows, settings=None, **changes) -> dict:
     """The means of rows scored anew, one image after the other."""
     settings = replace(settings or model.adapter_settings, **changes)
     predictor = Predictor(model, settings)
-    maps = [(predictor.probability(row["image"]), row["mask"]) for row in rows]
+    maps = [(predictor.probability(row["image"]), row["mask"][0]) for row in rows]
     return score_set([score_image(*each, threshold=settings.threshold) for each in maps])
 
 
@@ -77,7 +77,7 @@ def test_the_calibration_is_fitted_on_validation_images_and_leaves_the_masks(fin
     settings = model.adapter_settings
     assert (settings.temperature, settings.logit_bias) == (metrics["temperature"], metrics["logit_bias"])
     uncalibrated = Predictor(model, AdapterSettings(**{**vars(settings), "temperature": 1.0, "logit_bias": 0.0}))
-    counts = [logit_counts(uncalibrated.probability(row["image"]), row["mask"]) for row in splits["validation"]]
+    counts = [logit_counts(uncalibrated.probability(row["image"]), row["mask"][0]) for row in splits["validation"]]
     fitted = fit_platt_scaling(counts)
     assert (fitted.temperature, fitted.bias) == pytest.approx((metrics["temperature"], metrics["logit_bias"]), abs=1e-3)
     assert settings.threshold == pytest.approx(float(fitted(0.5)), abs=1e-3) != 0.5

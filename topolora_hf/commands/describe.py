@@ -46,7 +46,7 @@ def describe(args: DescribeArguments) -> dict:
     write_file(output / "description.json", (json.dumps(description, indent=2) + "\n").encode())
     places = [(split, number) for split, rows in data.items() for number in range(len(rows))]
     shown = [(split, data[split][number]) for split, number in evenly_spread(places, args.images)]
-    sizes = ["{1}x{0}".format(*row["mask"].shape) for _, row in shown]
+    sizes = ["{1}x{0}".format(*row["valid_mask"].shape) for _, row in shown]
     captions = [f"{split}: {row['id']}  {size}" for (split, row), size in zip(shown, sizes, strict=True)]
     sheet = contact_sheet([(caption, row) for caption, (_, row) in zip(captions, shown, strict=True)])
     sheet.save(output / "contact_sheet.png")
@@ -92,7 +92,7 @@ def _measure(row: Mapping) -> tuple[str, np.ndarray, float, float, tuple[float, 
     from scipy.ndimage import distance_transform_edt
     from skimage.morphology import skeletonize
 
-    mask, view = row["mask"] > 0, row["valid_mask"]
+    mask, view = row["mask"].any(axis=0), row["valid_mask"]
     widths = np.zeros(0)
     if mask.any() and not mask.all():
         # Padded, so that a structure cut by the border is as wide there as elsewhere; a pixel's centre is half a pixel

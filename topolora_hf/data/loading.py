@@ -57,7 +57,7 @@ def load_segmentation_data(
 ) -> "SegmentationData":
     """Load a binary segmentation data set, checked and split.
 
-    A row reads as a dict of `id` (str), `image` (uint8 (H, W, 3), RGB), `mask` (uint8 (H, W), 0 or 1) and
+    A row reads as a dict of `id` (str), `image` (uint8 (H, W, 3), RGB), `mask` (uint8 (K, H, W), 0 or 1) and
     `valid_mask` (bool (H, W), the field of view; all True if the set has none). Only paths are kept in memory.
 
     Args:

@@ -69,18 +69,23 @@ class RowReader:
             rows["valid_mask"] = [_valid_pixels(*row) for row in zip(*columns, strict=True)]
         if self.squash is not None:
             for column in rows.keys() & {"image", "mask", "valid_mask"}:
-                method = Image.Resampling.BILINEAR if column == "image" else Image.Resampling.NEAREST
-                side = (self.squash, self.squash)
-                rows[column] = [np.asarray(Image.fromarray(array).resize(side, method)) for array in rows[column]]
+                rows[column] = [self._squashed(array, column) for array in rows[column]]
         return rows
 
+    def _squashed(self, array: np.ndarray, column: str) -> np.ndarray:
+        if column == "mask":
+            return np.stack([self._squashed(each, "") for each in array])
+        method = Image.Resampling.BILINEAR if column == "image" else Image.Resampling.NEAREST
+        return np.asarray(Image.fromarray(array).resize((self.squash, self.squash), method))
+
     def _mask(self, text: str, shape: tuple[int, int] | None) -> tuple[np.ndarray, np.ndarray | None]:
-        """A mask and what it ignores."""
+        """The masks (K, H, W) and what they ignore."""
         if text != EMPTY:
-            return unite([read_mask(path, rule=self.mask_rule) for path in text.split(_BETWEEN)])
+            mask, ignored = unite([read_mask(path, rule=self.mask_rule) for path in text.split(_BETWEEN)])
+            return mask[None], ignored
         if shape is None:
             raise DataError("the mask of an image that has none cannot be read without the image. Read whole rows")
-        return np.zeros(shape, np.uint8), None
+        return np.zeros((1, *shape), np.uint8), None
 
 
 def _valid_pixels(path: str | bytes | None, image: np.ndarray, picture: Picture, mask: tuple) -> np.ndarray:

@@ -21,9 +21,9 @@ _CENTRE_TRIES = 8
 class TileDataset(Dataset):
     """Training tiles as a pure function of (seed, epoch, image id, tile number).
 
-    An item is a dict of `pixel_values` float32 (3, T, T), normalised RGB; `labels` uint8 (T, T), class index;
+    An item is a dict of `pixel_values` float32 (3, T, T), normalised RGB; `labels` uint8 (K, T, T) of 0 and 1;
     `valid_mask` bool (T, T), the field of view without what lies outside the image (there, `pixel_values` is 0);
-    `skeleton` bool (T, T), the centreline of class 1 inside `valid_mask`; and `id` str.
+    `skeleton` bool (K, T, T), the centreline of each class inside `valid_mask`; and `id` str.
 
     Args:
         rows: Decoded rows by position: a split of `load_segmentation_data`, or a list of such dicts.
@@ -91,19 +91,19 @@ class TileDataset(Dataset):
         return item
 
     def _cut(self, row: dict[str, Any], rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """A T x T window of a row: normalised image, bool mask and bool field of view."""
-        size, (height, width) = self.tile_size, row["mask"].shape
+        """A T x T window of a row: normalised image, bool (K, T, T) masks and bool field of view."""
+        size, (height, width) = self.tile_size, row["valid_mask"].shape
         zoom = draw_zoom(self.augmentation, rng) if self.augmentation else 1.0
         sides = (size, size) if self.view == "tiles" else (height, width)
         sides = [max(1, round(side / zoom)) for side in sides]
         tries = _CENTRE_TRIES if self.view == "tiles" else 1
         window = windows.random_window(row["valid_mask"], *sides, rng, tries)
-        image = windows.to_unit_range(windows.crop_inside(row["image"], window))
+        image = windows.to_unit_range(row["image"][window.inside])
         if self.augmentation is not None:
             image = add_noise(jitter_colours(image, self.augmentation, rng), self.augmentation, rng)
         # Padding comes after normalisation: outside the image is the mean colour, whatever the jitter.
         image = windows.standardise(image, self.image_mean, self.image_std)
-        masks = [np.array(windows.crop_inside(row[name], window), bool) for name in ("mask", "valid_mask")]
+        masks = [np.array(row[name][..., *window.inside], bool) for name in ("mask", "valid_mask")]
         parts = (image, *map(torch.from_numpy, masks))
         image, mask, valid_mask = (windows.pad_outside(part, window, height, width) for part in parts)
         resized = windows.resize_image(image, size), windows.resize_mask(mask, size)
@@ -136,7 +136,7 @@ def largest_half_width(rows: Sequence[dict[str, Any]], *, limit: int = 50, full_
     """Half the width in pixels of the widest structure: how many erosions a soft skeleton needs to reach its centre.
 
     Args:
-        rows: Decoded rows with a binary `mask`.
+        rows: Decoded rows with a `mask` (K, H, W).
         limit: How many of them are measured, evenly spread over the set.
         full_tile_size: For view "full", the side to which masks are resized before they are measured.
 
@@ -144,8 +144,8 @@ def largest_half_width(rows: Sequence[dict[str, Any]], *, limit: int = 50, full_
         The largest distance, rounded up, from a foreground pixel's centre to the nearest background pixel's, which may
         lie outside the image; 0 if there is no foreground.
 
-    >>> mask = np.zeros((9, 9), np.uint8)
-    >>> mask[2:7, :] = 1
+    >>> mask = np.zeros((1, 9, 9), np.uint8)
+    >>> mask[0, 2:7] = 1
     >>> largest_half_width([{"mask": mask}])
     3
     """
@@ -158,5 +158,6 @@ def largest_half_width(rows: Sequence[dict[str, Any]], *, limit: int = 50, full_
         mask = torch.from_numpy(np.array(rows[number]["mask"], dtype=bool))
         if full_tile_size is not None:
             mask = windows.resize_mask(mask, full_tile_size)
-        largest = max(largest, float(distance_transform_edt(np.pad(mask.numpy(), 1)).max()))
+        distances = [distance_transform_edt(np.pad(each, 1)) for each in mask.numpy()]
+        largest = max(largest, *(float(each.max()) for each in distances))
     return int(np.ceil(largest))

@@ -80,8 +80,8 @@ def contact_sheet(rows: Sequence[tuple[str, Mapping]], columns: int = 6) -> Imag
     """Draw rows as pairs of the image and the image with its mask, dimmed outside the field of view.
 
     Args:
-        rows: Captions, and decoded rows with `image` uint8 (H, W, 3), `mask` (H, W) of 0 and 1, and `valid_mask` bool
-            (H, W).
+        rows: Captions, and decoded rows with `image` uint8 (H, W, 3), `mask` (K, H, W) of 0 and 1, and `valid_mask`
+            bool (H, W).
         columns: Thumbnails side by side, two a row of the data set.
 
     Raises:
@@ -110,7 +110,7 @@ def marked(row: Mapping) -> Image.Image:
 
     image = row["image"].astype(np.float32)
     thickness = max(1, round(max(image.shape[:2]) / _THUMBNAIL / 2))
-    mask = maximum_filter(row["mask"] > 0, size=thickness)
+    mask = maximum_filter(row["mask"].any(axis=0), size=thickness)
     image[~row["valid_mask"]] *= _OUTSIDE_ON_SHEET
     image[mask] = 0.55 * image[mask] + 0.45 * np.array(CYAN, np.float32)
     return _to_image(image)

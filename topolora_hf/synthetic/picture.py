@@ -24,7 +24,7 @@ def draw_synthetic(index: int, seed: int = 0, size: int = 256, kinds: Sequence[s
         kinds: which of `KINDS` to choose from, in their usual proportion; one that is named twice comes twice as often.
 
     Returns:
-        A sample: `id` (str, such as `"vessels-000017"`), `image` (uint8 (size, size, 3), RGB), `mask` (uint8 (size,
+        A sample: `id` (str, such as `"vessels-000017"`), `image` (uint8 (size, size, 3), RGB), `mask` (uint8 (1, size,
         size), 0 or 1, both present) and `valid_mask` (bool (size, size), the field of view: a circle for some of the
         fundus-like vessels, else all True). The same arguments give the same arrays.
 
@@ -47,4 +47,4 @@ def draw_synthetic(index: int, seed: int = 0, size: int = 256, kinds: Sequence[s
     # A stream of its own for each kind: a picture does not depend on which other kinds were asked for.
     image, mask, field_of_view = _PAINTERS[kind](np.random.default_rng([seed, index, KINDS.index(kind) + 1]), size)
     name = f"{kind}-{index:06d}"
-    return {"id": name, "image": image, "mask": mask.astype(np.uint8), "valid_mask": field_of_view}
+    return {"id": name, "image": image, "mask": mask.astype(np.uint8)[None], "valid_mask": field_of_view}

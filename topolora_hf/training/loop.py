@@ -248,7 +248,7 @@ class Trainer:
             row = rows[number]
             prediction = predictor(row["image"], row["id"])
             inside = row["valid_mask"] & prediction.inside  # what is never foreground says nothing of the network
-            counts.append(logit_counts(prediction.probability, row["mask"] == 1, inside))
+            counts.append(logit_counts(prediction.probability, row["mask"].any(axis=0), inside))
         return fit_platt_scaling(gather_object(counts))
 
     def _predictor(self, **changes) -> Predictor:

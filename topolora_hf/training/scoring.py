@@ -69,7 +69,8 @@ def score_rows(
     def predictions() -> Iterator[dict]:
         for number in tqdm(mine, desc=description, leave=False, disable=index != 0):
             row = rows[number]
-            sample = {**row, "mask": row["mask"] == 1, "probability": predictor.probability(row["image"], row["id"])}
+            mask = row["mask"].any(axis=0)
+            sample = {**row, "mask": mask, "probability": predictor.probability(row["image"], row["id"])}
             seen = sample["probability"], sample["mask"], sample["valid_mask"]
             curves.append((threshold_counts(*seen), reliability(*seen)))
             extremes.add(sample)

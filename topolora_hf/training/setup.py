@@ -228,7 +228,7 @@ def measure_fundus(
 def measure_foreground(rows: Sequence[dict], limit: int = 50) -> tuple[float, float] | None:
     """Measure the least and largest share of foreground in the field of view, of rows that are evenly spread."""
     seen = (rows[number] for number in evenly_spread(range(len(rows)), limit))
-    inside = [np.asarray(row["mask"])[np.asarray(row["valid_mask"], bool)] == 1 for row in seen]
+    inside = [np.asarray(row["mask"]).any(axis=0)[np.asarray(row["valid_mask"], bool)] for row in seen]
     shares = [float(mask.mean()) for mask in inside if mask.size]
     return (min(shares), max(shares)) if shares else None
 

@@ -12,7 +12,7 @@ def load(root, **layout):
     rows = {row["id"]: row for split in data.values() for row in split}
     for row in rows.values():  # the line of a mask says which image it belongs to
         number = int("".join(character for character in row["id"] if character.isdigit())[-3:])
-        assert row["mask"].any(axis=1).argmax() == number % 10 + 2
+        assert row["mask"][0].any(axis=1).argmax() == number % 10 + 2
     return data, rows
 
 

@@ -51,7 +51,7 @@ def check(data, counts):
         for row in rows:
             number = int("".join(character for character in row["id"] if character.isdigit()))
             expected = np.random.default_rng(number).integers(0, 256, (24, 20, 3), dtype=np.uint8)
-            assert (row["image"] == expected).all() and row["mask"].any(axis=1).argmax() == number % 10 + 2
+            assert (row["image"] == expected).all() and row["mask"][0].any(axis=1).argmax() == number % 10 + 2
 
 
 @pytest.mark.parametrize("name", ["kvasir", "folder"])

@@ -58,7 +58,7 @@ def ids(rows):
 
 
 def line_of(rows):
-    return {int(row["mask"].any(axis=1).argmax()) for row in rows}
+    return {int(row["mask"][0].any(axis=1).argmax()) for row in rows}
 
 
 def test_chase_db1_is_divided_by_the_authors_and_the_baselines_lists(chase):
@@ -156,7 +156,7 @@ def test_sl_ssdd_works_once_its_images_lie_beside_the_masks(sl_ssdd_masks, where
         load_segmentation_data("sl_ssdd", str(sl_ssdd_masks))
     data = load_segmentation_data("sl_ssdd", str(sl_ssdd_masks), skip_bad=True, validation_fraction=0)
     assert ids(data["test"]) == ["000001", "000009", "000011"] and len(data["train"]) == 9
-    assert data["test"][0]["mask"][3, 5] == 1  # sea is the foreground
+    assert data["test"][0]["mask"][0, 3, 5] == 1  # sea is the foreground
 
 
 def test_sl_ssdd_reads_lists_of_names(tmp_path):
@@ -199,6 +199,6 @@ def test_the_papers_protocol_scores_whole_squashed_images_without_a_field_of_vie
     native = load_segmentation_data("chase_db1", str(chase), validation_fraction=0)
     data = load_segmentation_data("chase_db1", str(chase), protocol="paper", validation_fraction=0)
     row = data["test"][0]
-    assert row["image"].shape == (384, 384, 3) and row["mask"].shape == row["valid_mask"].shape == (384, 384)
+    assert [row[name].shape for name in ("image", "mask", "valid_mask")] == [(384, 384, 3), (1, 384, 384), (384, 384)]
     assert set(np.unique(row["mask"])) <= {0, 1} and row["valid_mask"].all()
     assert data["train"][0]["image"].shape == native["train"][0]["image"].shape

@@ -140,7 +140,7 @@ def test_same_names_in_different_subfolders_get_ids_of_their_own(tmp_path):
     data = load_segmentation_data(str(tmp_path), validation_fraction=0)
     rows = [row for split in data.values() for row in split]
     assert sorted(row["id"] for row in rows) == ["north/1", "south/1"]
-    assert {row["id"]: int(row["mask"].any(axis=1).argmax()) for row in rows} == {"north/1": 4, "south/1": 7}
+    assert {row["id"]: int(row["mask"][0].any(axis=1).argmax()) for row in rows} == {"north/1": 4, "south/1": 7}
 
 
 def test_an_image_with_two_masks_is_refused(tmp_path):

@@ -33,7 +33,7 @@ def test_a_csv_file_gives_rows_ids_splits_and_fields_of_view(files, delimiter):
     data = load_segmentation_data(str(path), validation_fraction=0)
     assert {split: len(rows) for split, rows in data.items()} == {"train": 4, "test": 2}
     row = data["test"][0]
-    assert row["id"] == "row4" and row["mask"].any(axis=1).argmax() == 6 and not row["valid_mask"][0].any()
+    assert row["id"] == "row4" and row["mask"][0].any(axis=1).argmax() == 6 and not row["valid_mask"][0].any()
 
 
 def test_only_line_ends_part_the_rows_of_a_jsonl_file(files):

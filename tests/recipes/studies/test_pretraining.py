@@ -42,7 +42,7 @@ def make_arguments(tmp_path, stock_sam, monkeypatch):
         images = random.integers(0, 255, (count, 60, 60, 3), dtype=np.uint8)
         truth = {"valid_mask": np.ones((60, 60), bool)}
         return [
-            {"id": str(number), "image": image, "mask": (image[..., 0] > 127).astype(np.uint8), **truth}
+            {"id": str(number), "image": image, "mask": (image[None, ..., 0] > 127).astype(np.uint8), **truth}
             for number, image in enumerate(images)
         ]
 
