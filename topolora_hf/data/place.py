@@ -1,0 +1,208 @@
+"""Where on the map an image lies, as GDAL reads it from the file and from what lies beside it (.tfw, .aux.xml, ...)."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .errors import DataError
+from .images.names import without_suffix
+
+if TYPE_CHECKING:
+    from rasterio import Affine, DatasetReader
+    from rasterio.control import GroundControlPoint
+    from rasterio.crs import CRS
+    from rasterio.rpc import RPC
+
+# Others (VRT, WMS, ...) open further files or the network.
+_DRIVERS = ("GTiff", "COG", "PNG", "JPEG", "JP2OpenJPEG", "WEBP", "BMP")
+_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jp2", ".webp", ".bmp")
+_BESIDE = (".tfw", ".jgw", ".pgw", ".wld", ".aux.xml")  # what places a file that holds no place itself
+_GEO_TAGS = (33550, 33922, 34264, 34735)
+_CACHE_BYTES = 128 * 2**20  # GDAL takes a twentieth of the memory if nothing is said
+_SAME = 0.1  # of a pixel, between the corners of two images
+_SQUARE = 0.01  # by which the sides of a square pixel may differ
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where on the map an image lies.
+
+    Attributes:
+        crs: The coordinate reference system; None: not known.
+        transform: From (column, row), where whole numbers are the corners of pixels, to (x, y) in `crs`; None: the file
+            has ground control points or rational polynomials instead, or only a system.
+        gcps: Ground control points, in `crs`.
+        rpcs: Rational polynomial coefficients.
+        is_point: Whether the file says that its values are those of points (`AREA_OR_POINT`); the transform has the
+            corners of pixels in both cases.
+    """
+
+    crs: "CRS | None" = None
+    transform: "Affine | None" = None
+    gcps: "tuple[GroundControlPoint, ...]" = ()
+    rpcs: "RPC | None" = None
+    is_point: bool = False
+
+    def map_points(self, points: np.ndarray) -> np.ndarray:
+        """Bring points, (N, 2) of (row, column) where whole numbers are the centres of pixels, to (x, y) in `crs`.
+
+        Raises:
+            DataError: There is no transform.
+        """
+        if self.transform is None:
+            raise DataError(
+                "has no transform from pixels to the map (ground control points or rational polynomials at most): "
+                "resample it first, as by gdalwarp"
+            )
+        a, b, c, d, e, f = tuple(self.transform)[:6]
+        row, column = np.asarray(points, float).reshape(-1, 2).T + 0.5
+        return np.stack([a * column + b * row + c, d * column + e * row + f], axis=1)
+
+    def lonlat(self, points: np.ndarray) -> np.ndarray:
+        """The same as degrees of longitude and latitude of WGS 84.
+
+        Raises:
+            DataError: There is no transform, or no coordinate system that can be transformed to WGS 84.
+        """
+        return self.to_lonlat(self.map_points(points))
+
+    def to_lonlat(self, xy: np.ndarray) -> np.ndarray:
+        """Bring points, (N, 2) of (x, y) in `crs`, to longitude and latitude of WGS 84; errors as `lonlat`."""
+        from rasterio.warp import transform
+
+        if self.crs is None:
+            raise DataError("has no coordinate system, so nothing in it has a longitude and a latitude")
+        xy = np.asarray(xy, float).reshape(-1, 2)
+        try:
+            found = np.stack(transform(self.crs, "EPSG:4326", xy[:, 0], xy[:, 1])[:2], axis=1).reshape(-1, 2)
+        except Exception as error:  # GDAL's own errors are of a private class
+            raise DataError(f"{self.name} cannot be transformed to WGS 84 ({str(error):.80})") from error
+        if not np.isfinite(found).all():
+            raise DataError(f"{self.name} cannot be transformed to WGS 84 at every point")
+        return found
+
+    @property
+    def name(self) -> str:
+        """What to call the coordinate system, as EPSG:32633 or, without such a number, the name that it has."""
+        if self.crs is None:
+            return "no coordinate system"
+        text = self.crs.to_string()
+        return text if text.startswith("EPSG:") else text.split('"')[1] if '"' in text else text
+
+    def pixel_size(self) -> float | None:
+        """The side of a pixel in metres; None where the system is not projected, or nothing says where pixels lie.
+
+        Raises:
+            DataError: Pixels are not square.
+        """
+        if self.transform is None or self.crs is None or not self.crs.is_projected:
+            return None
+        a, b, _, d, e, _ = tuple(self.transform)[:6]
+        metres = self.crs.linear_units_factor[1]
+        across, down = np.hypot(a, d) * metres, np.hypot(b, e) * metres
+        skew = abs(a * b + d * e) * metres**2
+        if abs(across - down) > _SQUARE * across or skew > _SQUARE * across * down:
+            raise DataError(
+                f"has pixels of {across:.6g} x {down:.6g} m{' that are no rectangles' * (skew > 1e-9)}; lengths need "
+                "square ones: resample it, as by gdalwarp -tr"
+            )
+        return float(np.sqrt(across * down))
+
+    def differs(self, other: "Place", height: int, width: int) -> str:
+        """How an image of that size lies elsewhere than another, in words; empty if both lie at one place.
+
+        What one of them does not say is not compared.
+        """
+        if self.crs and other.crs and self.crs != other.crs:
+            return f"{self.name} and {other.name}"
+        if self.transform and other.transform:
+            corners = np.array([(-0.5, -0.5), (-0.5, width - 0.5), (height - 0.5, -0.5), (height - 0.5, width - 0.5)])
+            a, b, c, d, e, f = tuple(~self.transform)[:6]
+            x, y = other.map_points(corners).T
+            there = np.stack([d * x + e * y + f, a * x + b * y + c], axis=1) - 0.5
+            if (apart := np.abs(there - corners).max()) > _SAME:
+                return f"corners are {apart:.6g} pixels apart"
+        return "" if _numbers(self) == _numbers(other) or not (self.gcps and other.gcps) else "other control points"
+
+
+def _numbers(place: Place) -> list[tuple]:
+    return [(point.row, point.col, point.x, point.y, point.z) for point in place.gcps]
+
+
+def place_of(dataset: "DatasetReader") -> Place | None:
+    """Read the place of an open file; None if nothing says where it lies."""
+    transform = None if dataset.transform.is_identity else dataset.transform
+    gcps, crs_of_gcps = dataset.gcps
+    crs = dataset.crs or crs_of_gcps
+    if transform is None and not crs and not gcps and dataset.rpcs is None:
+        return None
+    is_point = dataset.tags().get("AREA_OR_POINT") == "Point"
+    return Place(crs or None, transform, tuple(gcps), dataset.rpcs, is_point)
+
+
+def read_place(path: str | Path) -> Place | None:
+    """Read where an image file lies; None if nothing says so, or the file is of a kind that has no place.
+
+    Raises:
+        DataError: It has a place and rasterio, which reads it, is not installed; or GDAL cannot open the file.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in _SUFFIXES:
+        return None
+    is_tiff = path.suffix.lower() in (".tif", ".tiff")
+    if not is_tiff and not any(_is_beside(path, ending) for ending in _BESIDE) and path.suffix.lower() != ".jp2":
+        return None
+    if not has_rasterio() and not (is_tiff and _has_geo_tags(path)):
+        return None
+    with opened_raster(path) as dataset:
+        return place_of(dataset)
+
+
+def _is_beside(path: Path, ending: str) -> bool:
+    return without_suffix(path).with_suffix(ending).is_file() or path.with_name(path.name + ending).is_file()
+
+
+def has_rasterio() -> bool:
+    """Whether the extra `geo` is installed."""
+    from importlib.util import find_spec
+
+    return find_spec("rasterio") is not None
+
+
+def _has_geo_tags(path: Path) -> bool:
+    import tifffile
+
+    with tifffile.TiffFile(path) as tiff:
+        return any(code in tiff.pages.first.tags for code in _GEO_TAGS)
+
+
+@contextmanager
+def opened_raster(path: str | Path) -> Iterator["DatasetReader"]:
+    """Open an image file with rasterio, and keep GDAL's cache small.
+
+    Raises:
+        DataError: rasterio is not installed, or GDAL cannot open the file.
+    """
+    try:
+        import rasterio
+        from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
+        from rasterio.io import DatasetReader
+    except ImportError as error:
+        raise DataError(
+            f"{path}: what lies on a map is read by rasterio: pip install 'topolora_hf[geo]' ({error})"
+        ) from error
+    warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
+    with rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES):
+        try:
+            dataset = DatasetReader(str(path), driver=list(_DRIVERS))
+        except (RasterioIOError, UnicodeEncodeError) as error:
+            if not Path(path).is_file():
+                raise DataError(f"{path}: no such file") from error
+            raise DataError(f"{path}: cannot be read as an image ({error})") from error
+        with dataset:
+            yield dataset
