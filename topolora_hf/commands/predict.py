@@ -90,7 +90,7 @@ def _predict_all(args: PredictArguments, work: list[tuple[Path, Path]]) -> list[
 
 def _save(prediction, mask: Path, args: PredictArguments) -> list[str]:
     """Write the files of an image, the mask last. Return their paths, after the first the names alone."""
-    written = [mask, *[mask.with_suffix(".tif")] * bool(prediction.geotags)]
+    written = [mask, *[mask.with_suffix(".tif")] * bool(prediction.place)]
     if args.probability:
         written.append(_beside(mask, "_probability.png"))
         prediction.save_probability(written[-1])

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from ..data.geotags import GeoTags, write_geotiff
+from ..data.place import Place
+from ..geo.geotiff import write_geotiff
 from ..metrics.classes import any_class, class_masks, label_map, label_values
 from .files import save_png
 
@@ -30,7 +31,7 @@ class Prediction:
         exclusive: No pixel belongs to two classes.
         warnings: Why the mask may be wrong, a sentence each.
         inside: bool (H, W), False where nothing is ever foreground; None: it may be everywhere.
-        geotags: Of a GeoTIFF, where on the map it lies.
+        place: Where on the map it lies; None: nothing says so.
     """
 
     __module__ = "topolora_hf"  # wherever the file lies
@@ -42,7 +43,7 @@ class Prediction:
     exclusive: bool = False
     warnings: tuple[str, ...] = ()
     inside: np.ndarray | None = None
-    geotags: GeoTags = ()
+    place: Place | None = None
 
     def __post_init__(self):
         if not len(self.probabilities) == len(self.thresholds) == len(self.labels):
@@ -92,13 +93,13 @@ class Prediction:
     def save_mask(self, path: str | Path) -> None:
         """Write an 8-bit PNG, 0 and 255, of the image's own size.
 
-        Of a GeoTIFF, write beside it a `.tif`, which lies at the same place; there, 127 is no data.
+        Of a georeferenced image, write beside it a `.tif`, which lies at the same place; there, 127 is no data.
         """
         mask = self.mask.astype(np.uint8) * np.uint8(255)
-        if self.geotags:
+        if self.place:
             has_holes = self.inside is not None and not self.inside.all()
             values = np.where(self.inside, mask, np.uint8(127)) if has_holes else mask
-            write_geotiff(values, Path(path).with_suffix(".tif"), self.geotags, 127 if has_holes else None)
+            write_geotiff(Path(path).with_suffix(".tif"), values, self.place, nodata=127 if has_holes else None)
         save_png(Image.fromarray(mask), path)
 
     def save_probability(self, path: str | Path) -> None:

@@ -17,6 +17,7 @@ from ..adapter_format.settings import AdapterSettings
 from ..data.errors import DataError
 from ..data.images.limits import max_image_pixels, too_large
 from ..data.images.pictures import Picture, read_picture
+from ..data.place import read_place
 from ..fundus.normaliser import FundusNormaliser
 from ..network.tile_scaling import resize_antialiased
 from ..processes import best_device, fast_dtype, tiles_at_once
@@ -142,6 +143,8 @@ class Predictor:
         """
         settings, fundus = self.settings, self.fundus
         picture = _picture_of(image, settings)
+        place = read_place(image) if isinstance(image, (str, Path)) else None
+        is_turned = place is not None and picture.orientation != 1
         # An array is what a data set's row holds: its intensity was scaled when it was read.
         pixels = picture.values if isinstance(image, np.ndarray) else picture.rgb(settings.intensity)
         with _naming(name or (image if isinstance(image, (str, Path)) else "the image")):
@@ -151,10 +154,10 @@ class Predictor:
         if picture.valid is not None:
             inside = inside & picture.valid
         probabilities[:, ~inside] = 0
-        geotags = picture.geotags if picture.orientation == 1 else ()
-        prediction = Prediction(pixels, probabilities, *classes_of(settings), inside=inside, geotags=geotags)
+        prediction = Prediction(pixels, probabilities, *classes_of(settings), inside=inside)
+        prediction.place = None if is_turned else place
         prediction.warnings = doubts(settings, fov, prediction.mask)
-        if picture.geotags and not geotags:
+        if is_turned:
             prediction.warnings += ("it is stored turned, so its mask is written without its place on the map",)
         return prediction
 

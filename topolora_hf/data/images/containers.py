@@ -104,9 +104,10 @@ def _colours(contents: Contents) -> Contents:
         values = values[..., : contents.colours]
         count = values.shape[2]
         if count not in (1, 3):
+            found = f"has {count} bands of {values.dtype}{_named(contents)}"
             raise DataError(
-                f"has {count} bands of {values.dtype}, and which of them are red, green and blue is not known: name "
-                f"three, or one for grey, with bands (--bands {'1 2 3' if count > 2 else '1'})"
+                f"{found}, and which of them are red, green and blue is not known: name three, or one for grey, with "
+                f"bands (--bands {'1 2 3' if count > 2 else '1'})"
             )
         values = values[..., 0] if count == 1 else values
     if alpha is not None and alpha.dtype != np.uint8:
@@ -125,9 +126,19 @@ def _chosen(contents: Contents, bands: Sequence[int]) -> Contents:
     values = contents.values if contents.palette is None else contents.palette[contents.values]
     channels = _channels(values)
     if max(bands) > channels.shape[2]:
-        raise DataError(f"has {channels.shape[2]} band(s), and bands {asked} are asked for")
+        raise DataError(f"has {channels.shape[2]} band(s){_named(contents)}, and bands {asked} are asked for")
     values = channels[..., bands[0] - 1] if len(bands) == 1 else channels[..., [band - 1 for band in bands]]
     return replace(contents, values=values, palette=None, alpha=None)
+
+
+def _named(contents: Contents) -> str:
+    """The names of the bands that have one.
+
+    >>> _named(Contents(np.zeros((1, 1, 3)), names=("red", "", "nir")))
+    ' (1 red, 3 nir)'
+    """
+    named = [f"{number} {name}" for number, name in enumerate(contents.names, start=1) if name]
+    return f" ({', '.join(named)})" if named else ""
 
 
 def _valid_pixels(contents: Contents) -> np.ndarray | None:

@@ -4,8 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..geotags import GeoTags
-
 
 @dataclass(frozen=True)
 class Contents:
@@ -19,5 +17,5 @@ class Contents:
     nodata: float | None = None  # the value that the file declares to be no data
     is_min_white: bool = False  # the file stores white as 0; `values` are as they are shown: 0 is black
     orientation: int = 1  # of EXIF or TIFF, as stored; 1 if nothing had to be turned
-    geotags: GeoTags = ()  # where on the map the stored pixels lie
+    names: tuple[str, ...] = ()  # of the bands
     colours: int | None = None  # how many bands from the first on are the picture; `read_contents` drops others

@@ -8,7 +8,6 @@ from functools import cached_property
 import numpy as np
 
 from ..errors import DataError
-from ..geotags import GeoTags
 from ..intensity import IntensityScaling, Numbers, fit_intensity_scaling
 from .containers import Source, guarded, read_contents, shown
 from .contents import Contents
@@ -27,7 +26,6 @@ class Picture:
     valid: np.ndarray | None = None  # bool (H, W), False for nodata, NaN, infinite, masked by the file; None: all is
     nodata: float | None = None  # the value that the file declares to be no data
     orientation: int = 1  # as stored; 1 if nothing had to be turned
-    geotags: GeoTags = ()  # where on the map the stored pixels lie
     name: str = "an image"  # what to call it in warnings
 
     @property
@@ -113,4 +111,4 @@ def _picture_of(contents: Contents, name: str) -> Picture:
         values = (blended if values.dtype.kind == "f" else blended.round()).astype(values.dtype)
     if valid is not None and values.dtype == np.uint8:
         values = np.where(valid[..., None], values, np.uint8(0))
-    return Picture(np.ascontiguousarray(values), valid, contents.nodata, contents.orientation, contents.geotags, name)
+    return Picture(np.ascontiguousarray(values), valid, contents.nodata, contents.orientation, name)

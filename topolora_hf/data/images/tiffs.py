@@ -4,9 +4,11 @@ import io
 import logging
 import math
 import os
+import re
 import struct
 from contextlib import suppress
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,6 @@ import tifffile
 from PIL import UnidentifiedImageError
 
 from ..errors import DataError
-from ..geotags import read_geotags
 from . import pillow_files
 from .contents import Contents
 from .limits import max_image_pixels, require_size, too_large
@@ -23,7 +24,8 @@ logging.getLogger("tifffile").setLevel(logging.ERROR)  # it warns of nodata valu
 
 _MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _MASK = 0, 1, 2, 4
 _REDUCED, _IS_MASK = 1, 4  # bits of a page's type
-_GDAL_NODATA, _ORIENTATION = 42113, 274
+_GDAL_METADATA, _GDAL_NODATA, _ORIENTATION = 42112, 42113, 274
+_BAND_NAME = re.compile(r'<Item name="DESCRIPTION" sample="(\d+)"[^>]*>([^<]*)<')
 # None, LZW, deflate (two numbers), PackBits, LZMA, Zstandard: what these pack are the bytes of the pixels.
 _LOSSLESS = (1, 5, 8, 32946, 32773, 34925, 50000)
 _FAX_OR_JPEG = (2, 3, 4, 6, 7)
@@ -37,13 +39,26 @@ def read(source: str | os.PathLike | bytes) -> Contents:
             page, mask = _image_and_mask(tiff)
             _require_size(page)
             contents = _contents(page, source)
-            contents = replace(contents, orientation=_orientation(page), geotags=read_geotags(page))
+            contents = replace(contents, orientation=_orientation(page))
             if mask is None:
-                return contents
+                return _masked_beside(contents, source)
             _require_size(mask)
             return replace(contents, valid=_upright(_numbers(mask)[..., 0] > 0, page))
     except tifffile.TiffFileError as error:
         raise DataError(f"cannot be read as an image ({error})") from error
+
+
+def _masked_beside(contents: Contents, source: str | os.PathLike | bytes) -> Contents:
+    """With the mask that GDAL keeps in a file of its own, `NAME.tif.msk`, if there is one."""
+    if isinstance(source, bytes) or not os.path.isfile(beside := f"{os.fspath(source)}.msk"):
+        return contents
+    with tifffile.TiffFile(beside) as tiff:
+        page = tiff.pages.first
+        _require_size(page)
+        valid = _numbers(page)[..., 0] > 0
+    if valid.shape != contents.values.shape[:2]:
+        raise DataError(f"has another size than its mask {beside}")
+    return replace(contents, valid=valid)
 
 
 def _image_and_mask(tiff: tifffile.TiffFile) -> tuple[tifffile.TiffPage, tifffile.TiffPage | None]:
@@ -120,7 +135,12 @@ def _of_numbers(channels: np.ndarray, page: tifffile.TiffPage) -> Contents:
     if is_min_white:
         top = True if channels.dtype == bool else np.iinfo(channels.dtype).max
         channels, nodata = top ^ channels, None if nodata is None else top - nodata
-    return Contents(channels, alpha=alpha, nodata=nodata, is_min_white=is_min_white, colours=colours)
+    # GDAL escapes names twice.
+    named = {
+        int(band): unescape(unescape(name)) for band, name in _BAND_NAME.findall(page.tags.valueof(_GDAL_METADATA, ""))
+    }
+    names = tuple(named.get(band, "") for band in range(count)) if named else ()
+    return Contents(channels, alpha=alpha, nodata=nodata, is_min_white=is_min_white, colours=colours, names=names)
 
 
 def _nodata(page: tifffile.TiffPage, dtype: np.dtype) -> float | int | None:
