@@ -1,5 +1,7 @@
 """SAM's image encoder at any size, in transformers' way or in ours, on the same modules and parameters."""
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
@@ -11,19 +13,21 @@ def run_layers(encoder: nn.Module, tokens: torch.Tensor, layers: slice, fast: bo
     """Transformer layers of a `SamVisionEncoder`, (B, h, w, C) -> (B, h, w, C).
 
     Args:
-        encoder: its layers, and whether they are checkpointed (`gradient_checkpointing_enable`).
+        encoder: its layers, which may be checkpointed (`gradient_checkpointing_enable`).
         tokens: what the first of them takes.
         layers: which of them.
         fast: by this package's exact attention and feed-forward; False runs transformers' own `SamVisionLayer`s.
     """
     for layer in encoder.layers[layers]:
-        if not fast:
-            tokens = layer(tokens)
-        elif encoder.gradient_checkpointing and encoder.training and _learns(layer, tokens):
-            tokens = encoder._gradient_checkpointing_func(run_layer, layer, tokens)
-        else:
-            tokens = run_layer(layer, tokens)
+        tokens = checkpointed(layer, run_layer, tokens) if fast else layer(tokens)
     return tokens
+
+
+def checkpointed(layer: nn.Module, run: Callable, tokens: torch.Tensor) -> torch.Tensor:
+    """Give `run(layer, tokens)`, with checkpoints if transformers asks the layer for them."""
+    if layer.gradient_checkpointing and layer.training and _learns(layer, tokens):
+        return layer._gradient_checkpointing_func(run, layer, tokens)
+    return run(layer, tokens)
 
 
 def run_layer(layer: nn.Module, tokens: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""The feed-forward half of a SAM encoder layer with LoRA in it, in less memory and fewer passes.
+"""The feed-forward half of an encoder layer with LoRA in it, in less memory and fewer passes.
 
 As PEFT writes it, LoRA costs three more tensors as large as the layer's output and keeps the inputs of both linear
 layers for the backward pass. Here a block of tokens at a time goes through normalisation, both layers and GELU, LoRA is
@@ -17,6 +17,8 @@ from transformers.activations import GELUActivation
 # Tokens that are worked on at once on a CPU: their hidden features (3,072 wide in ViT-B) fit the cache. A GPU takes all
 # of them at once: there few launches count.
 _TOKENS_A_BLOCK = 1024
+# What the families call the two linear layers and the activation between them: SAM, SAM 2, SAM 3.
+_NAMES = (("lin1", "lin2", "act"), ("proj_in", "proj_out", "activation"), ("fc1", "fc2", "activation_fn"))
 
 
 class _Linear(NamedTuple):
@@ -54,20 +56,22 @@ class _Linear(NamedTuple):
 
 
 def add_feed_forward(layer: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
-    """`tokens + layer.mlp(layer.layer_norm2(tokens))` of a `SamVisionLayer`, (B, H, W, C) -> (B, H, W, C).
+    """`tokens + layer.mlp(layer.layer_norm2(tokens))` of an encoder's layer, (B, H, W, C) -> (B, H, W, C).
 
     What is more than frozen weights with at most one plain LoRA adapter (trained weights, DoRA, dropout, several
     adapters at once, quantised weights) runs as its modules say.
     """
     norm, mlp = layer.layer_norm2, layer.mlp
-    first, second = _read(mlp.lin1), _read(mlp.lin2)
+    names = next(names for names in _NAMES if hasattr(mlp, names[0]))
+    lin1, lin2, act = (getattr(mlp, name) for name in names)
+    first, second = _read(lin1), _read(lin2)
     frozen = not any(parameter.requires_grad for parameter in norm.parameters())
-    if first is None or second is None or not frozen or type(mlp.act) is not GELUActivation:
+    if first is None or second is None or not frozen or type(act) is not GELUActivation:
         return tokens + mlp(norm(tokens))
     device = tokens.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else tokens.dtype
     trained = first.lora_a, first.lora_b, second.lora_a, second.lora_b
-    return _FeedForward.apply(tokens, *trained, norm, mlp.act, first, second, dtype)
+    return _FeedForward.apply(tokens, *trained, norm, act, first, second, dtype)
 
 
 def _read(linear: nn.Module) -> _Linear | None:
