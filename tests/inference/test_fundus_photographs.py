@@ -65,7 +65,7 @@ def test_scores_and_calibration_see_the_rim_cleared_as_the_masks_do():
     everywhere = Predictor(Brightness(-5), settings(fov_diameter=160.0), device="cpu", within_fov=False)
     (sample,) = score_rows(predictor, [row]).samples
     prediction = predictor(image)
-    np.testing.assert_array_equal(sample["probability"], prediction.probability)
+    np.testing.assert_array_equal(sample["probabilities"], prediction.probabilities)
     ring = given & ~prediction.inside
     assert ring.sum() > 2000 and not prediction.mask[ring].any() and everywhere(image).mask[ring].mean() > 0.5
     assert (prediction.probability[prediction.inside] > 0).all()

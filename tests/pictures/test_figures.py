@@ -22,12 +22,12 @@ PAIRS = list(zip(PROBABILITIES, TARGETS, strict=True))
 
 def sample(name: str, dice: float, shape: tuple[int, int] = (40, 60)) -> dict:
     """A sample whose mask of 100 pixels is found in part, with nothing false: Dice is 2 f / (1 + f)."""
-    mask, probability, found = np.zeros(shape, np.uint8), np.zeros(shape, np.float32), np.zeros(100)
-    mask[10:20, 10:20] = 1
+    mask, probability, found = np.zeros((1, *shape), np.uint8), np.zeros((1, *shape), np.float32), np.zeros(100)
+    mask[0, 10:20, 10:20] = 1
     found[: round(100 * dice / (2 - dice))] = 1
-    probability[10:20, 10:20] = found.reshape(10, 10)
+    probability[0, 10:20, 10:20] = found.reshape(10, 10)
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
-    return {"id": name, "image": image, "mask": mask, "probability": probability}
+    return {"id": name, "image": image, "mask": mask, "probabilities": probability, "masks": probability >= 0.5}
 
 
 def history() -> list[dict]:
@@ -47,7 +47,7 @@ def draw_samples(path):
 
 def draw_best_and_worst(path):
     scores = {"a": 0.5, "b": 0.9, "c": 0.2, "d": 0.7, "e": 0.3, "f": 0.8, "g": 0.6}
-    undefined = sample("none", 0) | {"mask": np.zeros((40, 60))}
+    undefined = sample("none", 0) | {"mask": np.zeros((1, 40, 60))}
     save_best_and_worst(path, [undefined, *(sample(name, dice) for name, dice in scores.items())], count=2)
 
 
@@ -58,7 +58,7 @@ def draw_scores(path):
 
 def draw_precision_recall(path):
     empty = threshold_counts(PROBABILITIES[0], np.zeros_like(TARGETS[0]))
-    save_precision_recall(path, [empty, *(threshold_counts(*pair) for pair in PAIRS)], threshold=0.4)
+    save_precision_recall(path, {"vessel": [empty, *(threshold_counts(*pair) for pair in PAIRS)]}, [0.4])
 
 
 PICTURES = {
@@ -67,7 +67,7 @@ PICTURES = {
     "curves": lambda path: save_curves(path, history()),
     "scores": draw_scores,
     "precision_recall": draw_precision_recall,
-    "reliability": lambda path: save_reliability(path, [reliability(*pair) for pair in PAIRS]),
+    "reliability": lambda path: save_reliability(path, {"vessel": [reliability(*pair) for pair in PAIRS]}),
 }
 
 
@@ -148,11 +148,13 @@ def test_nothing_to_draw_is_refused_by_name(tmp_path):
     path = tmp_path / "picture.png"
     unseen = reliability(PROBABILITIES[0], TARGETS[0], np.zeros_like(TARGETS[0]))
     empty = threshold_counts(PROBABILITIES[0], np.zeros_like(TARGETS[0]))
-    undefined = sample("a", 0) | {"mask": np.zeros((40, 60))}
+    undefined = sample("a", 0) | {"mask": np.zeros((1, 40, 60))}
     calls = {
-        "no curve to draw in .*picture.png: no foreground in 1 images": lambda: save_precision_recall(path, [empty]),
-        r"threshold must lie in \[0, 1\], got 42": lambda: save_precision_recall(path, [empty], threshold=42),
-        "nothing to draw in .*picture.png: no pixel": lambda: save_reliability(path, [unseen]),
+        "no curve to draw in .*picture.png: no foreground in 1 images": lambda: save_precision_recall(
+            path, {"a": [empty]}
+        ),
+        r"threshold must lie in \[0, 1\], got 42": lambda: save_precision_recall(path, {"a": [empty]}, [42]),
+        "nothing to draw in .*picture.png: no pixel": lambda: save_reliability(path, {"a": [unseen]}),
         "no row of scores": lambda: save_score_distribution(path, []),
         "no score is defined in 1 rows": lambda: save_score_distribution(path, [{"id": "a", "dice": math.nan}]),
         "no sample to draw in .*picture.png": lambda: save_best_and_worst(path, [undefined]),

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from topolora_hf.pictures.figures import FALSE, HIT, MISS
-from topolora_hf.pictures.overlay import error_overlay, overlay
+from topolora_hf.pictures.overlay import class_overlay, error_overlay, overlay
 
 GREY = np.full((40, 60, 3), 200, np.uint8)
 
@@ -44,13 +44,13 @@ def test_overlays_leave_their_input_alone_and_accept_empty_and_full_masks():
     image = GREY.copy()
     assert (np.asarray(overlay(image, np.zeros((40, 60), bool))) == 200).all()
     overlay(image, np.ones((40, 60), bool))
-    error_overlay(image, np.ones((40, 60), bool), np.zeros((40, 60), bool))
+    error_overlay(image, np.ones((1, 40, 60), bool), np.zeros((1, 40, 60), bool))
     assert (image == 200).all()
 
 
 def test_error_overlay_tells_hit_miss_and_false_apart():
     target, prediction = square(10, 20, 10, 30), square(10, 20, 20, 40)
-    picture = np.asarray(error_overlay(GREY, prediction, target))
+    picture = np.asarray(error_overlay(GREY, prediction[None], target[None]))
     assert (picture[square(10, 20, 20, 30)] == HIT).all()
     assert (picture[square(10, 20, 10, 20)] == MISS).all()
     assert (picture[square(10, 20, 30, 40)] == FALSE).all()
@@ -59,7 +59,7 @@ def test_error_overlay_tells_hit_miss_and_false_apart():
 
 def test_error_overlay_marks_nothing_outside_the_field_of_view():
     valid_mask = square(0, 40, 0, 30)
-    picture = np.asarray(error_overlay(GREY, np.ones((40, 60), bool), np.zeros((40, 60), bool), valid_mask))
+    picture = np.asarray(error_overlay(GREY, np.ones((1, 40, 60), bool), np.zeros((1, 40, 60), bool), valid_mask))
     assert (picture[valid_mask] == FALSE).all()
     assert (np.ptp(picture[~valid_mask], axis=1) == 0).all() and picture[~valid_mask].max() < 100
 
@@ -78,7 +78,14 @@ def test_error_colours_differ_for_people_with_colour_vision_deficiency():
         assert min(distances) > 0.35
 
 
-@pytest.mark.parametrize("draw", [lambda i, m: overlay(i, m), lambda i, m: error_overlay(i, m, m)])
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda i, m: overlay(i, m),
+        lambda i, m: class_overlay(i, m[None]),
+        lambda i, m: error_overlay(i, m[None], m[None]),
+    ],
+)
 def test_overlays_refuse_what_does_not_fit(draw):
     mask = np.zeros((40, 60), bool)
     with pytest.raises(ValueError, match="image must be uint8"):

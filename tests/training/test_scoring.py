@@ -36,7 +36,7 @@ def test_scores_are_those_of_the_prediction_inside_the_field_of_view(predictor, 
         2 * (prediction & target).sum() / (prediction.sum() + target.sum()), abs=0.02
     )
     sample = scores.samples[0]
-    assert sample["id"] == row["id"] and sample["probability"].shape == row["valid_mask"].shape
+    assert sample["id"] == row["id"] and sample["probabilities"].shape == row["mask"].shape
     nothing = {**row, "valid_mask": np.zeros_like(row["valid_mask"])}
     assert np.isnan(score_rows(predictor, [nothing]).rows[0]["dice"])
 
@@ -58,7 +58,7 @@ def test_processes_share_the_images_and_all_see_all_scores_in_order(predictor, m
     first = [row["id"] for row in rows[:6]]
     assert [row["id"] for row in everywhere.samples] == [row["id"] for row in alone.samples] == first
     assert {row["id"] for row in alone.best_and_worst} <= {row["id"] for row in everywhere.best_and_worst}
-    assert sum(image.true for image in everywhere.counts) == sum(
+    assert sum(image.curves[0].true for image in everywhere.counts) == sum(
         (row["mask"] * row["valid_mask"]).sum() for row in rows
     )
 
@@ -83,10 +83,10 @@ def test_metrics_say_what_was_scored_and_have_an_interval_about_every_mean(predi
 
 def test_tables_and_pictures_are_saved_even_when_no_target_has_foreground(predictor, make_rows, tmp_path):
     rows = make_rows(2)
-    score_rows(predictor, rows).save(tmp_path, 0.5)
+    score_rows(predictor, rows).save(tmp_path)
     pictures = {"samples", "score_distribution", "reliability", "precision_recall", "best_and_worst"}
     assert {path.stem for path in tmp_path.glob("*.png")} == pictures
     assert (tmp_path / "per_image.csv").read_text().startswith("id,dice,")
     empty = [{**row, "mask": np.zeros_like(row["mask"])} for row in rows]
-    score_rows(predictor, empty).save(tmp_path / "empty", 0.5)
+    score_rows(predictor, empty).save(tmp_path / "empty")
     assert "precision_recall" not in {path.stem for path in (tmp_path / "empty").glob("*.png")}

@@ -48,7 +48,8 @@ def describe(args: DescribeArguments) -> dict:
     shown = [(split, data[split][number]) for split, number in evenly_spread(places, args.images)]
     sizes = ["{1}x{0}".format(*row["valid_mask"].shape) for _, row in shown]
     captions = [f"{split}: {row['id']}  {size}" for (split, row), size in zip(shown, sizes, strict=True)]
-    sheet = contact_sheet([(caption, row) for caption, (_, row) in zip(captions, shown, strict=True)])
+    drawn = [(caption, row) for caption, (_, row) in zip(captions, shown, strict=True)]
+    sheet = contact_sheet(drawn, labels=getattr(data, "labels", ("foreground",)))
     sheet.save(output / "contact_sheet.png")
     print(as_text(description))
     print(f"wrote {output / 'description.json'} and {output / 'contact_sheet.png'}")

@@ -51,7 +51,7 @@ def score(args: ScoreArguments, network: "nn.Module | None" = None) -> dict:
     output = output_folder(args.output_dir)
     more = {"scale": args.scale, "match_colours": args.match_colours, "dtype": predictor.precision}
     metrics = scores.metrics(settings, Path(args.dataset).name, args.part, args.protocol, **more)
-    scores.save(output, settings.threshold)
+    scores.save(output)
     write_json(output / "metrics.json", metrics)  # last: it says that all is there
     print_metrics(metrics)
     print(f"wrote {output / 'metrics.json'}, per_image.csv and pictures beside it")

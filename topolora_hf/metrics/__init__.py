@@ -1,4 +1,4 @@
-"""Scores of binary segmentation: functions of one image, means over a set, and one `evaluate.Metric`."""
+"""Scores of segmentation: functions of one image and class, means over a set, and one `evaluate.Metric`."""
 
 import lazy_loader as lazy
 
@@ -7,6 +7,8 @@ _REPORT = ["MASK_METRICS", "METRICS", "PROBABILITY_METRICS", "bootstrap_interval
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     submod_attrs={
+        "classes": ["any_class", "class_masks", "label_map", "label_values"],
+        "confusion": ["accuracy_on_structure", "confusion", "confusion_table"],
         "calibration": ["Reliability", "ece", "ece_foreground", "reliability"],
         "evaluate_metric": ["SegmentationMetric"],
         "overlap": ["dice", "iou", "precision", "recall"],

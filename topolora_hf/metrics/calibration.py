@@ -78,8 +78,11 @@ def ece_foreground(
     valid_mask: ArrayLike | None = None,
     threshold: float = 0.5,
     bins: int = 15,
+    prediction: ArrayLike | None = None,
 ) -> float:
-    """`ece` over the foreground alone: pixels that are foreground in the target, or have at least the threshold.
+    """`ece` over the foreground alone: pixels that are foreground in the target, or predicted to be.
+
+    Predicted are those that have at least the threshold, or, where it is given, those of the mask `prediction`.
 
     Such pixels are chosen by their label too, so a perfectly calibrated map that misses something does not score 0.
     Compare models by it; do not read it as a distance from perfection. It is NaN if no pixel is foreground in either.
@@ -90,7 +93,10 @@ def ece_foreground(
     if not 0 <= threshold <= 1:
         raise ValueError(f"threshold must lie in [0, 1], got {threshold}")
     values, labels = pixels_inside_field_of_view(probability, target, valid_mask)
-    foreground = labels | (values >= threshold)
+    predicted = values >= threshold
+    if prediction is not None:
+        predicted = pixels_inside_field_of_view(prediction, target, valid_mask)[0] == 1
+    foreground = labels | predicted
     return _count(values[foreground], labels[foreground], bins).error
 
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+Colour = tuple[int, int, int]
+
 SKY_BLUE = (86, 180, 233)
 YELLOW = (240, 228, 66)
 BLUE = (0, 114, 178)
@@ -30,7 +32,7 @@ def new_figure(width: float, height: float, layout: str | None = "constrained") 
     return Figure(figsize=(width, height), dpi=150, facecolor="white", layout=layout)
 
 
-def unit_rgb(colour: tuple[int, int, int]) -> tuple[float, ...]:
+def unit_rgb(colour: Colour) -> tuple[float, ...]:
     """Scale a colour from 0 to 255 to 0 to 1, as matplotlib wants it."""
     return tuple(channel / 255 for channel in colour)
 

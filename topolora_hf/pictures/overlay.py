@@ -7,7 +7,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ..metrics.masks import as_mask
-from .figures import CYAN, FALSE, HIT, MISS
+from .classes import SEVERAL, class_colours, error_colours, legend_of, with_legend
+from .figures import CYAN, Colour
 
 _OUTSIDE = 0.4  # brightness of what lies outside the field of view, and on a contact sheet:
 _OUTSIDE_ON_SHEET = 0.35
@@ -15,9 +16,7 @@ _OUTSIDE_ON_SHEET = 0.35
 _THUMBNAIL, _CAPTION, _GAP = 256, 16, 6
 
 
-def overlay(
-    image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int] = CYAN, opacity: float = 0.4
-) -> Image.Image:
+def overlay(image: np.ndarray, mask: np.ndarray, colour: Colour = CYAN, opacity: float = 0.4) -> Image.Image:
     """Lay a mask over its image: a translucent fill inside a crisp, opaque outline.
 
     The outline runs inside the mask and grows with the image, so a structure a pixel or two wide is drawn whole and
@@ -56,33 +55,61 @@ def overlay(
     return _to_image(picture)
 
 
+def class_overlay(
+    image: np.ndarray, masks: np.ndarray, labels: Sequence[str] = ("foreground",), opacity: float = 0.4
+) -> Image.Image:
+    """Lay the masks of K classes over their image, each as `overlay` does, with a legend below where K is above 1.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        masks: (K, H, W), bool or 0/1. Where they overlap, the picture is white.
+        labels: The K names.
+        opacity: As for `overlay`.
+    """
+    masks = np.stack([_mask_of(image, mask, "mask") for mask in masks])
+    several = masks.sum(0) > 1
+    layers = [*zip(masks, class_colours(len(masks)), strict=True), *[(several, SEVERAL)] * bool(several.any())]
+    for mask, colour in layers:
+        picture = overlay(image, mask, colour, opacity)
+        image = np.asarray(picture)
+    return with_legend(picture, legend_of(labels, bool(several.any())))
+
+
 def error_overlay(
     image: np.ndarray, prediction: np.ndarray, target: np.ndarray, valid_mask: np.ndarray | None = None
 ) -> Image.Image:
     """Mark what a prediction hit (sky blue), missed (vermilion) and made up (yellow) on a dim grey image.
 
-    What lies outside `valid_mask` is not scored: dimmer still, and unmarked. Shapes and errors are `overlay`'s.
+    Prediction and target are (K, H, W). Of several classes the colours are green, pink and yellow, and white is
+    structure of other classes than the predicted ones.
+    What lies outside `valid_mask` is not scored: dimmer still, and unmarked. Errors are `overlay`'s.
     """
-    prediction, target = _mask_of(image, prediction, "prediction"), _mask_of(image, target, "target")
+    masks = [[_mask_of(image, mask, name) for mask in maps]
+             for maps, name in ((prediction, "prediction"), (target, "target"))]  # fmt: skip
+    differs = np.logical_or.reduce([found != true for found, true in zip(*masks, strict=True)])
+    prediction, target = (np.logical_or.reduce(maps) for maps in masks)
     grey = np.asarray(Image.fromarray(image).convert("L"), np.float32)
     # Half as bright at most: every colour stands out from its surroundings by lightness as well.
     picture = np.repeat(grey[..., None] * 0.5, 3, axis=2)
-    picture[prediction & target] = HIT
-    picture[~prediction & target] = MISS
-    picture[prediction & ~target] = FALSE
+    marks = [prediction & target, ~prediction & target, prediction & ~target, prediction & target & differs]
+    for mark, colour in zip(marks, error_colours(len(masks[0])).values(), strict=False):
+        picture[mark] = colour
     if valid_mask is not None:
         outside = ~_mask_of(image, valid_mask, "valid_mask")
         picture[outside] = grey[outside, None] * 0.5 * _OUTSIDE
     return _to_image(picture)
 
 
-def contact_sheet(rows: Sequence[tuple[str, Mapping]], columns: int = 6) -> Image.Image:
+def contact_sheet(
+    rows: Sequence[tuple[str, Mapping]], columns: int = 6, labels: Sequence[str] = ("foreground",)
+) -> Image.Image:
     """Draw rows as pairs of the image and the image with its mask, dimmed outside the field of view.
 
     Args:
         rows: Captions, and decoded rows with `image` uint8 (H, W, 3), `mask` (K, H, W) of 0 and 1, and `valid_mask`
             bool (H, W).
         columns: Thumbnails side by side, two a row of the data set.
+        labels: Names of the K classes.
 
     Raises:
         ValueError: There are no rows, or fewer than two columns.
@@ -101,7 +128,8 @@ def contact_sheet(rows: Sequence[tuple[str, Mapping]], columns: int = 6) -> Imag
         draw.text((left, top), _fitting(draw, caption, width), fill=(30, 30, 30))
         sheet.paste(image, (left, top + _CAPTION))
         sheet.paste(with_mask, (left + _THUMBNAIL + _GAP, top + _CAPTION))
-    return sheet
+    overlap = any((row["mask"].sum(axis=0) > 1).any() for _, row in rows)
+    return with_legend(sheet, legend_of(labels, overlap))
 
 
 def marked(row: Mapping) -> Image.Image:
@@ -110,9 +138,12 @@ def marked(row: Mapping) -> Image.Image:
 
     image = row["image"].astype(np.float32)
     thickness = max(1, round(max(image.shape[:2]) / _THUMBNAIL / 2))
-    mask = maximum_filter(row["mask"].any(axis=0), size=thickness)
+    masks = [maximum_filter(mask > 0, size=thickness) for mask in row["mask"]]
     image[~row["valid_mask"]] *= _OUTSIDE_ON_SHEET
-    image[mask] = 0.55 * image[mask] + 0.45 * np.array(CYAN, np.float32)
+    several = maximum_filter(row["mask"].sum(axis=0) > 1, size=thickness)
+    seen = image.copy()
+    for mask, colour in [*zip(masks, class_colours(len(masks)), strict=True), (several, SEVERAL)]:
+        image[mask] = 0.55 * seen[mask] + 0.45 * np.array(colour, np.float32)
     return _to_image(image)
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _LINES = tuple(unit_rgb(colour) for colour in (BLUE, VERMILION, GREEN, PURPLE, SKY_BLUE))
 _LINE, _MARK, _SECOND = _LINES[:3]
+_CLASS_LINES = tuple(unit_rgb(colour) for colour in (VERMILION, BLUE, (150, 130, 0), GREEN, PURPLE, (60, 60, 60)))
+_MOST_CLASSES = 12  # that are drawn; more make a blot
 _FAINT = "0.7"
 _AT_MOST_DRAWN = 100  # faint curves of single images; more make a blot
 # Enough to follow a run by, few enough to be told apart; a history may hold more.
@@ -30,16 +32,21 @@ _PANELS = {
     "validation": ("val_dice", "val_cldice", "val_bfscore", "val_precision", "val_recall"),
     "learning rate": ("learning_rate",),
 }
+_OF_CLASS = "val_dice_"
 
 
 def save_curves(path: str | os.PathLike, history: Sequence[Mapping[str, object]]) -> None:
     """Save training losses, validation scores and the learning rate against the optimizer step.
 
+    The validation Dice of each class (`val_dice_artery`) has a panel of its own.
+
     Args:
         history: Rows with `step` and any of the columns in `_PANELS`; numbers, or text as read back from a CSV. Values
             that are missing, `None`, empty or NaN are passed over, panels without any value are left out.
     """
-    panels = {title: {name: _curve(history, name) for name in names} for title, names in _PANELS.items()}
+    of_classes = dict.fromkeys(key for row in history for key in row if key.startswith(_OF_CLASS))
+    listed = _PANELS | {"validation Dice": list(of_classes)[:_MOST_CLASSES]}
+    panels = {title: {name: _curve(history, name) for name in names} for title, names in listed.items()}
     panels = {title: {name: curve for name, curve in drawn.items() if curve[0]} for title, drawn in panels.items()}
     panels = {title: drawn for title, drawn in panels.items() if drawn}
     if not panels:
@@ -51,25 +58,48 @@ def save_curves(path: str | os.PathLike, history: Sequence[Mapping[str, object]]
 
 
 def save_precision_recall(
-    path: str | os.PathLike, counts: Sequence[ThresholdCounts], threshold: float | None = None
+    path: str | os.PathLike,
+    counts: Mapping[str, Sequence[ThresholdCounts]],
+    thresholds: Sequence[float] | None = None,
 ) -> None:
     """Save the precision-recall curve of a set: of all its pixels together, and faintly of single images.
 
     Args:
-        counts: One an image, all at the same thresholds.
-        threshold: In [0, 1]; the nearest point of the curve is marked, with its Dice.
+        counts: Of each class, by its name, one an image, all at the same thresholds. Each class has a panel; one
+            without foreground in any image has none.
+        thresholds: In [0, 1], one a class; the nearest point of the curve is marked, with its Dice. They are those of a
+            class's own probability, also of exclusive classes.
 
     Raises:
-        ValueError: Nothing is foreground in any image, the thresholds differ, or the threshold leaves [0, 1].
+        ValueError: Nothing is foreground in any image, the thresholds differ, or a threshold leaves [0, 1].
     """
-    if threshold is not None and not 0 <= threshold <= 1:
-        raise ValueError(f"threshold must lie in [0, 1], got {threshold}")
-    pooled = sum(counts[1:], start=counts[0]) if counts else None
-    if pooled is None or not pooled.true:
-        raise ValueError(f"there is no curve to draw in {path}: no foreground in {len(counts)} images")
-    figure = new_figure(4.8, 4.8)
-    axes = figure.add_subplot(xlim=(0, 1), ylim=(0, 1.01), xlabel="recall", ylabel="precision", aspect="equal")
-    axes.set_title("precision and recall at every threshold")
+    for threshold in thresholds or ():
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"threshold must lie in [0, 1], got {threshold}")
+    marked = thresholds or [None] * len(counts)
+    drawn = [(name, own, mark) for (name, own), mark in zip(counts.items(), marked, strict=True)
+             if any(image.true for image in own)][:_MOST_CLASSES]  # fmt: skip
+    if not drawn:
+        images = max(map(len, counts.values()), default=0)
+        raise ValueError(f"there is no curve to draw in {path}: no foreground in {images} images")
+    across = min(3, len(drawn))
+    down = math.ceil(len(drawn) / across)
+    figure = new_figure(4.8 * across, 4.8 * down)
+    panels = figure.subplots(down, across, squeeze=False).flat
+    for axes, (name, own, mark) in zip(panels, drawn, strict=False):
+        title = "precision and recall at every threshold" if len(counts) == 1 else name
+        _draw_precision_recall(axes, title, own, mark)
+    for axes in panels:  # those that are left
+        axes.set_axis_off()
+    save_figure(figure, path)
+
+
+def _draw_precision_recall(
+    axes: "Axes", title: str, counts: Sequence[ThresholdCounts], threshold: float | None
+) -> None:
+    pooled = sum(counts[1:], start=counts[0])
+    axes.set(xlim=(0, 1), ylim=(0, 1.01), xlabel="recall", ylabel="precision", aspect="equal")
+    axes.set_title(title, parse_math=False)
     axes.grid(alpha=0.3)
     for dice in (0.2, 0.4, 0.6, 0.8):  # lines of equal Dice = 2 P R / (P + R), solved for P; they end where P is 1
         recall = np.linspace(dice / (2 - dice), 1, 100)
@@ -86,27 +116,32 @@ def save_precision_recall(
         label = f"threshold {pooled.thresholds[nearest]:.3g}: Dice {pooled.dice[nearest]:.3f}"
         axes.plot(pooled.recall[nearest], pooled.precision[nearest], "o", color=_MARK, label=label)
     axes.legend(loc="lower left", frameon=True, framealpha=0.9, edgecolor="none")
-    save_figure(figure, path)
 
 
-def save_reliability(path: str | os.PathLike, reliabilities: Sequence[Reliability]) -> None:
+def save_reliability(path: str | os.PathLike, reliabilities: Mapping[str, Sequence[Reliability]]) -> None:
     """Save the reliability diagram of a set: how often pixels of a probability are foreground, and how many there are.
 
     Args:
-        reliabilities: One an image, all with the same number of bins.
+        reliabilities: Of each class, by its name, one an image, all with the same number of bins. Each class has a
+            line.
     """
-    pooled = sum(reliabilities[1:], start=reliabilities[0]) if reliabilities else None
-    if pooled is None or not pooled.pixels.any():
-        raise ValueError(f"there is nothing to draw in {path}: no pixel in {len(reliabilities)} images")
+    pooled = {name: sum(own[1:], start=own[0]) for name, own in reliabilities.items() if own}
+    if not any(own.pixels.any() for own in pooled.values()):
+        images = max(map(len, reliabilities.values()), default=0)
+        raise ValueError(f"there is nothing to draw in {path}: no pixel in {images} images")
+    is_one = len(pooled) == 1
     figure = new_figure(4.8, 6)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     upper.plot((0, 1), (0, 1), color=_FAINT, linestyle="--", label="calibrated")
-    label = f"all pixels, calibration error {pooled.error:.3f}"
-    upper.plot(pooled.mean_probability, pooled.foreground_fraction, "o-", color=_LINE, markersize=4, label=label)
+    colours = [_LINE] if is_one else cycle(_CLASS_LINES)
+    for (name, own), colour in zip(list(pooled.items())[:_MOST_CLASSES], colours, strict=False):
+        label = f"{'all pixels' if is_one else _escaped(name)}, calibration error {own.error:.3f}"
+        upper.plot(own.mean_probability, own.foreground_fraction, "o-", color=colour, markersize=4, label=label)
+        edges = np.linspace(0, 1, len(own.pixels) + 1)
+        look = {"fill": True, "alpha": 0.6} if is_one else {"linewidth": 1.5}
+        lower.stairs(own.pixels / own.pixels.sum(), edges, color=colour, **look)
     upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="fraction that is foreground", title="reliability")
     upper.legend(loc="best", frameon=False)
-    edges = np.linspace(0, 1, len(pooled.pixels) + 1)
-    lower.stairs(pooled.pixels / pooled.pixels.sum(), edges, fill=True, color=_LINE, alpha=0.6)
     lower.set(yscale="log", ylabel="share of pixels", xlabel="predicted probability of foreground")
     for axes in (upper, lower):
         axes.grid(alpha=0.3)
@@ -117,11 +152,12 @@ def save_score_distribution(path: str | os.PathLike, rows: Sequence[Mapping[str,
     """Save how the scores of a set are spread: every image a dot, quartiles as a box, the mean with its interval.
 
     Args:
-        rows: One an image, as for `score_set`. NaN is passed over; errors (`ece` and names that end in `_error`), of
-            which less is better, get panels of their own beside the scores.
+        rows: One an image, as for `score_set`, or one an image and class: each class has a line of panels. NaN is
+            passed over; errors (`ece` and names that end in `_error`), of which less is better, get panels of their own
+            beside the scores.
     """
-    means, intervals = score_set(rows), bootstrap_intervals(rows)
-    defined = [name for name in intervals if not np.isnan(means[name])]
+    means = score_set(rows)
+    defined = [name for name, mean in means.items() if name != "n" and not np.isnan(mean)]
     if not defined:
         raise ValueError(f"there is nothing to draw in {path}: no score is defined in {len(rows)} rows")
     counts = [name for name in defined if name.endswith("_error")]
@@ -129,17 +165,26 @@ def save_score_distribution(path: str | os.PathLike, rows: Sequence[Mapping[str,
     scores = [name for name in defined if name not in counts + errors]
     panels = {"scores": scores, "calibration errors": errors, "topology errors": counts}
     panels = {title: names for title, names in panels.items() if names}
-    figure = new_figure(0.8 * len(defined) + 2, 4.2)
+    classes: dict[str | None, list[Mapping]] = {}
+    for row in rows:
+        classes.setdefault(row.get("class"), []).append({key: value for key, value in row.items() if key != "class"})
+    lines = list(classes.items())[:_MOST_CLASSES]
+    figure = new_figure(0.8 * len(defined) + 2, 4.2 * len(lines))
     widths = [len(names) + 1 for names in panels.values()]
-    subplots = figure.subplots(1, len(panels), width_ratios=widths, squeeze=False)[0]
-    for axes, (title, names) in zip(subplots, panels.items(), strict=True):
-        for place, name in enumerate(names):
-            _draw_spread(axes, place, [float(row[name]) for row in rows], means[name], intervals[name])
-        axes.set_xticks(range(len(names)), [name.replace("_", "\n") for name in names], fontsize=8)
-        axes.set(title=title, xlim=(-0.7, len(names) - 0.3))
-        axes.set_ylim(bottom=0, top=1.01 if title == "scores" else None)
-        axes.grid(axis="y", alpha=0.3)
-    figure.supxlabel(f"{len(rows)} images; dots: images, box: quartiles, bar: mean and its 95 % interval", fontsize=8)
+    subplots = figure.subplots(len(lines), len(panels), width_ratios=widths, squeeze=False)
+    for of_class, (label, own) in zip(subplots, lines, strict=True):
+        own_means, intervals = score_set(own), bootstrap_intervals(own)
+        for axes, (title, names) in zip(of_class, panels.items(), strict=True):
+            for place, name in enumerate(names):
+                if not np.isnan(own_means[name]):
+                    _draw_spread(axes, place, [float(row[name]) for row in own], own_means[name], intervals[name])
+            axes.set_xticks(range(len(names)), [name.replace("_", "\n") for name in names], fontsize=8)
+            axes.set_title(title if label is None else f"{label}: {title}", parse_math=False)
+            axes.set(xlim=(-0.7, len(names) - 0.3))
+            axes.set_ylim(bottom=0, top=1.01 if title == "scores" else None)
+            axes.grid(axis="y", alpha=0.3)
+    images = len(next(iter(classes.values())))
+    figure.supxlabel(f"{images} images; dots: images, box: quartiles, bar: mean and its 95 % interval", fontsize=8)
     save_figure(figure, path)
 
 
@@ -152,22 +197,28 @@ def _curve(history: Sequence[Mapping[str, object]], name: str) -> tuple[list[flo
 def _draw_curves(axes: "Axes", title: str, curves: Mapping[str, tuple[list[float], list[float]]]) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    for (name, (steps, values)), colour in zip(curves.items(), cycle(_LINES)):
-        marker = "o" if title == "validation" or len(steps) == 1 else None
+    is_validation = title.startswith("validation")
+    for (name, (steps, values)), colour in zip(curves.items(), cycle(_CLASS_LINES if "Dice" in title else _LINES)):
+        marker = "o" if is_validation or len(steps) == 1 else None
         if title == "training loss" and len(values) > 100:
             # Single steps scatter too much to be read: keep them faintly, draw their running mean.
             axes.plot(steps, values, color=colour, linewidth=0.6, alpha=0.25)
             window = len(values) // 50
             steps, values = steps[window - 1 :], np.convolve(values, np.full(window, 1 / window), mode="valid")
-        label = name.removeprefix("val_").replace("_", " ")
+        label = _escaped(name.removeprefix(_OF_CLASS).removeprefix("val_").replace("_", " "))
         axes.plot(steps, values, color=colour, marker=marker, markersize=3, label=label)
     axes.set(title=title, xlabel="step")
     axes.grid(alpha=0.3)
     axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     if title == "learning rate":
         axes.ticklabel_format(axis="y", style="scientific", scilimits=(0, 0))
-    if len(curves) > 1 or title == "validation":
+    if len(curves) > 1 or is_validation:
         axes.legend(frameon=False)
+
+
+def _escaped(label: str) -> str:
+    """A legend's text as it is: matplotlib reads formulas between dollars, and leaves out what begins with `_`."""
+    return label.replace("$", r"\$").lstrip("_") or "-"
 
 
 def _draw_spread(axes: "Axes", place: int, values: Sequence[float], mean: float, interval: tuple[float, float]) -> None:

@@ -21,7 +21,6 @@ from ..data.tiles import TileDataset
 from ..files import write_history
 from ..inference.predictor import Predictor
 from ..metrics.platt_scaling import PlattScaling, fit_platt_scaling, logit_counts
-from ..metrics.report import score_set
 from ..objective.losses import TopoLoss
 from .arguments import TrainArguments
 from .checkpoints import FOLDER, Checkpoint, save_checkpoint
@@ -219,7 +218,7 @@ class Trainer:
             bar.set_postfix(loss=f"{row['loss']:.3f}")
             self._log({**row, "learning_rate": self.scheduler.get_last_lr()[0]})
         if validates:
-            scores = score_set(self.score("validation", test_time_flips=False, test_time_scales=(1.0,)).rows)
+            scores = self.score("validation", test_time_flips=False, test_time_scales=(1.0,)).means()
             self._log({f"val_{key}": value for key, value in scores.items()})
             if self.accelerator.is_main_process:
                 bar.write(f"step {self.step}: validation dice {scores['dice']:.4f}, clDice {scores['cldice']:.4f}")

@@ -50,7 +50,7 @@ def score_and_save(trainer: "Trainer") -> dict:
     cost |= {"trainable_parameters": total["trainable"], "total_parameters": total["total"]}
     metrics = scores.metrics(settings, settings.dataset, split, args.protocol, seed=args.seed, **before, **cost)
     if is_main:
-        scores.save(run, settings.threshold)
+        scores.save(run)
         save_curves(run / "curves.png", trainer.history)
         if isinstance(model, PeftModel):
             shown = {**asdict(args), **asdict(settings)}

@@ -56,7 +56,7 @@ def score_base(args: RunArguments, on_step: Callable) -> dict:
     split = "test" if "test" in splits else "validation"
     scores = score_rows(Predictor(network, settings), splits[split])
     metrics = scores.metrics(settings, settings.dataset, split, args.protocol, steps=0)
-    scores.save(Path(args.output_dir), settings.threshold)
+    scores.save(Path(args.output_dir))
     write_json(Path(args.output_dir, METRICS), metrics)  # last: it says that the run is done
     return metrics
 
