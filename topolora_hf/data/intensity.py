@@ -1,13 +1,16 @@
 """What a number in an image means: images of more than 8 bits are brought to 8 by one mapping for the data set."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from ..settings import option
 from .errors import DataError
+
+Parts = Callable[[], Iterable[np.ndarray]]
 
 TRANSFORMS = {"linear": np.asarray, "sqrt": np.sqrt, "log": np.log1p}
 PERCENTILES = (0.5, 99.5)
@@ -72,7 +75,7 @@ class Numbers:
 
 
 def fit_intensity_scaling(
-    images: Iterable[np.ndarray], percentiles: Sequence[float] | None = None, transform: str = "linear"
+    images: Iterable[np.ndarray | Parts], percentiles: Sequence[float] | None = None, transform: str = "linear"
 ) -> IntensityScaling:
     """The mapping that a set of images asks for.
 
@@ -81,7 +84,8 @@ def fit_intensity_scaling(
     few bright pixels would leave the rest dark. If both percentiles are one number, the range is that of all values.
 
     Args:
-        images: Arrays of any shape and number type; of each, up to 65,536 values are drawn, the same ones each time.
+        images: Arrays of any shape and number type; of each, up to 65,536 values are drawn, the same ones each time. An
+            image that does not fit in memory is a function that returns its parts, and is called twice.
         percentiles: Of the values that become 0 and 255. If given, they are used also for values with a scale of their
             own; None: 0.5 and 99.5 for the others.
         transform: A key of `TRANSFORMS`.
@@ -97,14 +101,14 @@ def fit_intensity_scaling(
         raise DataError(f"intensity percentiles must be 0 <= low < high <= 100, got {low} and {high}")
     samples, smallest, largest, kinds, are_whole = [], np.inf, -np.inf, set(), True
     for image in images:
-        values = image.reshape(-1)
-        if values.dtype.kind == "f":
-            values = values[np.isfinite(values)]
-            are_whole &= bool((values == np.rint(values)).all())
-        if values.size:
-            smallest, largest = min(smallest, float(values.min())), max(largest, float(values.max()))
-            samples.append(_drawn(values))
-        kinds.add(image.dtype)
+        parts, size = image if callable(image) else partial(iter, [image]), 0
+        for values in _finite(parts):
+            are_whole &= values.dtype.kind != "f" or bool((values == np.rint(values)).all())
+            if values.size:
+                smallest, largest = min(smallest, float(values.min())), max(largest, float(values.max()))
+            size += values.size
+            kinds.add(values.dtype)
+        samples += [_drawn(parts, size)] * bool(size)
     if not samples:
         raise DataError("has no finite value")
     top = 1.0 if largest <= 1 and any(kind.kind == "f" for kind in kinds) else 255.0
@@ -121,11 +125,25 @@ def fit_intensity_scaling(
     return scaling
 
 
-def _drawn(values: np.ndarray) -> np.ndarray:
-    """Values of a flat array: one anywhere in each of many equal parts, so that no step fits columns or channels."""
-    if values.size > _VALUES_AN_IMAGE:
-        places = (np.arange(_VALUES_AN_IMAGE) + np.random.default_rng(0).random(_VALUES_AN_IMAGE)) / _VALUES_AN_IMAGE
-        values = values[(places * values.size).astype(np.int64)]
+def _finite(parts: Parts) -> Iterator[np.ndarray]:
+    """The finite values of each part, flat."""
+    for part in parts():
+        values = part.reshape(-1)
+        yield values[np.isfinite(values)] if values.dtype.kind == "f" else values
+
+
+def _drawn(parts: Parts, size: int) -> np.ndarray:
+    """Values of an image: one anywhere in each of many equal stretches, so that no step fits columns or channels."""
+    places = np.arange(size if size <= _VALUES_AN_IMAGE else _VALUES_AN_IMAGE)
+    if size > _VALUES_AN_IMAGE:
+        anywhere = np.random.default_rng(0).random(_VALUES_AN_IMAGE)
+        places = ((places + anywhere) / _VALUES_AN_IMAGE * size).astype(np.int64)
+    start, drawn = 0, []
+    for values in _finite(parts):
+        first, last = np.searchsorted(places, (start, start + values.size))
+        drawn.append(values[places[first:last] - start])
+        start += values.size
+    values = np.concatenate(drawn)
     return values.astype(_precision(values.dtype))
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from ..errors import DataError
 from . import pillow_files, tiffs
 from .contents import Contents
-from .limits import PIXELS_VARIABLE, max_image_pixels, require_size
+from .limits import PIXELS_VARIABLE, TooLarge, max_image_pixels, require_size
 
 Source = str | os.PathLike[str] | bytes | Image.Image
 Result = TypeVar("Result")
@@ -34,7 +34,11 @@ def read_contents(source: Source, bands: Sequence[int] | None = None) -> Content
         DataError: It is no plain file, holds several images, is too large, holds no image, or has not these bands.
         Exception: Whatever a library raises for a broken file. `guarded` turns it into a `DataError`.
     """
-    contents = _read(source)
+    return interpreted(_read(source), bands)
+
+
+def interpreted(contents: Contents, bands: Sequence[int] | None) -> Contents:
+    """Choose bands of what a reader returned, all bands of a file, and find its valid pixels. DataError as above."""
     contents = _chosen(contents, bands) if bands else _colours(contents)
     return replace(contents, valid=_valid_pixels(contents))
 
@@ -47,7 +51,7 @@ def guarded(read: Callable[[Source], Result], source: Source, name: str | None =
     except FileNotFoundError as error:
         raise DataError(f"{name}: no such file") from error
     except DataError as error:
-        raise DataError(f"{name}: {error}") from error
+        raise (TooLarge if isinstance(error, TooLarge) else DataError)(f"{name}: {error}") from error
     except MemoryError as error:
         raise DataError(f"{name}: there is not enough memory to decode it") from error
     except Exception as error:  # OSError, SyntaxError, struct.error, ... depending on where a file breaks

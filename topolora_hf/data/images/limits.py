@@ -9,8 +9,14 @@ UNPACKED_VARIABLE = "TOPOLORA_MAX_UNPACKED_GIB"
 _DEFAULT_PIXELS = 200_000_000  # 14,142 pixels a side; 0.6 GB as 8-bit RGB
 
 
+class TooLarge(DataError):
+    """An image has more pixels than are held in memory. It may be read by rows."""
+
+    __module__ = "topolora_hf"  # wherever the file lies
+
+
 def max_image_pixels() -> int:
-    """The most pixels that an image may have: `$TOPOLORA_MAX_IMAGE_PIXELS`, by default 200 million."""
+    """The most pixels that an image may have in memory: `$TOPOLORA_MAX_IMAGE_PIXELS`, by default 200 million."""
     return _positive_number(PIXELS_VARIABLE, _DEFAULT_PIXELS)
 
 
@@ -24,12 +30,12 @@ def require_size(width: int, height: int) -> None:
     if width < 1 or height < 1:
         raise DataError(f"has {width} x {height} pixels")
     if width * height > max_image_pixels():
-        raise too_large(f"{width:,} x {height:,} pixels")
+        raise too_large(f"{width:,} x {height:,} pixels", TooLarge)
 
 
-def too_large(size: str) -> DataError:
+def too_large(size: str, kind: type[DataError] = DataError) -> DataError:
     """The error for an image of that size. It says how to raise the limit."""
-    return DataError(
+    return kind(
         f"has {size}, more than the {max_image_pixels():,} pixels allowed; if that is meant and the memory suffices, "
         f"set the environment variable {PIXELS_VARIABLE}"
     )

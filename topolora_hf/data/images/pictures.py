@@ -50,24 +50,33 @@ class Picture:
 
     def rgb(self, scaling: IntensityScaling | None = None) -> np.ndarray:
         """uint8 (H, W, 3). Without `scaling`, values of more than 8 bits are stretched by their own percentiles."""
-        if self.values.dtype == np.uint8 and not (scaling and scaling.of_8_bits):
+        if not self.needs(scaling):
             return self.values
-        pixels = (scaling or fit_intensity_scaling([self.usable]))(self.values)
-        if self.valid is not None:
-            pixels[~self.valid] = 0
+        pixels = self.scaled(scaling or fit_intensity_scaling([self.usable]))
         seen, numbers = pixels if self.valid is None else pixels[self.valid], self.numbers
         if scaling and seen.max() == seen.min() and numbers.low < numbers.high:
             logger.warning(
                 "%s: its %s values, %.6g to %.6g, all become %d: they are scaled from %.6g (black) to %.6g (white)",
                 self.name, numbers.kind, numbers.low, numbers.high, seen.max(), scaling.low, scaling.high,
             )  # fmt: skip
+        return pixels
+
+    def needs(self, scaling: IntensityScaling | None) -> bool:
+        """Whether values become 8 bits by a scaling: this one, or their own where it is None."""
+        return self.values.dtype != np.uint8 or bool(scaling and scaling.of_8_bits)
+
+    def scaled(self, scaling: IntensityScaling) -> np.ndarray:
+        """uint8 (H, W, 3)."""
+        pixels = scaling(self.values)
+        if self.valid is not None:
+            pixels[~self.valid] = 0
         return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
 
 
 def read_picture(source: Source, name: str | None = None, bands: Sequence[int] | None = None) -> Picture:
     """Read an image with its own values; arguments and errors are those of `decode_image`."""
     name = name or shown(source)
-    return guarded(lambda source: _picture_of(read_contents(source, bands), name), source, name)
+    return guarded(lambda source: picture_of(_with_data(read_contents(source, bands)), name), source, name)
 
 
 def decode_image(
@@ -96,10 +105,20 @@ def decode_image(
     return guarded(lambda _: picture.rgb(scaling), source, name)
 
 
-def _picture_of(contents: Contents, name: str) -> Picture:
+def _with_data(contents: Contents) -> Contents:
+    if contents.valid is not None and not contents.valid.any():
+        raise no_valid_pixel()
+    return contents
+
+
+def no_valid_pixel() -> DataError:
+    """The error for an image without any data."""
+    return DataError("has no valid pixel: all are nodata, NaN, infinite or masked out")
+
+
+def picture_of(contents: Contents, name: str) -> Picture:
+    """The picture that the chosen bands of a file are."""
     values, valid, alpha = contents.values, contents.valid, contents.alpha
-    if valid is not None and not valid.any():
-        raise DataError("has no valid pixel: all are nodata, NaN, infinite or masked out")
     if contents.palette is not None:
         values = contents.palette[values]
     if values.dtype == bool:

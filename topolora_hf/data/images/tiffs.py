@@ -18,7 +18,7 @@ from PIL import UnidentifiedImageError
 from ..errors import DataError
 from . import pillow_files
 from .contents import Contents
-from .limits import max_image_pixels, require_size, too_large
+from .limits import TooLarge, max_image_pixels, require_size, too_large
 
 logging.getLogger("tifffile").setLevel(logging.ERROR)  # it warns of nodata values that the number type has not
 
@@ -83,7 +83,7 @@ def _require_size(page: tifffile.TiffPage) -> None:
     require_size(page.imagewidth, page.imagelength)
     tile = page.tilelength * page.tilewidth if page.is_tiled else 0
     if max(math.prod(page.shape) / 4, tile) > max_image_pixels():
-        raise too_large(f"an array of shape {page.shape}")
+        raise too_large(f"an array of shape {page.shape}", DataError if tile > max_image_pixels() else TooLarge)
     if page.imagedepth != 1:
         raise DataError(f"is an array of shape {page.shape}; one image is needed")
 
