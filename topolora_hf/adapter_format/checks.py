@@ -73,9 +73,10 @@ def _problem(name: str, tensor: torch.Tensor, rank: int) -> str | None:
 
 def _scaling_problem(name: str, tensor: torch.Tensor) -> str | None:
     """Check the part of the form that travels with the weights."""
-    if tensor.dtype != torch.int64 or tensor.shape != (len(TRAVELLING),):
-        return f"{name} is {tensor.dtype} of shape {tuple(tensor.shape)}; {len(TRAVELLING)} int64 are needed"
-    form = dict(zip(TRAVELLING, tensor.tolist(), strict=True))
+    most = len(TRAVELLING)  # of several classes, else one less
+    if tensor.dtype != torch.int64 or tensor.shape not in ((most - 1,), (most,)):
+        return f"{name} is {tensor.dtype} of shape {tuple(tensor.shape)}; {most - 1} or {most} int64 are needed"
+    form = dict(zip(TRAVELLING, tensor.tolist(), strict=False))
     if form["use_sam"] not in (0, 1):
         return f"{name}: use_sam must be 0 or 1, got {form['use_sam']}"
     try:

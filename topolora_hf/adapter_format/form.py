@@ -6,8 +6,8 @@ from .errors import AdapterMismatchError
 from .values import SWITCH, check_values, one_of, setting, whole
 
 # What an adapter brings to any base, in its tensors: the entries of `tile_scaling.settings`. With `detail_channels` or
-# `use_sam` 0 that part of the base does not run.
-TRAVELLING = ("image_size", "tile_size", "detail_channels", "use_sam")
+# `use_sam` 0 that part of the base does not run. The last is there with several classes alone.
+TRAVELLING = ("image_size", "tile_size", "detail_channels", "use_sam", "num_labels")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,14 +27,12 @@ class NetworkForm:
     detail_context: bool = setting(True, "dilated blocks, with which the detail branch sees further", SWITCH)
     spatial_adapter_form: str = setting("paper", "paper or seglab (the authors' code)", one_of("paper", "seglab"))
     use_sam: bool = setting(True, "false: the detail branch alone, without SAM", SWITCH)
-    num_labels: int = setting(1, "K: the number of logit maps", whole(1, 1000))
+    num_labels: int = setting(1, "K: the number of classes, of which each has a logit map", whole(1, 1000))
 
     def __post_init__(self):
         check_values(NetworkForm, vars(self))
-        if not self.detail_channels and (self.num_labels > 1 or not self.use_sam):
-            raise ValueError(
-                f"detail_channels=0 leaves SAM's single mask, but num_labels={self.num_labels}, use_sam={self.use_sam}"
-            )
+        if not self.detail_channels and not self.use_sam:
+            raise ValueError("detail_channels=0 leaves out the detail branch and use_sam=False SAM: nothing is left")
 
     @classmethod
     def of(cls, holder) -> "NetworkForm":
@@ -45,9 +43,10 @@ class NetworkForm:
     def of_base(self) -> dict:
         """The keyword arguments that build a base for an adapter of this form.
 
-        Whether SAM and the detail branch run travels in the adapter, so that adapters of all presets share a base.
+        Whether SAM and the detail branch run, and the number of classes, travel in the adapter, so that adapters of all
+        presets and classes share a base.
         """
-        without = {"use_sam"} if self.detail_channels else {"use_sam", "detail_channels", "detail_context"}
+        without = {"use_sam", "num_labels"} | (set() if self.detail_channels else {"detail_channels", "detail_context"})
         return {name: value for name, value in asdict(self).items() if name not in without}
 
     def check_adapter(self, of_adapter: "NetworkForm") -> None:

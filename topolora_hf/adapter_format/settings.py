@@ -2,20 +2,38 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, make_dataclass
+from dataclasses import asdict, dataclass, field, fields, make_dataclass, replace
 from pathlib import Path
 
 from ..data.intensity import IntensityScaling
 from ..data.protocols import VIEWS
 from ..files import read_json_object
 from ..fundus.colours import FovColours
-from ..metrics.platt_scaling import PlattScaling
+from ..metrics.platt_scaling import Calibration, PlattScaling
+from .errors import AdapterMismatchError
 from .form import NetworkForm
 from .location import find_file
 from .names import ADAPTER_CONFIG, SETTINGS_FILE, public_base_name
 from .presets import PRESETS
-from .values import OBJECT, PUBLIC_NAME, SWITCH, TEXT, check_values, number, one_of, or_null, positive, setting, several
+from .values import (
+    OBJECT,
+    PUBLIC_NAME,
+    SWITCH,
+    TEXT,
+    Allowed,
+    check_values,
+    for_each_class,
+    number,
+    one_of,
+    or_null,
+    positive,
+    setting,
+    several,
+)
 
+_PER_CLASS = ("threshold", "temperature", "logit_bias")
+
+_NAMES = several(TEXT._replace(check=lambda value: TEXT.check(value) and value.strip() != ""), 1, 1000, "names")
 _FormFields = make_dataclass(
     "_FormFields",
     [
@@ -43,9 +61,15 @@ class AdapterSettings(_FormFields):
     view: str = setting(
         "tiles", "tiles at the image's own resolution, or the full image resized to one tile", one_of(*VIEWS)
     )
-    threshold: float = setting(0.5, "a pixel is foreground from this probability on", number(0, 1))
-    temperature: float = setting(1.0, "T: probability p becomes sigmoid(logit(p) / T + b)", positive())
-    logit_bias: float = setting(0.0, "b; below 0, foreground is less probable", number())
+    threshold: float | tuple[float, ...] = setting(
+        0.5, "a pixel is foreground from this probability on", for_each_class(number(0, 1))
+    )
+    temperature: float | tuple[float, ...] = setting(
+        1.0, "T: probability p becomes sigmoid(logit(p) / T + b)", for_each_class(positive())
+    )
+    logit_bias: float | tuple[float, ...] = setting(
+        0.0, "b; below 0, foreground is less probable", for_each_class(number())
+    )
     test_time_flips: bool = setting(False, "average the probability over each tile's four mirrorings", SWITCH)
     test_time_scales: tuple[float, ...] = setting(
         (1.0,),
@@ -60,8 +84,11 @@ class AdapterSettings(_FormFields):
     )
     labels: tuple[str, ...] = setting(
         ("foreground",),
-        "names of the K logit maps",
-        several(TEXT._replace(check=lambda value: TEXT.check(value) and value != ""), 1, 1000, "one to 1000 names"),
+        "names of the K classes, of which each has a logit map",
+        Allowed(lambda value: _NAMES.check(value) and len(set(value)) == len(value), "one to 1000 different names"),
+    )
+    exclusive: bool = setting(
+        False, "a pixel is of one class at most: a softmax over background and classes, not a sigmoid for each", SWITCH
     )
     intensity: IntensityScaling | None = setting(
         None, "how images of more than 8 bits became 8 bits; null: there were none", or_null(OBJECT)
@@ -87,7 +114,14 @@ class AdapterSettings(_FormFields):
     dataset: str | None = setting(None, "what it was trained on", or_null(TEXT))
 
     def __post_init__(self):
-        check_values(AdapterSettings, {"test_time_scales": self.test_time_scales})
+        check_values(
+            AdapterSettings,
+            {name: getattr(self, name) for name in ("test_time_scales", "labels", "exclusive", *_PER_CLASS)},
+        )
+        for name in _PER_CLASS:
+            self._of_each_class(name)
+        if self.exclusive and self.num_labels == 1:
+            raise ValueError(f"exclusive is for several classes; labels are {', '.join(self.labels)}")
         if self.view == "full" and self.test_time_scales != (1.0,):
             raise ValueError(
                 f"test_time_scales={list(self.test_time_scales)} are for images cut into tiles; here the full image "
@@ -106,9 +140,44 @@ class AdapterSettings(_FormFields):
         return NetworkForm.of(self)
 
     @property
-    def calibration(self) -> PlattScaling:
-        """The mapping from the network's probabilities to calibrated ones."""
-        return PlattScaling(self.temperature, self.logit_bias)
+    def thresholds(self) -> tuple[float, ...]:
+        """The threshold of each class."""
+        return self._of_each_class("threshold")
+
+    @property
+    def calibration(self) -> Calibration:
+        """The mapping from the network's probabilities (K, ...) to calibrated ones."""
+        numbers = zip(self._of_each_class("temperature"), self._of_each_class("logit_bias"), strict=True)
+        return Calibration(tuple(PlattScaling(*each) for each in numbers), self.exclusive)
+
+    def _of_each_class(self, name: str) -> tuple[float, ...]:
+        value = getattr(self, name)
+        if not isinstance(value, list | tuple):
+            return (value,) * self.num_labels
+        if len(value) != self.num_labels:
+            raise ValueError(
+                f"{name} must be one number, or one for each of {self.num_labels} classes "
+                f"({', '.join(self.labels[:5])}); got {len(value)}: {list(value[:5])}"
+            )
+        return tuple(value)
+
+    def in_form(self, num_labels: int, **form) -> "AdapterSettings":
+        """Make the same settings for a network that runs in another form; its classes must be these."""
+        self.check_classes(num_labels)
+        return replace(self, **form)
+
+    def with_classes(self, num_labels: int) -> "AdapterSettings":
+        """Make the same settings for other classes, of which no more is known than their number."""
+        of_old = {name: getattr(AdapterSettings, name) for name in _PER_CLASS if isinstance(getattr(self, name), tuple)}
+        return replace(self, labels=_default_labels(num_labels), exclusive=False, **of_old)
+
+    def check_classes(self, num_labels: int) -> None:
+        """Check that each logit map of a network has a name. AdapterMismatchError says what there is."""
+        if num_labels != self.num_labels:
+            raise AdapterMismatchError(
+                f"the network has num_labels={num_labels} maps, the settings name {self.num_labels} classes: "
+                f"{', '.join(self.labels[:5])}"
+            )
 
     def save(self, directory: str | Path) -> None:
         """Write `topolora_config.json`, and the copy of it in the `adapter_config.json` that lies there."""
@@ -149,7 +218,13 @@ class AdapterSettings(_FormFields):
     def of_network(cls, network, **settings) -> "AdapterSettings":
         """Make settings in the form that a network runs in now; the other fields are given, or have their defaults."""
         form = {item.name: getattr(network.config, item.name) for item in fields(_FormFields)}
+        settings.setdefault("labels", _default_labels(network.config.num_labels))
         return cls(base=public_base_name(network.name_or_path), **form, **settings)
+
+
+def _default_labels(num_labels: int) -> tuple[str, ...]:
+    """Name classes of which no more is known than how many they are."""
+    return ("foreground",) if num_labels == 1 else tuple(f"class{number + 1}" for number in range(num_labels))
 
 
 def _write_json(file: Path, values: dict) -> None:

@@ -59,6 +59,12 @@ def several(allowed: Allowed, least: int, most: int, text: str) -> Allowed:
     )
 
 
+def for_each_class(allowed: Allowed) -> Allowed:
+    """Allow one such value for all classes, or a list or tuple of one for each."""
+    each = several(allowed, 1, 1000, "")
+    return Allowed(lambda value: allowed.check(value) or each.check(value), f"{allowed.text}, or one for each class")
+
+
 def or_null(allowed: Allowed) -> Allowed:
     """Allow None too."""
     return Allowed(lambda value: value is None or allowed.check(value), f"{allowed.text} or null")

@@ -56,6 +56,8 @@ def create_adapter(
     # On a bare `SamModel` PEFT must fail, not leave out what it does not find. With LoRA its targets see to that.
     # Without, the decoder's names go without `sam.`: PEFT finds these parts there too, and misses their tensors.
     modules_to_save = ["tile_scaling", *(f"sam.{name}" if chosen.rank else name for name in chosen.decoder)]
+    if network.tile_scaling.num_labels > 1 and chosen.decoder:
+        modules_to_save.append("class_masks")
     if chosen.spatial_adapter:
         modules_to_save.append("spatial_adapter")
     if chosen.detail_branch and network.detail_branch is not None:
@@ -82,6 +84,7 @@ def unfreeze(network: TopoSamForSegmentation) -> TopoSamForSegmentation:
     network.requires_grad_(False)
     living = [network.get_submodule(f"sam.{name}") for name in LIVING_DECODER]
     living += [sam.vision_encoder, sam.prompt_encoder.no_mask_embed, network.spatial_adapter, network.detail_branch]
+    living += [network.class_masks] if network.tile_scaling.num_labels > 1 else []
     for part in living:
         if part is not None:
             part.requires_grad_(True)
@@ -101,7 +104,9 @@ def save_adapter(model: PeftModel, settings: AdapterSettings, directory: str | P
         )
     network = model.get_base_model()
     _use_public_name(network)
-    network.adapter_settings = replace(settings, base=public_base_name(settings.base))
+    network.adapter_settings = replace(
+        settings.in_form(**network.tile_scaling.travelling), base=public_base_name(settings.base)
+    )
     model.save_pretrained(str(directory), save_embedding_layers=False)
 
 

@@ -7,6 +7,7 @@ _PARTS = {
     "vision_encoder": "image encoder",
     "spatial_adapter": "spatial adapter",
     "mask_decoder": "mask decoder",
+    "class_masks": "mask decoder",
     "detail_branch": "detail branch",
     "prompt_encoder": "prompt encoder",
 }

@@ -58,6 +58,26 @@ class PlattScaling:
         return PlattScaling(1 / self.temperature, -self.bias * self.temperature)
 
 
+@dataclass(frozen=True)
+class Calibration:
+    """The scaling of each class's probability; where exclusive classes then sum to more than 1, they are divided by it.
+
+    >>> Calibration((PlattScaling(), PlattScaling(bias=2)), exclusive=True)([[0.5], [0.5]]).round(3).tolist()
+    [[0.362], [0.638]]
+    """
+
+    scalings: tuple[PlattScaling, ...] = (PlattScaling(),)
+    exclusive: bool = False
+
+    def __call__(self, probabilities: ArrayLike) -> np.ndarray:
+        """Scale (K, ...) numbers in [0, 1], in their floating dtype; untouched where no scaling changes anything."""
+        probabilities = np.asarray(probabilities)
+        if set(self.scalings) == {PlattScaling()}:
+            return probabilities
+        scaled = np.stack([scale(each) for scale, each in zip(self.scalings, probabilities, strict=True)])
+        return scaled / np.maximum(scaled.sum(axis=0), 1) if self.exclusive else scaled
+
+
 @dataclass(frozen=True, eq=False)
 class LogitCounts:
     """What the fit needs of the pixels of an image, counted in B bins of logits; added up over images with `+`.

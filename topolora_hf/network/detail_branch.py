@@ -67,8 +67,8 @@ class SamFeatures(NamedTuple):
     """What SAM makes of a batch of tiles.
 
     Attributes:
-        coarse_logits: (B, 1, S/4, S/4), its first mask.
-        upscaled: (B, C/8, S/4, S/4), the decoder's embedding from which that mask is made.
+        coarse_logits: (B, K, S/4, S/4), its first mask, and those of the further classes.
+        upscaled: (B, C/8, S/4, S/4), the decoder's embedding from which these masks are made.
         embedding: (B, C, S/16, S/16), the image embedding, refined by the spatial adapter.
     """
 
@@ -129,7 +129,7 @@ class DetailBranch(nn.Module):
         return self.correction(F.relu(self.norm(full)))
 
     def _fuse(self, from_sam: SamFeatures, size: torch.Size) -> torch.Tensor:
-        fine = self.fuse(torch.cat([from_sam.coarse_logits, from_sam.upscaled], dim=1))
+        fine = self.fuse(torch.cat([from_sam.coarse_logits[:, :1], from_sam.upscaled], dim=1))
         context = self.fuse_context(from_sam.embedding)
         return resize_bilinear(fine, size) + resize_bilinear(context, size)
 

@@ -11,7 +11,6 @@ are drawn likewise: stock SAM with a ViT-S and a ViT-B, for what depends on shap
 import hashlib
 import math
 import warnings
-from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -82,6 +81,7 @@ def build_embedded(network_class: type, name: str, **settings) -> nn.Module:
     unknown = [key for key in settings if not hasattr(known, key)]
     if unknown:
         raise TypeError(f"{name} takes no {', '.join(unknown)}")
+    num_labels = settings.pop("num_labels", 1)
     config = _CONFIGS[name](**settings)
     if attention is not None:
         config._attn_implementation = attention
@@ -90,10 +90,11 @@ def build_embedded(network_class: type, name: str, **settings) -> nn.Module:
     if name in PRETRAINED:
         settings = AdapterSettings.from_pretrained(PRETRAINED[name])
         _load_weights(network, PRETRAINED[name], settings.spatial_adapter_form)
-        network.adapter_settings = replace(settings, **network.tile_scaling.travelling)
+        network.adapter_settings = settings.in_form(**network.tile_scaling.travelling)
         network.revision = _revision(PRETRAINED[name])
     else:
         _draw_weights(network.sam)
+    network.start_classes(num_labels)
     if dtype == "auto":  # as stored
         dtype = torch.float16 if name in PRETRAINED else torch.float32
     network.to(device, getattr(torch, dtype) if isinstance(dtype, str) else dtype)

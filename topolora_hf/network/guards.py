@@ -14,9 +14,10 @@ from torch import nn
 
 from ..adapter_format.errors import AdapterMismatchError
 from ..adapter_format.settings import AdapterSettings
+from .class_masks import set_rows
 from .tile_scaling import TileScaling, travelling_values
 
-_ADAPTER_KEY = re.compile(r"\.(?:lora_[AB]|modules_to_save)\.(?P<adapter>[^.]+)\.")
+_ADAPTER_KEY = re.compile(r"\.(?:lora_[AB]|lora_magnitude_vector|modules_to_save)\.(?P<adapter>[^.]+)\.")
 
 
 @contextmanager
@@ -52,17 +53,20 @@ def check_adapter_keys(network: nn.Module, state_dict: dict, prefix: str, *_) ->
         AdapterMismatchError: naming the fields of the form that differ, or every missing, unexpected or mis-shaped
             tensor.
     """
-    own = network.state_dict()
-    if not any(map(_adapter_of, own)):
+    if not any(map(_adapter_of, network.state_dict())):
         return
     given = {key.removeprefix(prefix): tensor for key, tensor in state_dict.items() if key.startswith(prefix)}
     adapters = {_adapter_of(key) for key in given} - {None}
     stored = {name: values for name in adapters if (values := _take_stored_settings(network, name))}
     try:
         settings = {name: AdapterSettings.from_dict(values) for name, values in stored.items()}
-        for name in adapters:
-            _check_form(network, settings.get(name), given.get(f"tile_scaling.modules_to_save.{name}.settings"))
-        _check_tensors(own, given, adapters)
+        with unchanged_if_refused(network):
+            for name in adapters:
+                travelling = given.get(f"tile_scaling.modules_to_save.{name}.settings")
+                _check_form(network, settings.get(name), travelling)
+                if travelling is not None:
+                    _fit_classes(network, name, travelling_values(travelling))
+            _check_tensors(network.state_dict(), given, adapters)
     except Exception:
         for name in stored:
             _take_out(network, name)
@@ -83,15 +87,19 @@ def carry_settings(network: nn.Module, *_) -> None:
     for name, config in configs.items():
         if isinstance(config, LoraConfig):
             scaling = scaling_of(network, name)
-            settings = scaling.adapter_settings or AdapterSettings.of_network(network)
-            TopoLoraConfig.extend(config, replace(settings, **scaling.travelling))
+            settings = scaling.adapter_settings or AdapterSettings.of_network(network).with_classes(scaling.num_labels)
+            TopoLoraConfig.extend(config, settings.in_form(**scaling.travelling))
 
 
 def scaling_of(network: nn.Module, adapter: str) -> TileScaling:
     """Give an adapter's own `TileScaling`; the base's for an adapter that has none."""
-    scaling = network.tile_scaling
-    of_adapters = getattr(scaling, "modules_to_save", {})
-    return of_adapters[adapter] if adapter in of_adapters else getattr(scaling, "original_module", scaling)
+    return _own(network.tile_scaling, adapter)
+
+
+def _own(module: nn.Module, adapter: str) -> nn.Module:
+    """Give an adapter's own copy of a module; the base's for an adapter that has none."""
+    of_adapters = getattr(module, "modules_to_save", {})
+    return of_adapters[adapter] if adapter in of_adapters else getattr(module, "original_module", module)
 
 
 def _take_stored_settings(network: nn.Module, adapter: str) -> dict | None:
@@ -107,8 +115,27 @@ def _check_form(network: nn.Module, settings: AdapterSettings | None, travelling
     of_base = network.base_form
     of_adapter = settings.form if settings else of_base
     if travelling is not None:  # what will run, whatever the settings say
-        of_adapter = replace(of_adapter, **travelling_values(travelling))
+        values = travelling_values(travelling)
+        if settings is not None:
+            settings.check_classes(values["num_labels"])
+        of_adapter = replace(of_adapter, **values)
     of_base.check_adapter(of_adapter)
+
+
+def _fit_classes(network: nn.Module, adapter: str, travelling: dict) -> None:
+    """Make room for the adapter's number of classes in what it brings. Its own, or the base's, must then have it."""
+    labels = travelling["num_labels"]
+    scaling_of(network, adapter).change(num_labels=labels)
+    parts = {"class_masks": (network.class_masks, labels - 1)} if travelling["use_sam"] else {}
+    if travelling["detail_channels"]:
+        parts["detail_branch.correction"] = (network.detail_branch.correction, labels)
+    for name, (module, rows) in parts.items():
+        own = _own(module, adapter)
+        if own is not getattr(module, "original_module", module):
+            set_rows(own, rows)
+        present = len(next(own.parameters()))
+        if present != rows and labels > 1:
+            raise AdapterMismatchError(f"the adapter has num_labels={labels}, but brings no {name}: missing")
 
 
 def _check_tensors(own: dict, given: dict, adapters: set[str]) -> None:

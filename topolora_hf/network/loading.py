@@ -1,7 +1,6 @@
 """The one ladder from a name to a base: what stands behind the name, and how it becomes a network."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from huggingface_hub import HfApi
@@ -68,6 +67,7 @@ def _load_with_adapter(network_class: type, read: Callable, adapter: AdapterFile
     for name in kwargs.keys() & vars(form):
         if kwargs[name] != getattr(form, name):
             raise AdapterMismatchError(f"{adapter} was trained with {name}={getattr(form, name)}, got {kwargs[name]}")
+    kwargs.pop("num_labels", None)  # which the adapter brings to any base
     kwargs["revision"] = adapter.revision
     base = find(adapter.settings.base, **hub_options(kwargs))
     if isinstance(base, AdapterFiles):
@@ -82,14 +82,23 @@ def _load_base(network_class: type, read: Callable, name: str, *args, **kwargs) 
     if name in EMBEDDED:
         return build_embedded(network_class, name, **kwargs), {}
     kwargs["output_loading_info"] = True
+    num_labels = kwargs.pop("num_labels", None)
     if name.endswith(".pth"):
-        return _load_meta_checkpoint(read, name, **kwargs)
+        network, info = _load_meta_checkpoint(read, name, **kwargs)
+    else:
+        network, info = _load_directory(read, name, *args, **kwargs)
+    if num_labels is not None:
+        network.start_classes(num_labels)
+    return network, info
+
+
+def _load_directory(read: Callable, name: str, *args, **kwargs) -> tuple[nn.Module, dict]:
     network, info = read(name, *args, **kwargs, ignore_mismatched_sizes=True)  # the check raises, and names them
     check_base_parts(network, info["unexpected_keys"], info["mismatched_keys"])
     network.revision = _commit_of(name, kwargs.get("revision"), kwargs.get("cache_dir"))
     settings = stored_settings(name, **hub_options(kwargs))
     if settings is not None:  # such as those of an adapter merged into it
-        network.adapter_settings = replace(settings, **network.tile_scaling.travelling)
+        network.adapter_settings = settings.in_form(**network.tile_scaling.travelling)
     return network, info
 
 

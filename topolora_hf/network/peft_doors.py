@@ -103,6 +103,8 @@ class PeftDoors:
         adapters = vars(self).get("peft_config")
         if adapters and not self._hf_peft_config_loaded:
             raise ValueError(f"the network holds the adapters {', '.join(adapters)} of a PeftModel: save that or merge")
+        if not adapters and self.tile_scaling.num_labels == 1:  # the masks of no further class
+            self._keys_to_ignore_on_save |= {name for name in self.state_dict() if name.startswith("class_masks.")}
         super().save_pretrained(save_directory, *args, **kwargs)
         if not adapters and self.adapter_settings is not None:
             self.adapter_settings.save(save_directory)

@@ -10,6 +10,7 @@ from transformers.modeling_outputs import SemanticSegmenterOutput
 from transformers.models.sam.modeling_sam import SamPreTrainedModel
 
 from ..adapter_format.form import TRAVELLING, NetworkForm
+from .class_masks import ClassMasks, set_rows
 from .configuration import TopoSamConfig
 from .detail_branch import ChannelNorm, DetailBranch, SamFeatures, resize_bilinear
 from .encoder import count_frozen_layers, run_layers
@@ -23,11 +24,11 @@ from .tile_scaling import TileScaling
 class TopoSamForSegmentation(PeftDoors, SamPreTrainedModel):
     """Segment Anything as a promptless segmentation network for tiles of an image.
 
-    Loaded from a stock SAM it gives SAM's own first mask (no prompts), brought to the tile's size: what it adds starts
-    at zero. See `TopoSamConfig` for the settings.
+    Loaded from a stock SAM it gives SAM's own first mask (no prompts), brought to the tile's size, for each of K
+    classes: what it adds starts at zero. See `TopoSamConfig` for the settings.
 
     Attributes:
-        sam, spatial_adapter, detail_branch: its parts; the last is None with `detail_channels=0`.
+        sam, class_masks, spatial_adapter, detail_branch: its parts; the last is None with `detail_channels=0`.
         criterion: the loss that `forward` applies when labels are given, such as a `TopoLoss`; None until it is set.
             It is no part of the network: its weights are its caller's to train.
         revision: which weights of that name they are: the commit on the Hub, or the first digits of the SHA-256 of an
@@ -46,7 +47,7 @@ class TopoSamForSegmentation(PeftDoors, SamPreTrainedModel):
 
     config_class = TopoSamConfig
     base_model_prefix = "sam"
-    _keys_to_ignore_on_load_missing = [r"^spatial_adapter\.", r"^detail_branch\.", r"^tile_scaling\."]
+    _keys_to_ignore_on_load_missing = [r"^(class_masks|spatial_adapter|detail_branch|tile_scaling)\."]
     # In a whole directory, config.json says the sizes, so that keyword arguments can change them.
     _keys_to_ignore_on_save = ["tile_scaling.settings"]
 
@@ -54,6 +55,7 @@ class TopoSamForSegmentation(PeftDoors, SamPreTrainedModel):
         super().__init__(config)
         form = config.form
         self.sam = SamModel(config)
+        self.class_masks = ClassMasks(self._first_hypernetwork, form.num_labels)
         self.tile_scaling = TileScaling(form)
         width = config.vision_config.output_channels
         self.spatial_adapter = SpatialAdapter(width, form.spatial_adapter_form)
@@ -78,7 +80,7 @@ class TopoSamForSegmentation(PeftDoors, SamPreTrainedModel):
 
         Args:
             pixel_values: (B, 3, T, T), RGB, normalised with SAM's mean and standard deviation.
-            labels: (B, T, T) class indices (binary: 0 and 1), or (B, K, T, T) masks: what `criterion` is applied to.
+            labels: (B, K, T, T) masks, or (B, T, T) class indices, 0 for background: what `criterion` is applied to.
             valid_mask: (B, T, T), True where labels count (the field of view; not padding).
             skeleton: (B, K, T, T), or (B, T, T) when K = 1: hard skeleton of the labels; made here when it is missing.
             frozen_features: what `encode_frozen` gave for these tiles, to go on from there.
@@ -122,6 +124,8 @@ class TopoSamForSegmentation(PeftDoors, SamPreTrainedModel):
             self.forget_name()
             if not value.detail_channels:
                 self.detail_branch = None
+            if value.num_labels - 1 != len(self.class_masks.layers[0].bias):  # it runs without SAM
+                self._restart_class_masks(value.num_labels)
 
     @property
     def config(self) -> TopoSamConfig:
@@ -140,6 +144,34 @@ class TopoSamForSegmentation(PeftDoors, SamPreTrainedModel):
         """What the base is made of, whatever the active adapter runs of it."""
         channels = 0 if self.detail_branch is None else self.detail_branch.channels
         return replace(self.config.form, detail_channels=channels, use_sam=True)
+
+    @property
+    def _first_hypernetwork(self) -> nn.Module:
+        return self.sam.mask_decoder.output_hypernetworks_mlps[0]
+
+    def start_classes(self, num_labels: int) -> None:
+        """Give a base of one map so many classes, each a copy of that map.
+
+        Raises:
+            ValueError: it has several maps, and another number is asked for.
+        """
+        present = self.tile_scaling.num_labels
+        if num_labels == present:
+            return
+        replace(self.config.form, num_labels=num_labels)  # which checks it
+        if present > 1:
+            raise ValueError(
+                f"the base {self.name_or_path} has num_labels={present}, got num_labels={num_labels}: only a base of "
+                "one map can be given another number of classes"
+            )
+        self._restart_class_masks(num_labels)
+        if self.detail_branch is not None:
+            set_rows(self.detail_branch.correction, num_labels)
+        self.tile_scaling.change(num_labels=num_labels)
+
+    def _restart_class_masks(self, num_labels: int) -> None:
+        set_rows(self.class_masks, num_labels - 1)
+        self.class_masks.copy_first(self._first_hypernetwork)
 
     @property
     def is_gradient_checkpointing(self) -> bool:
@@ -193,7 +225,7 @@ class TopoSamForSegmentation(PeftDoors, SamPreTrainedModel):
         return maps.permute(0, 2, 3, 1)
 
     def _decode(self, embedding: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """SAM's mask decoder without prompts, its first mask, and the upscaled embedding that the mask is made from.
+        """SAM's mask decoder without prompts: a mask a class, and the upscaled embedding that these are made from.
 
         Follows `SamMaskDecoder.forward`, which does not return that embedding; the IoU head is left out. All four
         masks are computed, at no cost that shows, and the embedding is laid out in memory as SAM does it, so that the
@@ -214,8 +246,10 @@ class TopoSamForSegmentation(PeftDoors, SamPreTrainedModel):
         image = decoder.activation(decoder.upscale_conv2(image))
         mask_queries = queries[:, 0, 1:]
         hyper = [mlp(mask_queries[:, i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)]
-        masks = torch.stack(hyper, dim=1) @ image.flatten(2)
-        return masks[:, :1].unflatten(2, image.shape[-2:]), image
+        masks = (torch.stack(hyper, dim=1) @ image.flatten(2))[:, :1]
+        if self.tile_scaling.num_labels > 1:
+            masks = torch.cat([masks, self.class_masks(mask_queries[:, 0]) @ image.flatten(2)], dim=1)
+        return masks.unflatten(2, image.shape[-2:]), image
 
     def _grid_embedding(self, height: int, width: int) -> torch.Tensor:
         """(1, C, h, w): SAM's positional encoding of the centres of an h x w grid, at any size."""
@@ -229,6 +263,8 @@ class TopoSamForSegmentation(PeftDoors, SamPreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, TileScaling):
             module.change()
+        elif isinstance(module, ClassMasks):  # after SAM, in the order in which they are made
+            module.copy_first(self._first_hypernetwork)
         elif isinstance(module, ChannelNorm):  # transformers knows norms by their class names only
             initialization.ones_(module.weight)
             initialization.zeros_(module.bias)
@@ -255,7 +291,8 @@ class TopoSamForSegmentation(PeftDoors, SamPreTrainedModel):
         the adapter.
 
         The fields of `TopoSamConfig` are keyword arguments. `image_size` and `tile_size` win over what a base's
-        directory holds; an adapter that was trained with others is refused. `attn_implementation` asks for
+        directory holds; an adapter that was trained with others is refused. `num_labels` gives a base of one map so
+        many classes, each a copy of that map, and an adapter brings its own number. `attn_implementation` asks for
         transformers' own encoder. Weights become float32, however a base is stored, unless `dtype` says otherwise
         ("auto": as stored). They are read from safetensors alone, but for Meta's files, of which only tensors and plain
         values are read.

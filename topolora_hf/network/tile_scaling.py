@@ -18,7 +18,8 @@ class TileScaling(nn.Module):
     read when it is loaded, never in a forward (a read would wait for the GPU).
 
     Attributes:
-        settings: int64 (4,): image_size S, tile_size T, detail_channels, use_sam (0 or 1). Each is an attribute too.
+        settings: int64 (4,): image_size S, tile_size T, detail_channels, use_sam (0 or 1); of several classes (5,),
+            with num_labels K. Each is an attribute too.
         adapter_settings: those that go with these weights, or None. Every adapter has a module of this class, so
             whatever PEFT does (switch, merge, delete) does it to them as well.
     """
@@ -30,14 +31,17 @@ class TileScaling(nn.Module):
         self.change(**{name: getattr(form, name) for name in TRAVELLING})
 
     def change(self, **values: int) -> None:
-        """Change some of the four."""
+        """Change some of them."""
         for name, value in values.items():
             setattr(self, name, value)
-        self.settings = torch.tensor([int(value) for value in self.travelling.values()], device=self.settings.device)
+        if self.adapter_settings is not None and self.adapter_settings.num_labels != self.num_labels:
+            self.adapter_settings = self.adapter_settings.with_classes(self.num_labels)
+        numbers = [int(value) for value in self.travelling.values()]
+        self.settings = torch.tensor(numbers if self.num_labels > 1 else numbers[:-1], device=self.settings.device)
 
     @property
     def travelling(self) -> dict:
-        """The four by their names."""
+        """All of them by their names."""
         return {name: getattr(self, name) for name in TRAVELLING}
 
     def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
@@ -60,7 +64,7 @@ class TileScaling(nn.Module):
 
 def travelling_values(settings: torch.Tensor) -> dict:
     """Read `TileScaling.settings`."""
-    values = dict(zip(TRAVELLING, settings.tolist(), strict=True))
+    values = {"num_labels": 1, **dict(zip(TRAVELLING, settings.tolist(), strict=False))}
     return {**values, "use_sam": bool(values["use_sam"])}
 
 

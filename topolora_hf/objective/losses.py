@@ -1,6 +1,7 @@
-"""The training objective: binary cross-entropy, Dice and clDice, on logits, per sample, inside the valid mask."""
+"""The training objective: cross-entropy, Dice and clDice, on logits, per sample, inside the valid mask."""
 
 import warnings
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,10 @@ _EPS = 1e-6
 
 
 class Losses(NamedTuple):
-    """The weighted sum and its unweighted terms, scalars; `cldice` is NaN where it was not computed."""
+    """The weighted sum and its unweighted terms, scalars; `cldice` is NaN where it was not computed.
+
+    `bce` is the binary cross-entropy, or, of exclusive classes, the cross-entropy over them and the background.
+    """
 
     __module__ = "topolora_hf"  # wherever the file lies
 
@@ -25,6 +29,19 @@ class Losses(NamedTuple):
     bce: Tensor
     dice: Tensor
     cldice: Tensor
+
+
+def class_probabilities(logits: Tensor, exclusive: bool = False) -> Tensor:
+    """Give the probability of each class, (B, K, H, W) -> (B, K, H, W).
+
+    Of exclusive classes it is the softmax over K + 1 logits, of which the first, the background's, is 0. Of others, a
+    sigmoid each.
+    """
+    return _with_background(logits).softmax(1)[:, 1:] if exclusive else logits.sigmoid()
+
+
+def _with_background(logits: Tensor) -> Tensor:
+    return torch.cat([torch.zeros_like(logits[:, :1]), logits], dim=1)
 
 
 def dice_loss(probabilities: Tensor, target: Tensor, smooth: float = 1.0) -> Tensor:
@@ -67,10 +84,11 @@ def cldice_loss(
 
 
 class TopoLoss(nn.Module):
-    """`BCE + Dice + weight * clDice`: means over the samples, of clDice over the maps with a centreline.
+    """`BCE + Dice + weight * clDice`: means over samples and classes, of clDice over the maps with a centreline.
 
-    Labels are class indices (B, H, W) or masks (B, K, H, W): bool, 0 and 1, or floats in [0, 1]. Map k of K > 1 is
-    class k, a single map is class 1. Pixels of 255 are left out, like those outside `valid_mask`.
+    Labels are masks (B, K, H, W): bool, 0 and 1, or floats in [0, 1]; or class indices (B, H, W): 0 is background, k
+    the k-th class. Pixels of 255 are left out, like those outside `valid_mask`; of exclusive classes, those that any
+    mask leaves out.
 
     Args:
         iterations: rounds of soft erosion; from the largest half-width of the training masks.
@@ -80,16 +98,21 @@ class TopoLoss(nn.Module):
             of Kendall et al. 2018 (arXiv 1705.07115): each term L becomes `w (exp(-s) L + s)` with a learned s.
         ramp_fraction: the part of the training over which the weight rises.
         target_skeleton: `"hard"` (scikit-image) or `"soft"` (the same erosion as the prediction's).
+        exclusive: A pixel is of one class at most. Probabilities are then those of a softmax (`class_probabilities`),
+            and the cross-entropy is that over K classes and the background in place of the mean of K binary ones.
+        thin: Of each class, whether clDice is computed; None: of all.
 
     Attributes:
         progress: of the training, from 0 to 1.
 
     Shape:
-        logits (B, K, H, W); labels as above; valid_mask (B, H, W); skeleton, of the target, as labels.
+        logits (B, K, H, W); labels as above; valid_mask (B, H, W); skeleton, of the target, (B, K, H, W), or (B, H, W)
+        where K is 1.
 
     Raises:
-        ValueError: a setting is unknown or negative; labels, valid_mask or skeleton do not fit the logits; labels hold
-            other values. Values on a GPU are looked at in the first batch alone, not to wait for it in every step.
+        ValueError: a setting is unknown or negative; labels, valid_mask, skeleton or `thin` do not fit the logits;
+            labels hold other values; a pixel is of two exclusive classes. Values on a GPU are looked at in the first
+            batch alone, not to wait for it in every step.
     """
 
     __module__ = "topolora_hf"  # wherever the file lies
@@ -101,6 +124,8 @@ class TopoLoss(nn.Module):
         schedule: str = "fixed",
         ramp_fraction: float = 0.15,
         target_skeleton: str = "hard",
+        exclusive: bool = False,
+        thin: Sequence[bool] | None = None,
     ):
         super().__init__()
         if schedule not in CLDICE_SCHEDULES:
@@ -111,6 +136,8 @@ class TopoLoss(nn.Module):
             raise ValueError(f"the clDice weight must not be negative, got {cldice_weight}")
         self.iterations, self.cldice_weight, self.target_skeleton = iterations, cldice_weight, target_skeleton
         self.schedule, self.ramp_fraction = schedule, ramp_fraction
+        self.exclusive, self.thin = exclusive, None if thin is None or all(thin) else tuple(map(bool, thin))
+        self._of_classes = thin if thin is None else len(thin)
         self.progress = 1.0
         self.log_variances = nn.Parameter(torch.zeros(3)) if schedule == "adaptive" else None
         self._has_seen_labels = False
@@ -138,8 +165,8 @@ class TopoLoss(nn.Module):
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         target, valid = (maps.to(logits) for maps in self._read(labels, valid_mask, logits.shape))
         target = target * valid
-        probabilities = logits.sigmoid() * valid
-        bce = F.binary_cross_entropy_with_logits(logits, target, reduction="none") * valid
+        probabilities = class_probabilities(logits, self.exclusive) * valid
+        bce = self._cross_entropy(logits, target) * valid
         bce = (bce.sum((-2, -1)) / valid.sum((-2, -1)).clamp_min(1)).mean()  # each sample over its valid part
         dice = dice_loss(probabilities, target).mean()
         cldice, is_defined = self._cldice(probabilities, target, valid, skeleton, count)
@@ -155,16 +182,29 @@ class TopoLoss(nn.Module):
         target, valid = (maps.float() for maps in self._read(labels, valid_mask, shape))
         skeleton = self._skeleton_of(target * valid, valid, skeleton)
         if skeleton is None:
-            skeleton = soft_skeletonize(target * valid, self.iterations)
+            skeleton = soft_skeletonize(self._thin(target * valid), self.iterations)
         return (skeleton.sum((-2, -1)) > 0).sum().float()
+
+    def _cross_entropy(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Of each pixel, (B, K, H, W), or (B, 1, H, W) of exclusive classes."""
+        if not self.exclusive:
+            return F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+        background = 1 - target.sum(1, keepdim=True)
+        return -(torch.cat([background, target], 1) * _with_background(logits).log_softmax(1)).sum(1, keepdim=True)
 
     def _read(self, labels: Tensor, valid_mask: Tensor | None, shape: torch.Size) -> tuple[Tensor, Tensor]:
         """The target (B, K, H, W), and what of it counts, (B, 1 or K, H, W)."""
+        if self._of_classes not in (None, shape[1]):
+            raise ValueError(f"thin says of {self._of_classes} classes whether they are, the logits have {shape[1]}")
         target = masks_from_labels(labels, shape)
+        valid = labels != IGNORED if labels.ndim == 4 else (labels != IGNORED)[:, None]
+        if self.exclusive:
+            valid = valid.all(1, keepdim=True)
         if labels.device.type == "cpu" or not self._has_seen_labels:
             _require_known_values(labels, shape[1])
+            if self.exclusive:
+                _require_one_class(target, valid if valid_mask is None else valid & (valid_mask[:, None] > 0))
             self._has_seen_labels = True
-        valid = labels != IGNORED if labels.ndim == 4 else (labels != IGNORED)[:, None]
         if valid_mask is not None:
             if valid_mask.shape != (shape[0], *shape[2:]):
                 raise ValueError(
@@ -175,23 +215,28 @@ class TopoLoss(nn.Module):
         return target, valid
 
     def _skeleton_of(self, target: Tensor, valid: Tensor, skeleton: Tensor | None) -> Tensor | None:
-        """The target's hard skeleton (B, K, H, W); None for a soft one."""
+        """The hard skeletons of the target's thin classes; None for soft ones."""
         if self.target_skeleton == "soft":
             return None
         if skeleton is None:
-            return hard_skeletons(target)
+            return hard_skeletons(self._thin(target))
         maps = target.shape[1]
         if skeleton.ndim == 3 and maps > 1:
             raise ValueError(f"a skeleton of shape {tuple(skeleton.shape)} does not say of which of {maps} maps it is")
-        return masks_from_labels(skeleton, target.shape, "skeleton").to(valid) * valid
+        return self._thin(masks_from_labels(skeleton, target.shape, "skeleton").to(valid) * valid)
+
+    def _thin(self, maps: Tensor) -> Tensor:
+        """Those of K maps that are of thin classes."""
+        return maps if self.thin is None else maps[:, [k for k, is_thin in enumerate(self.thin) if is_thin]]
 
     def _cldice(
         self, probabilities: Tensor, target: Tensor, valid: Tensor, skeleton: Tensor | None, count: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """The term, 0 where there is none; and whether there is one."""
-        if self.weight_now() == 0 and self.schedule != "adaptive":
+        if (self.weight_now() == 0 and self.schedule != "adaptive") or (self.thin is not None and not any(self.thin)):
             return probabilities.new_zeros(()), probabilities.new_zeros((), dtype=torch.bool)
-        per_map = cldice_loss(probabilities, target, self.iterations, self._skeleton_of(target, valid, skeleton))
+        skeleton = self._skeleton_of(target, valid, skeleton)
+        per_map = cldice_loss(self._thin(probabilities), self._thin(target), self.iterations, skeleton)
         has_centreline = ~per_map.isnan()
         count = has_centreline.sum().to(per_map) if count is None else count
         return torch.where(has_centreline, per_map, 0).sum() / torch.where(count > 0, count, 1), count > 0
@@ -208,7 +253,7 @@ def masks_from_labels(labels: Tensor, shape: torch.Size, name: str = "labels") -
     """Class indices (B, H, W) or masks (B, K, H, W) -> masks of `shape`, bool, or float as they were."""
     masks = labels
     if labels.ndim == 3:
-        masks = torch.stack([labels == k for k in ((1,) if shape[1] == 1 else range(shape[1]))], dim=1)
+        masks = torch.stack([labels == k + 1 for k in range(shape[1])], dim=1)
     elif not labels.is_floating_point():
         masks = labels == 1
     if masks.shape != shape:
@@ -223,9 +268,9 @@ def _require_known_values(labels: Tensor, maps: int) -> None:
     if labels.ndim == 4 and labels.is_floating_point():
         is_known, allowed = (labels >= 0) & (labels <= 1), "masks of floats must lie in [0, 1]"
     else:
-        classes = max(2, maps) if labels.ndim == 3 else 2
-        is_known = torch.isin(labels, torch.tensor([*range(classes), IGNORED], device=labels.device))
-        allowed = f"labels must be 0 to {classes - 1}, or {IGNORED} for pixels to leave out"
+        most = maps if labels.ndim == 3 else 1
+        is_known = torch.isin(labels, torch.tensor([*range(most + 1), IGNORED], device=labels.device))
+        allowed = f"labels must be 0 to {most}, or {IGNORED} for pixels to leave out"
     if not is_known.all():
         raise ValueError(f"{allowed}; got {labels[~is_known].unique()[:5].tolist()}")
     if (labels == IGNORED).any() and not ((labels > 0) & (labels != IGNORED)).any():
@@ -233,6 +278,15 @@ def _require_known_values(labels: Tensor, maps: int) -> None:
             f"labels of 0 and {IGNORED} alone: {IGNORED} is left out, and nothing is foreground. Divide masks of 0 and "
             f"{IGNORED} by {IGNORED}",
             stacklevel=2,
+        )
+
+
+def _require_one_class(target: Tensor, valid: Tensor) -> None:
+    several = (target.float().sum(1, keepdim=True) > 1 + _EPS) & valid
+    if several.any():
+        raise ValueError(
+            f"{int(several.sum())} pixels are of two classes or more, and the classes are exclusive. Give exclusive="
+            "False where classes overlap, or leave these pixels out (255, or valid_mask)"
         )
 
 
