@@ -28,6 +28,7 @@ WHEN = {
     "mask_values": "Masks of several classes or objects: `1` takes one, `all` takes all. The error names them.",
     "ignore": "Masks mark what nobody labelled: 255 in VOC's and QGIS's convention.",
     "invert_masks": "Structure is dark on bright ground.",
+    "classes": "Masks of several classes. See [Several classes](../how-to/several-classes.md).",
     "missing_mask": "`empty` if images without a mask file show nothing to find.",
     "bands": "Satellite images: `4 3 2`; microscopy: the channel.",
     "intensity": "Radar: `transform=sqrt` or `log`. Others: if `topolora describe` draws them too dark.",

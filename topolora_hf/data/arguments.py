@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..settings import check_limits, option
+from .classes import read_classes
 from .errors import DataError
 from .intensity import PERCENTILES, TRANSFORMS, IntensityScaling
 from .mask_rule import MaskRule
@@ -61,6 +62,12 @@ class DataArguments:
         "(but 0 and black). By default what is bright, if masks have two levels",
         group="data",
     )
+    classes: list[str] = option(
+        [],
+        "the classes, if there are several: artery=1,3 vein=2,3 (numbers, ranges, colours), or vein=FOLDER/, "
+        '"vein={stem}_v.png", a column or labels; names alone if each has files of its own; or one YAML or JSON file',
+        group="data",
+    )
     ignore: list[str] = option(
         [], "values of a mask that are neither: not trained on, not scored. Example: 255", group="data"
     )
@@ -94,6 +101,7 @@ class DataArguments:
         self.read_layout()
         self.read_intensity()
         self.read_mask_rule()
+        read_classes(self.classes)
 
     def read_mask_rule(self) -> MaskRule:
         """Make a `MaskRule` of `mask_values`, `ignore` and `invert_masks`."""
@@ -134,6 +142,7 @@ class DataArguments:
             self.protocol,
             layout=self.read_layout(),
             mask_rule=self.read_mask_rule(),
+            classes=self.classes,
             intensity=intensity,
             intensity_transform=transform,
             intensity_percentiles=percentiles,

@@ -9,6 +9,7 @@ from pathlib import Path
 from ..synthetic import KINDS
 from .archives import UNREADABLE_ARCHIVE_SUFFIXES, archive_stem
 from .augmentation import Augmentation
+from .classes import Classes
 from .errors import DataError
 from .readers import folder, named, table
 from .records import ReadOptions, Splits
@@ -47,6 +48,7 @@ class DatasetSpec:
     image_size: int = _help("Side of generated images in pixels.", default=256)
     thin_structures: bool = _help("Whether its masks are thin structures, for model cards.", default=False)
     kinds: tuple[str, ...] = _help("What generated images show.", default=KINDS)
+    classes: Classes | None = _help("Its classes, if there are several.", default=None)
     licence: str = _help("Under which terms it may be used.", default="unknown")
     citation: str = _help("What to cite.", default="")
     url: str = _help("Where it comes from.", default="")

@@ -1,55 +1,33 @@
 """Every file of a data set looked at once, before hours of training depend on it."""
 
-import hashlib
 import logging
 import multiprocessing
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from .errors import DataError
-from .images.masks import AmbiguousMask, MaskReading, describe_levels, flags_for, read_mask, unite
-from .images.pictures import read_picture
+from .images.masks import describe_levels, flags_for
 from .intensity import Numbers
-from .mask_rule import USUAL, MaskRule
-from .records import ESTIMATED, UNSPLIT, Record, Splits, row_name, some
+from .mask_rule import USUAL_FORM, MaskForm, common_value
+from .records import UNSPLIT, Splits, some
+from .row_check import AMBIGUOUS, NO_MASK, SHARED, UNKNOWN, RowCheck, check_record
 
 logger = logging.getLogger(__name__)
 
-_NO_MASK = "no mask"
-_AMBIGUOUS = "mask that can be read in several ways"
-_OTHER_SIZE = "image and mask differ in size"
 _LEAK = "image that is in another split, too"
 _REPEATED = "image that is there twice, and could fall into two splits"
 # A copy is kept in the split that is scored, and left out of the one that is learnt from.
 _KEEP_FIRST = ("test", "validation", "train", UNSPLIT)
+_MOST_SHOWN = 8  # values
 _BATCH = 16  # rows that a worker takes at a time
 _MANY = 1000  # rows from which processes are worth their start
-
-
-@dataclass
-class RowCheck:
-    """What one row's files turned out to be."""
-
-    image: str  # what reports call the image
-    mask: str  # and its mask, or the image again if there is none
-    problems: list[tuple[str, str]] = field(default_factory=list)  # a kind, and what to report under it
-    size: tuple[int, int] | None = None  # width and height of the image, if it can be read
-    foreground: float | None = None  # share of the pixels, if the mask can be read
-    structure: tuple[str, ...] = ()  # levels that its masks take as structure without being told
-    unnamed: dict[str, float] = field(default_factory=dict)  # share of each level that the rule does not name
-    ignored: float = 0.0  # share of the pixels
-    is_soft: bool = False  # its mask has grey levels and was cut at half
-    is_turned: bool = False  # as its orientation says, the mask has none, and their sizes do not settle which is right
-    doubt: AmbiguousMask | None = None
-    fingerprint: bytes = b""  # of the image's pixels
-    numbers: Numbers | None = None  # what the image's values are
 
 
 @dataclass(frozen=True)
@@ -59,11 +37,12 @@ class CheckReport:
     sentences: list[str]  # all that is to be told, most serious first
     numbers: dict[Path, Numbers]  # what the values of each usable image are
     structure: dict[str, int]  # how many masks take which level as structure
+    levels: dict[str, tuple[float, str]]  # share of each level of the masks, and what it is taken for
 
 
 def check_rows(
     splits: Splits, data_dir: Path, *, skip_bad: bool = False, cut_validation: bool = False,
-    mask_rule: MaskRule = USUAL, bands: Sequence[int] | None = None,
+    form: MaskForm = USUAL_FORM, bands: Sequence[int] | None = None,
 ) -> tuple[Splits, CheckReport]:  # fmt: skip
     """Check all rows of a data set and report everything that is wrong with it at once.
 
@@ -79,15 +58,15 @@ def check_rows(
     from tqdm import tqdm
 
     records = [record for of_split in splits.values() for record in of_split]
-    check = partial(check_record, data_dir=data_dir, mask_rule=mask_rule, bands=bands)
+    check = partial(check_record, data_dir=data_dir, form=form, bands=bands)
     with _workers(len(records)) as pool:
         found = pool.map(check, records, chunksize=_BATCH)
         rows = list(tqdm(found, "checking", len(records), unit="row", leave=False, disable=None))
     left = iter(rows)
     checks = {split: [next(left) for _ in records] for split, records in splits.items()}
     to_divide = {UNSPLIT} | ({"train"} if cut_validation and "validation" not in splits else set())
-    warnings, notes = _remarks(rows, _mark_copies(checks, to_divide), mask_rule)
-    problems = _problem_text(rows)
+    warnings, notes = _remarks(rows, _mark_copies(checks, to_divide), form)
+    problems = _problem_text(rows, form)
     if problems and not skip_bad:
         raise DataError(f"{data_dir}: {problems}\nskip_bad (--skip_bad) leaves these rows out.")
     if problems:
@@ -102,11 +81,12 @@ def check_rows(
     }
     if lost := [split for split, pairs in good.items() if not pairs]:
         raise DataError(f"{data_dir}: {lost[0]} has no usable row left. {problems}")
-    _require_structure({split: [check for _, check in pairs] for split, pairs in good.items()}, data_dir)
+    _require_structure({split: [check for _, check in pairs] for split, pairs in good.items()}, data_dir, form.names)
     report = CheckReport(
         [*([problems] if problems else []), *warnings, *notes],
         {record.image: check.numbers for pairs in good.values() for record, check in pairs},
-        dict(Counter(level for row in rows for level in row.structure)),
+        dict(Counter(level for row in rows for _, level in row.structure)),
+        _all_levels(rows),
     )
     return {split: [record for record, _ in pairs] for split, pairs in good.items()}, report
 
@@ -120,66 +100,15 @@ def _workers(rows: int) -> Executor:
     return ProcessPoolExecutor(count, multiprocessing.get_context("fork"))
 
 
-def check_record(
-    record: Record, data_dir: Path, mask_rule: MaskRule = USUAL, bands: Sequence[int] | None = None
-) -> RowCheck:
-    """Decode all files of a row: a truncated file only shows when it is decoded."""
-    name = partial(row_name, folder=data_dir)
-    check = RowCheck(name(record.image), name(record.masks[0] if record.masks else record.image))
-
-    def read(what: str, path: Path, decode: Callable, *args):
-        try:
-            return decode(path, name(path), *args)
-        except DataError as error:
-            if what == "mask" and isinstance(error.__cause__, AmbiguousMask):
-                check.doubt = error.__cause__
-                check.problems.append((_AMBIGUOUS, name(path)))
-            else:
-                check.problems.append((f"unreadable {what}", str(error)))
-            return None
-
-    image = read("image", record.image, read_picture, bands)
-    readings = {path: read("mask", path, read_mask, mask_rule) for path in record.masks}
-    has_view = record.valid_mask not in (None, ESTIMATED)
-    view = read("field of view", record.valid_mask, read_mask) if has_view else None
-    if record.mask is None:
-        check.problems.append((_NO_MASK, check.image))
-    if not all(readings.values()):
-        readings = {}
-    for path, reading in [*readings.items(), *([(record.valid_mask, view)] if view else [])]:
-        size = reading.mask.shape[::-1]
-        if image is not None and size != image.size:
-            text = "{} is {}x{}, {} is {}x{}".format(check.image, *image.size, name(path), *size)
-            if size == image.size[::-1]:
-                text += f", one is turned: orientation (EXIF) is {image.orientation} for the image, "
-                text += f"{reading.orientation} here"
-            check.problems.append((_OTHER_SIZE, text))
-    if view and not view.mask.any():
-        check.problems.append(("field of view shows nothing", name(record.valid_mask)))
-    if record.is_negative:
-        check.foreground = 0.0
-    if image is not None:
-        check.size, check.numbers, check.fingerprint = image.size, image.numbers, _fingerprint(image.values)
-        if readings and _OTHER_SIZE not in dict(check.problems):
-            _add_masks(check, list(readings.values()), image.orientation)
-    return check
-
-
-def _add_masks(check: RowCheck, readings: Sequence[MaskReading], orientation: int) -> None:
-    mask, ignored = unite(readings)
-    check.foreground = float(np.count_nonzero(mask)) / mask.size
-    check.structure = tuple({reading.structure for reading in readings} - {"", "opaque"})
-    check.unnamed = {name: share for reading in readings for name, share in reading.unnamed.items()}
-    check.ignored = 0.0 if ignored is None else float(ignored.mean())
-    check.is_soft = any(reading.is_soft for reading in readings)
-    keeps_size = orientation in (2, 3, 4) or (orientation != 1 and check.size[0] == check.size[1])
-    check.is_turned = keeps_size and all(reading.orientation == 1 for reading in readings)
-
-
-def _fingerprint(pixels: np.ndarray) -> bytes:
-    digest = hashlib.blake2b(repr((pixels.shape, pixels.dtype.str)).encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(pixels))
-    return digest.digest()
+def _all_levels(rows: Sequence[RowCheck]) -> dict[str, tuple[float, str]]:
+    """Each level of all masks: its mean share, and what it is taken for."""
+    with_masks = [row.levels for row in rows if row.levels]
+    shares, meanings = Counter(), defaultdict(set)
+    for levels in with_masks:
+        for level, (share, meaning) in levels.items():
+            shares[level] += share / len(with_masks)
+            meanings[level].add(meaning)
+    return {level: (share, " or ".join(sorted(meanings[level]))) for level, share in shares.most_common()}
 
 
 def _mark_copies(checks: dict[str, list[RowCheck]], to_divide: Collection[str]) -> list[str]:
@@ -201,8 +130,9 @@ def _mark_copies(checks: dict[str, list[RowCheck]], to_divide: Collection[str]) 
     return harmless
 
 
-def _remarks(rows: Sequence[RowCheck], repeats: Sequence[str], rule: MaskRule) -> tuple[list[str], list[str]]:
+def _remarks(rows: Sequence[RowCheck], repeats: Sequence[str], form: MaskForm) -> tuple[list[str], list[str]]:
     """Sentences on what may be a mistake, and on what is good to know."""
+    rule = form.rules[0]
     marked = [row.foreground for row in rows if row.foreground]
     inverted = sum(share > 0.5 for share in marked)
     left_out = [row.ignored for row in rows if row.ignored]
@@ -231,7 +161,14 @@ def _remarks(rows: Sequence[RowCheck], repeats: Sequence[str], rule: MaskRule) -
         notes.append(f"{len(left_out)} masks leave out pixels ({share} of each): neither trained on nor scored")
     if rule.values or rule.inverted:
         notes.append(f"structure is {', '.join(rule.values) or 'what is dark'}, as the settings say")
-    structure = Counter(level for row in rows for level in row.structure)
+    structure = Counter(level for row in rows for _, level in row.structure)
+    if rule.classes:
+        named = "; ".join(f"{name} is {', '.join(v)}" for name, v in zip(form.names, rule.classes, strict=True))
+        how = "a pixel has one class at most" if form.exclusive else "classes may overlap"
+        notes.append(f"{named}; {how}" if len(form.names) > 1 else named)
+        by_default = sum(row.levels.get("255", (0, ""))[1] == "ignored" for row in rows)
+        if by_default and common_value(("255",), rule.ignore) is None:
+            notes.append(f"255 is ignored in {by_default} masks, as nothing names it")
     if structure.keys() - {"1", "255"}:
         notes.append("structure is " + ", ".join(f"{level} ({count} masks)" for level, count in structure.items()))
     notes += _counted(([row.mask for row in rows if row.foreground == 0], "masks have no foreground: {}"))
@@ -247,16 +184,37 @@ def _counted(*remarks: tuple[Sequence[str], str]) -> list[str]:
     return [f"{len(names)} {text.format(some(names))}" for names, text in remarks if names]
 
 
-def _problem_text(rows: Sequence[RowCheck]) -> str:
+def _problem_text(rows: Sequence[RowCheck], form: MaskForm) -> str:
     """All problems grouped by kind: their number, the first names, and what may be done; empty without any."""
     by_kind = defaultdict(list)
     for kind, text in (problem for row in rows for problem in row.problems):
         by_kind[kind].append(text)
     if not by_kind:
         return ""
-    hints = {_NO_MASK: ". If they show nothing to find: --missing_mask empty", _AMBIGUOUS: f". {_doubts(rows)}"}
+    hints = {
+        NO_MASK: ". If they show nothing to find: --missing_mask empty",
+        AMBIGUOUS: f". {_doubts(rows)}",
+        UNKNOWN: f". {_unknown_values(rows, form)}",
+        SHARED: ". --classes exclusive=false lets classes overlap",
+    }
     lines = [f"\n  {kind} ({len(texts)}): {some(texts)}{hints.get(kind, '')}" for kind, texts in by_kind.items()]
     return f"{sum(bool(row.problems) for row in rows)} of {len(rows)} rows cannot be used:{''.join(lines)}"
+
+
+def _unknown_values(rows: Sequence[RowCheck], form: MaskForm) -> str:
+    """Each value that has no class, how often it is there, what is named, and the flags that name it."""
+    pixels, masks = Counter(), Counter()
+    for row in rows:
+        pixels.update(row.unknown)
+        masks.update(row.unknown.keys())
+    shown = [f"{name} ({count} pixels in {masks[name]} masks)" for name, count in pixels.most_common()]
+    rule = form.rules[0]
+    named = "; ".join(f"{name} {', '.join(v)}" for name, v in zip(form.names, rule.classes, strict=False))
+    named += f"; background 0{''.join(f', {value}' for value in rule.background)}"
+    named += f"; ignored {', '.join(rule.ignore)}" * bool(rule.ignore)
+    first = next(iter(pixels), "").split(" ")[0]
+    flags = f'"NAME={first}" in --classes makes it a class, "background={first}" background; --ignore "{first}"'
+    return f"{some(shown, _MOST_SHOWN)}. Named are: {named}. {flags} leaves it out"
 
 
 def _doubts(rows: Sequence[RowCheck]) -> str:
@@ -270,16 +228,16 @@ def _doubts(rows: Sequence[RowCheck]) -> str:
     return f"{reasons}: {describe_levels(of_all)}. {flags_for(of_all)}"
 
 
-def _require_structure(good: dict[str, list[RowCheck]], data_dir: Path) -> None:
-    """Refuse a set whose masks have two levels each, and not the same, or one to train on without any foreground.
+def _require_structure(good: dict[str, list[RowCheck]], data_dir: Path, classes: Sequence[str]) -> None:
+    """Refuse a set whose masks have two levels each, and not the same, or no foreground of a class to train on.
 
     One of the levels may be another class, or ignored. A single empty mask is an honest negative.
     """
-    names = defaultdict(list)
+    of_class = defaultdict(lambda: defaultdict(list))
     for row in (row for rows in good.values() for row in rows):
-        for level in row.structure:
-            names[level].append(row.mask)
-    if len(names) > 1:
+        for name, level in row.structure:
+            of_class[name][level].append(row.mask)
+    for names in (names for names in of_class.values() if len(names) > 1):
         shown = "; ".join(f"{level} in {len(masks)} ({some(masks)})" for level, masks in names.items())
         shares = dict.fromkeys(sorted(names), 0.0)
         raise DataError(f"{data_dir}: masks mark structure by different values: {shown}. {flags_for(shares)}")
@@ -288,3 +246,7 @@ def _require_structure(good: dict[str, list[RowCheck]], data_dir: Path) -> None:
         if not any(row.foreground for row in good[split]):
             masks = some([row.mask for row in good[split]])
             raise DataError(f"{data_dir}: no mask of {split} has any foreground: {masks}")
+        for number, name in enumerate(classes if len(classes) > 1 else ()):
+            if not any(row.of_class[number] for row in good[split] if row.of_class):
+                values = ", ".join(_all_levels(good[split]))
+                raise DataError(f"{data_dir}: no mask of {split} has any pixel of class {name}; masks hold {values}")

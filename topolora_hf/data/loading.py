@@ -11,6 +11,7 @@ import numpy as np
 from .archives import content_root, unpack
 from .catalog import DatasetSpec, find_dataset
 from .checks import check_rows
+from .classes import Classes, read_classes
 from .errors import DataError
 from .images.pictures import read_picture
 from .intensity import (
@@ -21,7 +22,7 @@ from .intensity import (
     require_one_scale,
     tell_numbers,
 )
-from .mask_rule import USUAL, MaskRule
+from .mask_rule import USUAL, MaskForm, MaskRule
 from .protocols import PROTOCOLS
 from .readers.folder import read_folder
 from .readers.table import TABLE_SUFFIXES, read_table
@@ -46,6 +47,7 @@ def load_segmentation_data(
     fov: str | None = None,
     layout: Layout | None = None,
     mask_rule: MaskRule = USUAL,
+    classes: "Classes | Mapping | Sequence[str] | str | None" = None,
     missing_mask: str = "error",
     intensity: IntensityScaling | None = None,
     intensity_transform: str = "linear",
@@ -55,7 +57,7 @@ def load_segmentation_data(
     seed: int = 0,
     skip_bad: bool = False,
 ) -> "SegmentationData":
-    """Load a binary segmentation data set, checked and split.
+    """Load a segmentation data set of one class or several, checked and split.
 
     A row reads as a dict of `id` (str), `image` (uint8 (H, W, 3), RGB), `mask` (uint8 (K, H, W), 0 or 1) and
     `valid_mask` (bool (H, W), the field of view; all True if the set has none). Only paths are kept in memory.
@@ -72,6 +74,9 @@ def load_segmentation_data(
             image), "none" (everything); by default as the catalogue says.
         layout: Names of folders, files or columns, if they are not the usual ones.
         mask_rule: What in a mask is structure. What it ignores leaves `valid_mask`.
+        classes: The classes, if there are several: `{"artery": [1, 3], "vein": [2, 3]}`, or what --classes says as a
+            list, or the path of a file of such a mapping. A name's value is a number, a range ("1-3"), a colour
+            ("#ff0000"), a folder ("vein/"), files ("{stem}_vein.png"), a column, a label of a label tool, or a list.
         missing_mask: "error", or "empty": an image without a mask shows nothing to find.
         intensity: How images of more than 8 bits become 8 bits; by default fitted on the training images. Give an
             adapter's own to score it.
@@ -84,7 +89,8 @@ def load_segmentation_data(
         skip_bad: Leave out unusable rows and rows with missing files, with a warning, instead of refusing the data set.
 
     Returns:
-        The splits among train, validation and test that have rows; its `intensity` is what an adapter must keep.
+        The splits among train, validation and test that have rows; its `labels`, `exclusive` and `thin` say what the K
+        maps of a mask are, and its `intensity` is what an adapter must keep.
 
     Raises:
         DataError: The name is unknown, the folder has another layout, or its files cannot be used; every problem is
@@ -104,27 +110,32 @@ def load_segmentation_data(
     ):
         if value not in allowed:
             raise DataError(f"data set {spec.name!r} has no {what} {value!r}; allowed: {', '.join(map(str, allowed))}")
-    layout = layout or Layout()
+    layout, classes = layout or Layout(), read_classes(classes)
     if location is None:
         layout.require_used(f"data set {spec.name!r}, which is drawn,")
-        if (protocol, fov or "given", mask_rule, missing_mask) != ("native", "given", USUAL, "error"):
+        if (protocol, fov or "given", mask_rule, classes, missing_mask) != ("native", "given", USUAL, None, "error"):
             raise DataError(
                 f"data set {spec.name!r} is drawn, with its field of view: protocol must be native and fov given, got "
                 f"{protocol} and {fov or 'given'}, and no setting of masks changes it"
             )
         from .rows import SegmentationData, generated_rows
 
-        return SegmentationData({part: generated_rows(spec, part) for part in spec.counts})
-    options = ReadOptions(spec.counts, spec.split_lists.get(split, {}), annotator, skip_bad, layout)
+        data = SegmentationData({part: generated_rows(spec, part) for part in spec.counts})
+        if spec.classes is not None:
+            data.labels, data.thin = spec.classes.names, spec.classes.thin
+        return data
+    classes = classes or spec.classes
+    options = ReadOptions(spec.counts, spec.split_lists.get(split, {}), annotator, skip_bad, layout, classes)
     root, splits, shortcomings = list_rows(spec, location, options, split)
     for shortcoming in shortcomings:
         logger.warning("%s: %s", root, shortcoming)
     has_view = PROTOCOLS[protocol].has_field_of_view
     view = fov or spec.fov if has_view else "none"
     splits = {part: [_decided(row, view, missing_mask) for row in rows] for part, rows in splits.items()}
+    form = _form(mask_rule, classes, splits)
     try:
         splits, report = check_rows(
-            splits, root, skip_bad=skip_bad, cut_validation=validation_fraction > 0, mask_rule=mask_rule, bands=bands
+            splits, root, skip_bad=skip_bad, cut_validation=validation_fraction > 0, form=form, bands=bands
         )
     except DataError as error:
         raise DataError("\n".join([str(error), *shortcomings])) from error
@@ -144,13 +155,15 @@ def load_segmentation_data(
         remarks += _hint_at_field_of_view(splits, bands)
     from .rows import RowReader, SegmentationData, rows_from_records
 
-    reader = RowReader(intensity, bands, mask_rule)
+    reader = RowReader(intensity, bands, form)
     data = SegmentationData({
         part: rows_from_records(records, replace(reader, squash=PROTOCOLS[protocol].squash_of(part)))
         for part, records in splits.items()
     })  # fmt: skip
     data.intensity, data.bands = intensity, tuple(bands) if bands else None
-    data.structure, data.remarks = report.structure, tuple(remarks)
+    data.labels, data.exclusive = form.names, form.exclusive
+    data.thin = classes.thin if classes else (True,)
+    data.structure, data.levels, data.remarks = report.structure, report.levels, tuple(remarks)
     return data
 
 
@@ -210,7 +223,16 @@ def _is_saved_dataset(folder: Path) -> bool:
 def _decided(record: Record, fov: str, missing_mask: str) -> Record:
     """The record with the field of view and the mask that the settings say where it has no file of them."""
     view = None if fov == "none" else record.valid_mask or (ESTIMATED if fov == "auto" else None)
-    return replace(record, valid_mask=view, mask=record.mask or (EMPTY if missing_mask == "empty" else None))
+    missing = EMPTY if missing_mask == "empty" else None
+    of_classes = tuple(mask or missing for mask in record.class_masks)
+    return replace(record, valid_mask=view, mask=record.mask or missing, class_masks=of_classes)
+
+
+def _form(rule: MaskRule, classes: Classes | None, splits: Splits) -> MaskForm:
+    """How the masks of these rows are read."""
+    if classes is None:
+        return MaskForm((rule,))
+    return classes.form(rule, any(record.class_masks for records in splits.values() for record in records))
 
 
 def _fit_intensity(

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .classes import Classes
 from .errors import DataError
 from .images.names import bare_name, is_image_file, name_in, without_suffix
 
@@ -20,24 +21,37 @@ ROWS_FILE = ".rows.json"
 """In a folder that was exported from a data set with columns: which row and column each file was."""
 
 
+Masks = Path | tuple[Path, ...] | str | None
+"""The file of a mask, several to unite, `EMPTY`, or None where there is none: a problem."""
+
+
 @dataclass(frozen=True)
 class Record:
     """The files of one row. The id is unique within its split."""
 
     id: str
     image: Path
-    mask: Path | tuple[Path, ...] | str | None  # one or several; `EMPTY`; or None where there is none: a problem
+    mask: Masks  # of all classes
     valid_mask: Path | str | None = None  # `ESTIMATED` where it is found from the image; None where all is valid
+    class_masks: tuple[Masks, ...] = ()  # of each class, where each has its own; and perhaps one of what is ignored
+
+    @property
+    def groups(self) -> tuple[tuple[Path, ...], ...]:
+        """The files of its mask, or of each class; empty for an empty mask."""
+        return tuple(
+            each if isinstance(each, tuple) else (each,) if isinstance(each, Path) else ()
+            for each in self.class_masks or (self.mask,)
+        )
 
     @property
     def masks(self) -> tuple[Path, ...]:
-        """The files of its mask."""
-        return self.mask if isinstance(self.mask, tuple) else (self.mask,) if isinstance(self.mask, Path) else ()
+        """All files of its masks."""
+        return tuple(path for group in self.groups for path in group)
 
     @property
     def is_negative(self) -> bool:
-        """Whether its mask is empty by decision."""
-        return self.mask == EMPTY
+        """Whether all its masks are empty by decision."""
+        return all(each == EMPTY for each in self.class_masks or (self.mask,))
 
 
 Splits = dict[str, list[Record]]
@@ -99,6 +113,7 @@ class ReadOptions:
     annotator: int = 1  # whose masks: the first's or the second's
     skip_bad: bool = False  # take the complete rows of an incomplete archive
     layout: Layout = field(default_factory=Layout)  # what the user said of a folder
+    classes: Classes | None = None  # and of classes
 
 
 def printable(text: str) -> str:

@@ -14,15 +14,16 @@ from PIL import Image
 from ..fundus.field_of_view import estimate_field_of_view
 from .catalog import DatasetSpec
 from .errors import DataError
-from .images.masks import decode_mask, read_mask, unite
+from .images.masks import combine, decode_mask, read_mask
 from .images.pictures import Picture, read_picture
 from .intensity import IntensityScaling
-from .mask_rule import USUAL, MaskRule
+from .mask_rule import USUAL_FORM, MaskForm
 from .records import EMPTY, ESTIMATED, Record, printable
 
 COLUMNS = ("id", "image", "mask", "valid_mask")
 
-_BETWEEN = "\0"  # files of one mask
+_BETWEEN, _BETWEEN_CLASSES = "\0", "\0\0"  # files of one mask, and those of two classes
+_EMPTY = f"{EMPTY}{_BETWEEN}"  # and the image, whose size the mask has
 _SYNTHETIC_SEED = 0
 _SYNTHETIC_FIRST_INDEX = {"train": 0, "validation": 1_000_000, "test": 2_000_000}
 
@@ -33,13 +34,21 @@ class SegmentationData(DatasetDict):
     Attributes:
         intensity: How images of more than 8 bits became 8 bits; None if all have 8.
         bands: Numbers of the bands that were read of each image; None for grey and RGB images.
+        labels: The names of the K maps of a mask.
+        exclusive: Whether a pixel has one class at most; False for one class.
+        thin: Which classes are thin structures.
         structure: How many masks take which level as structure, where no rule names it.
+        levels: The levels of the masks, with their share of all pixels and what each is taken for.
         remarks: Sentences on what is missing, was left out, may be a mistake or is good to know.
     """
 
     intensity: IntensityScaling | None = None
     bands: tuple[int, ...] | None = None
+    labels: tuple[str, ...] = ("foreground",)
+    exclusive: bool = False
+    thin: tuple[bool, ...] = (True,)
     structure: Mapping[str, int] = MappingProxyType({})
+    levels: Mapping[str, tuple[float, str]] = MappingProxyType({})
     remarks: tuple[str, ...] = ()
 
 
@@ -49,7 +58,7 @@ class RowReader:
 
     intensity: IntensityScaling | None = None
     bands: Sequence[int] | None = None
-    mask_rule: MaskRule = USUAL
+    form: MaskForm = USUAL_FORM
     squash: int | None = None  # resize rows to a square of this side; None for their own size
 
     def __call__(self, batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
@@ -80,12 +89,13 @@ class RowReader:
 
     def _mask(self, text: str, shape: tuple[int, int] | None) -> tuple[np.ndarray, np.ndarray | None]:
         """The masks (K, H, W) and what they ignore."""
-        if text != EMPTY:
-            mask, ignored = unite([read_mask(path, rule=self.mask_rule) for path in text.split(_BETWEEN)])
-            return mask[None], ignored
-        if shape is None:
-            raise DataError("the mask of an image that has none cannot be read without the image. Read whole rows")
-        return np.zeros((1, *shape), np.uint8), None
+        maps = len(self.form.names)
+        if text.startswith(_EMPTY):
+            shape = shape or read_picture(text.removeprefix(_EMPTY), bands=self.bands).values.shape
+            return np.zeros((maps, *shape[:2]), np.uint8), None
+        groups = [[] if group == EMPTY else group.split(_BETWEEN) for group in text.split(_BETWEEN_CLASSES)]
+        rules = zip(groups, self.form.rules, strict=False)
+        return combine([[read_mask(path, rule=rule) for path in group] for group, rule in rules], maps)
 
 
 def _valid_pixels(path: str | bytes | None, image: np.ndarray, picture: Picture, mask: tuple) -> np.ndarray:
@@ -104,7 +114,7 @@ def rows_from_records(records: Sequence[Record], reader: RowReader = RowReader()
     columns = {
         "id": [printable(record.id) for record in records],
         "image": [str(record.image) for record in records],
-        "mask": [_BETWEEN.join(map(str, record.masks)) or EMPTY for record in records],
+        "mask": [_EMPTY + str(record.image) if record.is_negative else _text(record) for record in records],
         "valid_mask": [str(record.valid_mask) if record.valid_mask else None for record in records],
     }
     features = Features({column: Value("string") for column in COLUMNS})
@@ -114,6 +124,10 @@ def rows_from_records(records: Sequence[Record], reader: RowReader = RowReader()
             columns[column] = [None if path is None else os.fsencode(path) for path in columns[column]]
             features[column] = Value("binary")
     return Dataset.from_dict(columns, features=features).with_transform(reader)
+
+
+def _text(record: Record) -> str:
+    return _BETWEEN_CLASSES.join(_BETWEEN.join(map(str, group)) or EMPTY for group in record.groups)
 
 
 def generated_rows(spec: DatasetSpec, split: str) -> Dataset:

@@ -13,6 +13,8 @@ _NEAR = 24  # by which a lossy format moves a value
 _NOISE = 0.01  # share of a lossy mask between its two levels
 _SMEAR = 0.02  # share of what a lossy mask marks in other colours
 _MOST_EQUAL = 0.6  # of neighbouring grey levels; in a map of classes or objects nearly all are equal
+_MOST_LISTED = 16  # levels of one meaning; more are told as a range
+_MOST_SUGGESTED = 12  # classes
 _DARK, _BRIGHT = 85, 170  # for two levels of which none is black
 
 
@@ -20,12 +22,16 @@ _DARK, _BRIGHT = 85, 170  # for two levels of which none is black
 class MaskReading:
     """A mask and what was found in its file."""
 
-    mask: np.ndarray  # uint8 (H, W) of 0 and 1
+    mask: np.ndarray  # uint8 (K, H, W) of 0 and 1
     ignored: np.ndarray | None = None  # bool (H, W), what is neither structure nor background; None if nothing
     structure: str = ""  # the level taken as structure where the rule names none; empty if the mask has none
     unnamed: dict[str, float] = field(
         default_factory=dict
     )  # share of each background level that the rule does not name
+    unknown: dict[str, int] = field(default_factory=dict)  # pixels of each level that has no class, though it needs one
+    levels: dict[str, tuple[float, tuple[int, ...] | None]] = field(
+        default_factory=dict
+    )  # share of each, and the maps that have it (none: background); None if it is left out
     is_soft: bool = False  # it has grey levels from dark to bright, and was cut at half
     orientation: int = 1  # of EXIF or TIFF, as stored; 1 if nothing had to be turned
 
@@ -60,6 +66,9 @@ def flags_for(shares: dict[str, float]) -> str:
         parts.append("--mask_values all takes everything but 0 and black")
     if len(levels) > 1 and any(name.isdigit() and int(name) > 127 for name in levels):
         parts.append("--mask_values 128-255 cuts grey levels at half")
+    if 1 < len(levels) <= _MOST_SUGGESTED:
+        named = " ".join(f"class{number}={name}" for number, name in enumerate(levels, start=1))
+        parts.append(f"--classes {named} makes each value a class (write their names)")
     left_out = next((name for name in ("transparent", "255", "-1") if name in shares), (levels or ["0"])[-1])
     return "; ".join([*parts, f'--ignore "{left_out}" leaves a value out']) + "."
 
@@ -81,21 +90,41 @@ def decode_mask(source: Source, name: str | None = None, rule: MaskRule = USUAL)
     Raises:
         DataError: The file cannot be read, or can be read in several ways (its cause is then an `AmbiguousMask`).
     """
-    return read_mask(source, name, rule).mask
+    return read_mask(source, name, rule).mask[0]
 
 
 def read_mask(source: Source, name: str | None = None, rule: MaskRule = USUAL) -> MaskReading:
-    """Read a mask as `decode_mask` does, with what was found in its file."""
-    return guarded(lambda source: _Levels(read_contents(source)).read(rule), source, name)
+    """Read a mask as `decode_mask` does, or the maps of several classes, with what was found in its file."""
+    return guarded(lambda source: _Levels(read_contents(source), bool(rule.classes)).read(rule), source, name)
 
 
 def unite(readings: Sequence[MaskReading]) -> tuple[np.ndarray, np.ndarray | None]:
-    """The mask of an image with several, and what they leave out."""
+    """The masks (K, H, W) of an image with several files, and what these leave out."""
     if len({reading.mask.shape for reading in readings}) > 1:
         raise DataError("the masks of one image differ in size")
     mask = np.logical_or.reduce([reading.mask for reading in readings]).astype(np.uint8)
     ignored = [reading.ignored for reading in readings if reading.ignored is not None]
-    return mask, np.logical_or.reduce(ignored) & (mask == 0) if ignored else None
+    return mask, np.logical_or.reduce(ignored) & ~mask.any(axis=0) if ignored else None
+
+
+def combine(groups: Sequence[Sequence[MaskReading]], maps: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """The masks (K, H, W) of a row and what they leave out.
+
+    Args:
+        groups: The readings of its files: one group of K maps; or a group a class, and perhaps one more whose structure
+            is left out. An empty group has none.
+        maps: K.
+    """
+    united = [unite(group) if group else None for group in groups]
+    shapes = {each[0].shape[-2:] for each in united if each}
+    if len(shapes) > 1:
+        raise DataError("the masks of one image differ in size")
+    empty = np.zeros((1, *shapes.pop()), np.uint8), None
+    of_class = [each or empty for each in united]
+    masks = np.concatenate([mask for mask, _ in of_class[:maps]])
+    left_out = [ignored for _, ignored in of_class if ignored is not None]
+    left_out += [mask[0] == 1 for mask, _ in of_class[maps:]]
+    return masks, np.logical_or.reduce(left_out) if left_out else None
 
 
 class _Levels:
@@ -105,8 +134,9 @@ class _Levels:
     colour in `rgb` (None for a grey mask), and its `light`: how bright it is, NaN if it is transparent or no number.
     """
 
-    def __init__(self, contents: Contents):
+    def __init__(self, contents: Contents, of_classes: bool = False):
         self.contents, self.is_lossy, self.rgb, values = contents, contents.is_lossy, None, contents.values
+        self.is_indexed = False  # levels have a number and a colour
         if values.ndim == 3 and (values == values[..., :1]).all():
             values = values[..., 0]
         if values.ndim == 3:
@@ -119,7 +149,7 @@ class _Levels:
             levels, self.codes = _factored(values * np.uint8(255) if values.dtype == bool else values)
             self.numbers = levels.astype(np.float64)
         if contents.palette is not None:
-            self._use_colours(contents.palette, np.unique(values))
+            self._use_colours(contents.palette, np.unique(values), of_classes)
         self.top = np.iinfo(values.dtype).max if values.dtype.kind in "ui" else 255
         self.light = self.numbers if self.rgb is None else self.rgb.max(axis=1).astype(np.float64)
         if np.isinf(self.light).any():
@@ -131,10 +161,17 @@ class _Levels:
             self.no_data = self._add_level(~contents.valid)
         self.counts = np.bincount(self.codes.ravel(), minlength=len(self.light))
 
-    def _use_colours(self, palette: np.ndarray, used: np.ndarray) -> None:
-        """Take the colours of a palette as levels, whatever their order; its indices, if they have all one colour."""
+    def _use_colours(self, palette: np.ndarray, used: np.ndarray, of_classes: bool) -> None:
+        """Take the colours of a palette as levels, whatever their order; its indices, if they have all one colour.
+
+        Classes may be named by index or by colour: two indices stay two levels.
+        """
         colours, level_of = np.unique(palette[used].astype(np.int64), axis=0, return_inverse=True)
         if len(colours) == 1 < len(used):
+            return
+        if of_classes and (colours != colours[:, :1]).any():
+            self.rgb, self.is_indexed = np.zeros((256, 3), np.int64), True
+            self.rgb[: len(palette)] = palette
             return
         table = np.zeros(256, np.int64)
         table[used] = level_of.ravel()
@@ -157,15 +194,52 @@ class _Levels:
     def read(self, rule: MaskRule) -> MaskReading:
         is_there = self.counts > 0
         ignored = self._named(rule.ignore) | (np.isnan(self.light) & (np.arange(len(self.light)) != self.hidden))
+        if rule.classes:
+            return self._read_classes(rule, is_there, ignored)
         if rule.values:
             chosen, structure, is_soft = self._named(rule.values), "", False
             unnamed = self._shares(is_there & ~ignored & ~chosen)
             unnamed = {name: share for name, share in unnamed.items() if name not in ("0", "#000000", "transparent")}
         else:
             (chosen, structure, is_soft), unnamed = self._usual(is_there & ~ignored, rule), {}
-        mask = ((chosen != rule.inverted) & ~ignored)[self.codes].astype(np.uint8)
+        maps = ((chosen != rule.inverted) & ~ignored)[None]
+        return self._reading(maps, is_there, ignored, structure=structure, unnamed=unnamed, is_soft=is_soft)
+
+    def _read_classes(self, rule: MaskRule, is_there: np.ndarray, ignored: np.ndarray) -> MaskReading:
+        """Masks (K, H, W) of the named values; a value that nothing names is `unknown`."""
+        if self.is_lossy:
+            problem = "is stored with loss (JPEG), which mixes the values of classes"
+            raise DataError(f"{problem}: save it as PNG, or give each class a file of its own")
+        background = self._named(rule.background)
+        maps = np.stack([self._named(values) for values in rule.classes]) & ~ignored & ~background
+        black = (self.numbers == 0) if self.rgb is None else (self.rgb == 0).all(axis=1) & ~np.isnan(self.light)
+        if (black & is_there).sum() > 1:  # indices without a colour of their own
+            black &= self.numbers == 0
+        hidden = np.arange(len(self.light)) == self.hidden
+        nameless = is_there & ~(maps.any(axis=0) | ignored | background | black | hidden)
+        if (maps.any(axis=0) & is_there).any():  # 255 means "ignore" in an index map, not in a binary mask
+            ignored = ignored | (nameless & (self.numbers == 255))
+            nameless &= ~ignored
+        unknown = {self._name(level): int(self.counts[level]) for level in np.flatnonzero(nameless)}
+        return self._reading(maps, is_there, ignored, unknown=unknown)
+
+    def _reading(self, maps: np.ndarray, is_there: np.ndarray, ignored: np.ndarray, **found) -> MaskReading:
+        """The reading of which each row of `maps` (K, levels) is one mask."""
         left_out = ignored[self.codes] if (ignored & is_there).any() else None
-        return MaskReading(mask, left_out, structure, unnamed, is_soft, self.contents.orientation)
+        present = np.flatnonzero(is_there)
+        meanings, meaning_of = np.unique(np.vstack([maps, ignored])[:, present], axis=1, return_inverse=True)
+        levels = {}
+        for number, (*in_maps, is_ignored) in enumerate(meanings.T):
+            of_meaning = present[meaning_of.ravel() == number]
+            names, counts = [self._name(level) for level in of_meaning[:_MOST_LISTED]], self.counts[of_meaning]
+            if len(of_meaning) > _MOST_LISTED:
+                names, counts = [f"{names[0]} to {self._name(of_meaning[-1])}"], [counts.sum()]
+            taken_for = None if is_ignored else tuple(np.flatnonzero(in_maps).tolist())
+            levels |= {
+                name: (int(count) / self.codes.size, taken_for) for name, count in zip(names, counts, strict=True)
+            }
+        masks = np.stack([of_class[self.codes] for of_class in maps]).astype(np.uint8)
+        return MaskReading(masks, left_out, levels=levels, orientation=self.contents.orientation, **found)
 
     def _shares(self, levels: np.ndarray) -> dict[str, float]:
         return {self._name(level): float(self.counts[level] / self.codes.size) for level in np.flatnonzero(levels)}
@@ -176,7 +250,11 @@ class _Levels:
     def _name(self, level: int) -> str:
         if level in (self.hidden, self.no_data):
             return "transparent" if level == self.hidden else "no data"
-        return f"{self.numbers[level]:.10g}" if self.rgb is None else "#{:02x}{:02x}{:02x}".format(*self.rgb[level])
+        number, colour = f"{self.numbers[level]:.10g}", None if self.rgb is None else self.rgb[level]
+        if colour is None:
+            return number
+        shown = "#{:02x}{:02x}{:02x}".format(*colour)
+        return f"{number} ({shown})" if self.is_indexed else shown
 
     def _named(self, tokens: Sequence[str]) -> np.ndarray:
         """Which levels have one of these names."""
