@@ -6,7 +6,8 @@ import math
 import os
 import re
 import struct
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
@@ -22,7 +23,8 @@ from .limits import TooLarge, max_image_pixels, require_size, too_large
 
 logging.getLogger("tifffile").setLevel(logging.ERROR)  # it warns of nodata values that the number type has not
 
-_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _MASK = 0, 1, 2, 4
+_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _MASK, _YCBCR = 0, 1, 2, 4, 6
+PALETTE = 3
 _REDUCED, _IS_MASK = 1, 4  # bits of a page's type
 _GDAL_METADATA, _GDAL_NODATA, _ORIENTATION = 42112, 42113, 274
 _BAND_NAME = re.compile(r'<Item name="DESCRIPTION" sample="(\d+)"[^>]*>([^<]*)<')
@@ -39,13 +41,29 @@ def read(source: str | os.PathLike | bytes) -> Contents:
             page, mask = _image_and_mask(tiff)
             _require_size(page)
             contents = _contents(page, source)
-            contents = replace(contents, orientation=_orientation(page))
+            contents = replace(contents, orientation=orientation_of(page))
             if mask is None:
                 return _masked_beside(contents, source)
             _require_size(mask)
             return replace(contents, valid=_upright(_numbers(mask)[..., 0] > 0, page))
     except tifffile.TiffFileError as error:
         raise DataError(f"cannot be read as an image ({error})") from error
+
+
+@contextmanager
+def opened_page(path: str | os.PathLike) -> Iterator[tifffile.TiffPage]:
+    """Open the one image of a TIFF of any size, for its tags."""
+    with tifffile.TiffFile(path) as tiff:
+        yield _image_and_mask(tiff)[0]
+
+
+def contents_of(numbers: np.ndarray, page: tifffile.TiffPage) -> Contents:
+    """What (rows, W, bands) numbers are that another library read from a page, by its tags."""
+    if page.photometric not in (_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _MASK, _YCBCR) or page.dtype is None:
+        raise _unknown_kind(page)
+    if numbers.shape[1:] != (page.imagewidth, page.samplesperpixel) or page.bitspersample not in (1, 8, 16, 32, 64):
+        raise _unknown_kind(page)
+    return _of_numbers(numbers.astype(bool) if page.bitspersample == 1 else numbers, page)
 
 
 def _masked_beside(contents: Contents, source: str | os.PathLike | bytes) -> Contents:
@@ -101,9 +119,13 @@ def _contents(page: tifffile.TiffPage, source: str | os.PathLike | bytes) -> Con
                 nodata=_nodata(page, contents.values.dtype),
                 is_min_white=page.photometric == _MIN_IS_WHITE,
             )
+    raise _unknown_kind(page)
+
+
+def _unknown_kind(page: tifffile.TiffPage) -> DataError:
     colours, packing = (getattr(kind, "name", kind) for kind in (page.photometric, page.compression))
     bits = f"{page.samplesperpixel} x {page.bitspersample} bits"
-    raise DataError(
+    return DataError(
         f"is a TIFF of {bits}, {colours}, compressed with {packing}, which is not read: save it with deflate"
     )
 
@@ -159,13 +181,14 @@ def _nodata(page: tifffile.TiffPage, dtype: np.dtype) -> float | int | None:
     return int(value) if limits.min <= value <= limits.max and value == int(value) else None
 
 
-def _orientation(page: tifffile.TiffPage) -> int:
+def orientation_of(page: tifffile.TiffPage) -> int:
+    """How a page is stored, 1 to 8; 1 if it is upright."""
     value = page.tags.valueof(_ORIENTATION, 1)
     return int(value) if value in range(1, 9) else 1
 
 
 def _upright(array: np.ndarray, page: tifffile.TiffPage) -> np.ndarray:
-    orientation = _orientation(page)
+    orientation = orientation_of(page)
     array = array.swapaxes(0, 1) if orientation >= 5 else array
     return array[:: -1 if orientation in (3, 4, 7, 8) else 1, :: -1 if orientation in (2, 3, 6, 7) else 1]
 
