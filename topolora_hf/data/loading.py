@@ -196,13 +196,14 @@ def list_rows(
     from .readers.hub import export_dataset
 
     try:
-        root = export_dataset(location, layout)
+        root = export_dataset(location, layout, options.classes)
     except DataError as error:
         if isinstance(location, Path) or spec.reader is read_folder:
             raise
         needed = f"data set {spec.name!r} needs data_dir (--data_dir), a folder or an archive with:\n{spec.layout}"
         raise DataError(f"{error}\nWithout the Hub, {needed}") from error
-    splits, shortcomings = read_folder(root, replace(options, layout=Layout()))
+    of_files = options.classes if options.classes is None or options.classes.by_value else options.classes.named_alone
+    splits, shortcomings = read_folder(root, replace(options, layout=Layout(), classes=of_files))
     by_id = {record.id: record for records in splits.values() for record in records}
     if options.lists and {row_id for ids in options.lists.values() for row_id in ids} == by_id.keys():
         splits = {part: [by_id[row_id] for row_id in ids] for part, ids in options.lists.items()}

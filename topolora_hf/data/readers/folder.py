@@ -5,12 +5,13 @@ from pathlib import Path
 
 from ..archives import find_folder
 from ..errors import DataError
-from ..images.names import is_image_file, without_suffix
+from ..images.names import is_image_file
 from ..records import (
     SPLIT_NAMES,
     SPLIT_OF_NAME,
     UNSPLIT,
     Layout,
+    Masks,
     ReadOptions,
     Record,
     Splits,
@@ -19,8 +20,9 @@ from ..records import (
     some,
     wrong_layout,
 )
-from .pairing import Masks, explain_names, image_stems, masks_among, pair_by_name
-from .polygons import draw_polygons
+from .class_files import find_class_files, pair_classes
+from .labels import draw_labels
+from .pairing import Found, explain_names, image_stems, masks_among, pair_by_name
 from .table import FOLDER_TABLE_SUFFIXES, read_table
 
 LAYOUT = """\
@@ -42,17 +44,19 @@ _VIEW_FOLDERS = ("fov", "fovs", "field_of_view", "valid_masks", "valid_mask")
 
 def read_folder(data_dir: Path, options: ReadOptions) -> tuple[Splits, list[str]]:
     """Pair images with masks by file name, in `data_dir` itself or in its split folders; a row may have no mask."""
-    layout = options.layout
+    layout, of_files = options.layout, options.classes is not None and not options.classes.by_value
     sentences: list[str] = []
     folders = {split: find_folder(data_dir, *names) for split, names in SPLIT_NAMES.items()}
-    folders = {split: folder for split, folder in folders.items() if folder and _images_folder(folder, layout)}
-    if root := _images_folder(data_dir, layout):
+    folders = {
+        split: folder for split, folder in folders.items() if folder and _images_folder(folder, layout, of_files)
+    }
+    if root := _images_folder(data_dir, layout, of_files):
         if folders and layout.image_dir is None:
             both = f"images/ and {', '.join(folders)}/images/"
             raise DataError(f"{data_dir} has both {both}; keep one of the two layouts")
-        return _divide_by_subfolder(_pair_folder(data_dir, layout, sentences), root), sentences
+        return _divide_by_subfolder(_pair_folder(data_dir, options, sentences), root), sentences
     if folders:
-        return {split: _pair_folder(folder, layout, sentences) for split, folder in folders.items()}, sentences
+        return {split: _pair_folder(folder, options, sentences) for split, folder in folders.items()}, sentences
     tables = [path for path in sorted(data_dir.iterdir()) if path.suffix.lower() in FOLDER_TABLE_SUFFIXES]
     if len(tables) == 1:
         return read_table(tables[0], options)
@@ -61,54 +65,80 @@ def read_folder(data_dir: Path, options: ReadOptions) -> tuple[Splits, list[str]
     raise wrong_layout(f"{data_dir} is not a folder of images and masks", data_dir, LAYOUT)
 
 
-def _pair_folder(folder: Path, layout: Layout, sentences: list[str]) -> list[Record]:
+def _pair_folder(folder: Path, options: ReadOptions, sentences: list[str]) -> list[Record]:
     """The rows of one folder of images and one of masks, sorted by image name; `sentences` gets what is to be told."""
-    images_folder = _images_folder(folder, layout)
+    layout, classes = options.layout, options.classes
+    images_folder = _images_folder(folder, layout, classes is not None and not classes.by_value)
     masks_folder, views_folder = _mask_folders(folder, layout, images_folder, sentences)
+    found = find_class_files(folder, images_folder, masks_folder, classes) if classes else None
     images, masks = list_images(images_folder), list_images(masks_folder) if masks_folder else []
     if not images:
         raise wrong_layout(f"{images_folder} holds no image file", images_folder)
+    if found is not None:
+        taken = {path for each in found.values() for path in each.files}
+        images = [path for path in images if path not in taken]
     if masks_folder == images_folder:
         images, masks = _separate(images, images_folder, layout)
     else:  # masks may lie below the images, as in photos beside masks/
         inner = [place for place in (masks_folder, views_folder) if place and images_folder in place.parents]
         images = [path for path in images if not any(place in path.parents for place in inner)]
-    drawn = draw_polygons(folder, images) if not masks and layout.mask_dir is None else None
-    if drawn is None and masks_folder is None:
+    by_stem = image_stems(images, images_folder, layout.image_pattern)
+    if not by_stem:
+        raise DataError(f"{images_folder} holds no image named like image_pattern {layout.image_pattern!r}")
+    mask_of: dict[str, Found] = {}
+    of_classes: dict[str, tuple[Masks, ...]] = {}
+    if found is not None:
+        of_classes = pair_classes(by_stem, found, classes, images_folder, sentences)
+    elif drawn := draw_labels(folder, images, classes) if not masks and layout.mask_dir is None else None:
+        of_drawn = {stem: drawn.masks[image] for stem, image in by_stem.items() if image in drawn.masks}
+        sentences += drawn.sentences
+        if classes is None:
+            mask_of = {stem: files[0] for stem, files in of_drawn.items()}
+        else:
+            of_classes = {stem: of_drawn.get(stem, (None,) * len(classes.names)) for stem in by_stem}
+    else:
+        masks_folder = _present(folder, masks_folder, masks, images_folder)
+        mask_of = _pair(by_stem, masks, images_folder, masks_folder, layout, sentences)
+    view_of = _fields_of_view(folder, by_stem, images_folder, masks_folder, views_folder, layout, sentences)
+    ids = name_rows(list(by_stem.values()), images_folder)
+    return [
+        Record(row_id, image, mask_of.get(stem), view_of.get(stem), of_classes.get(stem, ()))
+        for row_id, (stem, image) in zip(ids, by_stem.items(), strict=True)
+    ]
+
+
+def _present(folder: Path, masks_folder: Path | None, masks: Sequence[Path], images_folder: Path) -> Path:
+    """The folder of masks, which must be there and hold some."""
+    if masks_folder is None:
         raise wrong_layout(f"{folder} has no masks/", folder, LAYOUT)
-    if drawn is None and not masks and masks_folder != images_folder:
+    if not masks and masks_folder != images_folder:
         raise wrong_layout(f"{masks_folder} holds no image file", masks_folder)
-    if views_folder is None and layout.valid_mask_pattern is not None:
+    return masks_folder
+
+
+def _fields_of_view(
+    folder: Path, by_stem: dict[str, Path], images_folder: Path, masks_folder: Path | None, views_folder: Path | None,
+    layout: Layout, sentences: list[str],
+) -> dict[str, Path]:  # fmt: skip
+    """The fields of view by the stem of their image."""
+    if views_folder is None and layout.valid_mask_pattern is None:
+        return {}
+    if views_folder is None:
         views_folder = images_folder
         if masks_folder != images_folder:
             problem = f"{folder} has no folder of fields of view for valid_mask_pattern {layout.valid_mask_pattern!r}"
             raise wrong_layout(f"{problem}; --layout valid_mask_dir=NAME says which", folder)
-    by_stem = image_stems(images, images_folder, layout.image_pattern)
-    if not by_stem:
-        raise DataError(f"{images_folder} holds no image named like image_pattern {layout.image_pattern!r}")
-    if drawn is not None:
-        files = {stem: drawn[0] / f"{without_suffix(image).name}.png" for stem, image in by_stem.items()}
-        mask_of: dict[str, Masks] = {stem: file for stem, file in files.items() if file.is_file()}
-        sentences += drawn[1]
-    else:
-        mask_of = _pair(by_stem, masks, images_folder, masks_folder, layout, sentences)
-    view_of = {}
-    if views_folder is not None:
-        view_of, _ = pair_by_name(by_stem, list_images(views_folder), views_folder, layout.valid_mask_pattern)
-        view_of = {stem: view for stem, view in view_of.items() if isinstance(view, Path)}
-        if missing := [image.name for stem, image in by_stem.items() if stem not in view_of]:
-            sentences.append(f"{views_folder.name}/ has no field of view for {len(missing)} images: {some(missing)}")
-    ids = name_rows(list(by_stem.values()), images_folder)
-    return [
-        Record(row_id, image, mask_of.get(stem), view_of.get(stem))
-        for row_id, (stem, image) in zip(ids, by_stem.items(), strict=True)
-    ]
+    view_of, _ = pair_by_name(by_stem, list_images(views_folder), views_folder, layout.valid_mask_pattern)
+    view_of = {stem: view for stem, view in view_of.items() if isinstance(view, Path)}
+    if missing := [image.name for stem, image in by_stem.items() if stem not in view_of]:
+        sentences.append(f"{views_folder.name}/ has no field of view for {len(missing)} images: {some(missing)}")
+    return view_of
 
 
 def _pair(
     by_stem: dict[str, Path], masks: Sequence[Path], images_folder: Path, masks_folder: Path, layout: Layout,
     sentences: list[str],
-) -> dict[str, Masks]:  # fmt: skip
+) -> dict[str, Found]:  # fmt: skip
     """The masks by the stem of their image."""
     mask_of, unused = pair_by_name(by_stem, masks, masks_folder, layout.mask_pattern)
     without = [image for stem, image in by_stem.items() if stem not in mask_of]
@@ -140,17 +170,18 @@ def _one_folder_an_image(data_dir: Path) -> list[Record]:
     return records
 
 
-def _images_folder(folder: Path, layout: Layout) -> Path | None:
-    """The folder of the images; `folder` itself where masks lie among them."""
+def _images_folder(folder: Path, layout: Layout, of_files: bool = False) -> Path | None:
+    """The folder of the images; `folder` itself where masks lie among them, or where classes may have files there."""
     if layout.image_dir is not None:
         given = folder / layout.image_dir
         return given if given.is_dir() else None
     if named := find_folder(folder, *_IMAGE_FOLDERS):
         return named
     files = [path for path in folder.iterdir() if is_image_file(path) and not path.name.startswith(".")]
-    if layout.mask_dir is not None or layout.mask_pattern is not None:
+    if layout.mask_dir is not None or layout.mask_pattern is not None or of_files:
         return folder if files else None
-    return folder if _separate(files, folder, layout)[1] or (files and any(folder.glob("*.json"))) else None
+    has_labels = any(path.suffix in (".json", ".xml") for path in folder.iterdir())
+    return folder if _separate(files, folder, layout)[1] or (files and has_labels) else None
 
 
 def _mask_folders(

@@ -16,21 +16,23 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, load_dataset, l
 from huggingface_hub.constants import HF_HOME, HF_HUB_CACHE
 
 from ..archives import cached_folder
+from ..classes import Classes
 from ..errors import DataError
 from ..images.names import IMAGE_SUFFIXES, without_suffix
 from ..records import ROWS_FILE, SPLIT_OF_NAME, Layout
-from .table import IMAGE_COLUMNS, MASK_COLUMNS, VIEW_COLUMNS, find_column
+from .table import IMAGE_COLUMNS, MASK_COLUMNS, VIEW_COLUMNS, class_columns, find_column
 
 _LONGEST_STEM = 240  # bytes of UTF-8; with its suffix a name may have 255
 _FOLDER_OF = {"image": "images", "input": "images", "mask": "masks", "label": "masks", "view": "valid_masks"}
 Cell = dict | np.ndarray | None
 
 
-def export_dataset(source: str | Path, layout: Layout) -> Path:
+def export_dataset(source: str | Path, layout: Layout, classes: Classes | None = None) -> Path:
     """Write the images and masks of a Hub data set, or of a folder of `save_to_disk` or Parquet files, as files, once.
 
     Returns:
-        A folder with `images/` and `masks/`, inside `train/`, `validation/` and `test/` as the data set is divided.
+        A folder with `images/` and `masks/`, inside `train/`, `validation/` and `test/` as the data set is divided. If
+        each class has a column, `masks/` has a folder a class.
 
     Raises:
         DataError: The data set cannot be loaded, has no such columns, or has no masks.
@@ -45,11 +47,17 @@ def export_dataset(source: str | Path, layout: Layout) -> Path:
     unknown = [name for name in splits if name.lower() not in SPLIT_OF_NAME]
     if unknown and len(splits) > 1:
         raise DataError(f"data set {source} has the split {unknown[0]!r}; allowed: train, validation, test")
-    key = (str(source), [rows._fingerprint for rows in splits.values()], layout)
-    return cached_folder("exported", Path(source).name, key, lambda folder: _export(source, splits, layout, folder))
+    columns = next(iter(splits.values())).column_names
+    of_classes = class_columns(columns, classes, layout.mask_column, f"data set {source}")
+    column_of = dict(zip(classes.names, of_classes, strict=True)) if of_classes else {}
+    key = (str(source), [rows._fingerprint for rows in splits.values()], layout, column_of)
+    name = Path(source).name
+    return cached_folder("exported", name, key, lambda folder: _export(source, splits, layout, column_of, folder))
 
 
-def _export(source: str | Path, splits: DatasetDict, layout: Layout, folder: Path) -> None:
+def _export(
+    source: str | Path, splits: DatasetDict, layout: Layout, column_of: dict[str, str], folder: Path
+) -> None:  # fmt: skip
     row_names: dict[str, str] = {}
     for name, rows in splits.items():
         for column, feature in rows.features.items():
@@ -57,11 +65,12 @@ def _export(source: str | Path, splits: DatasetDict, layout: Layout, folder: Pat
                 rows = rows.cast_column(column, datasets.Image(decode=False))
         # A data set with one split is not divided, whatever that is called.
         split_folder = folder / SPLIT_OF_NAME[name.lower()] if len(splits) > 1 else folder
-        for place, kind, cell, stem in _cells(source, rows, layout, name):
+        for of_class in column_of:
+            (split_folder / "masks" / of_class).mkdir(parents=True, exist_ok=True)
+        for place, kind, cell, stem in _cells(source, rows, layout, column_of, name):
             if cell is not None:  # the checks say which row has no mask
-                path = _write(
-                    f"{source}: {place}", cell, split_folder / _FOLDER_OF[kind], isinstance(source, str), stem
-                )
+                inner = split_folder / _FOLDER_OF.get(kind, f"masks/{kind}")
+                path = _write(f"{source}: {place}", cell, inner, isinstance(source, str), stem)
                 row_names[path.relative_to(folder).as_posix()] = place
         if not (split_folder / "masks").is_dir():
             shutil.rmtree(split_folder, ignore_errors=True)
@@ -70,13 +79,15 @@ def _export(source: str | Path, splits: DatasetDict, layout: Layout, folder: Pat
     (folder / ROWS_FILE).write_text(json.dumps(row_names), encoding="utf-8")
 
 
-def _cells(source: str | Path, rows: Dataset, layout: Layout, name: str) -> Iterator[tuple[str, str, Cell, str | None]]:
+def _cells(
+    source: str | Path, rows: Dataset, layout: Layout, classes: dict[str, str], name: str
+) -> Iterator[tuple[str, str, Cell, str | None]]:
     """Where each cell of a split is, its kind, what it holds, and its file's stem if that is not its own."""
     features = rows.features
     kinds = (datasets.Image, datasets.Array2D, datasets.Array3D)
     columns = [column for column, feature in features.items() if isinstance(feature, kinds)]
     told_apart_by = next((column for column, feature in features.items() if _tells_apart(feature)), None)
-    if told_apart_by is not None and layout.mask_column is None:
+    if told_apart_by is not None and layout.mask_column is None and not classes:
         image = find_column(columns, layout.image_column, IMAGE_COLUMNS, f"{source}: image")
         for number, row in enumerate(rows.select_columns([told_apart_by, image])):
             if row[told_apart_by] is None:
@@ -84,7 +95,7 @@ def _cells(source: str | Path, rows: Dataset, layout: Layout, name: str) -> Iter
             kind = features[told_apart_by].int2str(row[told_apart_by])
             yield f"{name} row {number}, column {image}", kind, row[image], None
         return
-    column_of = _column_of_kind(source, columns, features, layout)
+    column_of = _column_of_kind(source, columns, features, layout, classes)
     rows = rows.select_columns(list(column_of.values()))
     paths = [cell.get("path") if isinstance(cell, dict) else None for cell in rows[column_of["image"]]]
     stems = [without_suffix(Path(path)).name if path else "" for path in paths]
@@ -103,8 +114,10 @@ def _tells_apart(feature: object) -> bool:
     return isinstance(feature, ClassLabel) and {"input", "label"} == set(feature.names)
 
 
-def _column_of_kind(source: str | Path, columns: list[str], features: Features, layout: Layout) -> dict[str, str]:
-    """Which column holds the image, the mask and the field of view."""
+def _column_of_kind(
+    source: str | Path, columns: list[str], features: Features, layout: Layout, classes: dict[str, str]
+) -> dict[str, str]:
+    """Which column holds the image, the mask or that of each class, and the field of view."""
     if len(columns) < 2:
         types = ", ".join(f"{name} ({type(feature).__name__})" for name, feature in features.items())
         raise DataError(
@@ -112,11 +125,13 @@ def _column_of_kind(source: str | Path, columns: list[str], features: Features, 
         )
     image = find_column(columns, layout.image_column, IMAGE_COLUMNS, f"{source}: image_column")
     others = [column for column in columns if column != image]
-    mask = others[0]
-    if layout.mask_column is not None or len(others) > 1:
-        mask = find_column(others, layout.mask_column, MASK_COLUMNS, f"{source}: mask_column")
-    found = {"image": image, "mask": mask}
-    rest = [column for column in others if column != mask]
+    if wrong := [column for column in classes.values() if column not in others]:
+        raise DataError(f"data set {source}: column {wrong[0]!r} of a class holds no masks (of type Image or Array)")
+    masks = classes or {"mask": others[0]}
+    if not classes and (layout.mask_column is not None or len(others) > 1):
+        masks = {"mask": find_column(others, layout.mask_column, MASK_COLUMNS, f"{source}: mask_column")}
+    found = {"image": image, **masks}
+    rest = [column for column in others if column not in found.values()]
     if layout.valid_mask_column is not None or set(VIEW_COLUMNS) & set(rest):
         found["view"] = find_column(rest, layout.valid_mask_column, VIEW_COLUMNS, f"{source}: valid_mask_column")
     return found

@@ -20,12 +20,12 @@ _ANNOTATOR = re.compile(r"manual|1st|2nd|ah$|vk$", re.IGNORECASE)
 _LAST_NUMBER = re.compile(r"[-_. ]?\(?\d{1,3}\)?$")
 _IMAGE_SUFFIX = re.compile(r"[-_. ](sat|images?|img|rgb|training|test|orig|original)$", re.IGNORECASE)
 
-Masks = Path | tuple[Path, ...]
+Found = Path | tuple[Path, ...]
 
 
 def pair_by_name(
-    images: Mapping[str, Path], masks: Sequence[Path], masks_root: Path, mask_pattern: str | None = None
-) -> tuple[dict[str, Masks], list[Path]]:
+    images: Mapping[str, Path], masks: Sequence[Path], masks_root: Path, mask_pattern: str | re.Pattern | None = None
+) -> tuple[dict[str, Found], list[Path]]:
     """Find the mask of each image.
 
     Without a pattern, a mask has the image's own stem, or that with a suffix such as `_mask` or `_1stHO`, or both
@@ -50,7 +50,7 @@ def pair_by_name(
         bare = _IMAGE_SUFFIX.sub("", stem)
         candidates = exact.get(stem) or without_suffixes.get(stem) or without_suffixes.get(bare, [])
         chosen = tuple(candidates or by_folder.get(stem, ()))
-        if len(candidates) > 1 and not ("*" in (mask_pattern or "") or _are_parts(candidates)):
+        if len(candidates) > 1 and not (_takes_several(mask_pattern) or _are_parts(candidates)):
             clashes.append(f"{image.name}: {', '.join(mask.name for mask in candidates)}")
         elif chosen:
             found[stem] = chosen if len(chosen) > 1 else chosen[0]
@@ -65,11 +65,16 @@ def pair_by_name(
     return found, list(unused)
 
 
+def _takes_several(pattern: str | re.Pattern | None) -> bool:
+    return isinstance(pattern, str) and "*" in pattern
+
+
 def _are_parts(masks: Sequence[Path]) -> bool:
     """Whether names differ in their last number alone, and that does not count annotators."""
     stems = {bare_name(str(mask)) for mask in masks}
     bare = {_LAST_NUMBER.sub("", stem) for stem in stems}
-    return len(stems) == len(masks) and len(bare) == 1 and not _ANNOTATOR.search(_MASK_SUFFIX.search(bare.pop())[0])
+    suffix = _MASK_SUFFIX.search(next(iter(bare)))
+    return len(stems) == len(masks) and len(bare) == 1 and not (suffix and _ANNOTATOR.search(suffix[0]))
 
 
 def explain_names(image: Path, masks: Sequence[Path], images_root: Path, masks_root: Path) -> str:
@@ -106,6 +111,12 @@ def image_stems(images: Sequence[Path], root: Path, pattern: str | None = None) 
     return {stem: paths[0] for stem, paths in by_stem.items()}
 
 
+def files_named(files: Sequence[Path], pattern: str | re.Pattern) -> list[Path]:
+    """The files whose names fit a pattern with `{stem}`."""
+    expression = _expression(pattern)
+    return [path for path in files if expression.fullmatch(_composed(path.name))]
+
+
 def masks_among(files: Sequence[Path]) -> set[Path]:
     """The masks that lie among their images: files named as another is, with a mask's suffix."""
     stems = {path: bare_name(path.name) for path in files}
@@ -115,14 +126,11 @@ def masks_among(files: Sequence[Path]) -> set[Path]:
 
 
 def _index(
-    paths: Sequence[Path], root: Path, *, pattern: str | None = None, suffix: re.Pattern | None = None
+    paths: Sequence[Path], root: Path, *, pattern: str | re.Pattern | None = None, suffix: re.Pattern | None = None
 ) -> dict[str, list[Path]]:
     """The paths by stem; those that do not fit the pattern are left out."""
     by_stem = defaultdict(list)
-    expression = None
-    if pattern is not None:
-        escaped = re.escape(_composed(pattern)).replace(re.escape("{stem}"), "(?P<stem>.+)")
-        expression = re.compile(escaped.replace(re.escape("*"), ".*"), re.IGNORECASE | re.DOTALL)
+    expression = None if pattern is None else _expression(pattern)
     for path in paths:
         if expression is None:
             stem = _composed(bare_name(name_in(path, root)))
@@ -130,6 +138,13 @@ def _index(
         elif match := expression.fullmatch(_composed(path.name)):
             by_stem[_composed(path.relative_to(root).with_name(match["stem"]).as_posix())].append(path)
     return dict(by_stem)
+
+
+def _expression(pattern: str | re.Pattern) -> re.Pattern:
+    if isinstance(pattern, re.Pattern):
+        return pattern
+    escaped = re.escape(_composed(pattern)).replace(re.escape("{stem}"), "(?P<stem>.+)")
+    return re.compile(escaped.replace(re.escape("*"), ".*"), re.IGNORECASE | re.DOTALL)
 
 
 def _composed(text: str) -> str:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ..classes import Classes
 from ..errors import DataError
 from ..images.names import without_suffix
 from ..records import SPLIT_OF_NAME, UNSPLIT, ReadOptions, Record, Splits
@@ -35,11 +36,12 @@ def read_table(path: Path, options: ReadOptions) -> tuple[Splits, list[str]]:
     columns = list(dict.fromkeys(name for row in rows for name in row))
     layout = options.layout
     image = find_column(columns, layout.image_column, IMAGE_COLUMNS, f"{path}: image_column")
-    mask = find_column(columns, layout.mask_column, MASK_COLUMNS, f"{path}: mask_column")
+    of_classes = class_columns(columns, options.classes, layout.mask_column, str(path))
+    masks = of_classes or [find_column(columns, layout.mask_column, MASK_COLUMNS, f"{path}: mask_column")]
     view = layout.valid_mask_column
     if view is not None or set(VIEW_COLUMNS) & set(columns):
         view = find_column(columns, view, VIEW_COLUMNS, f"{path}: valid_mask_column")
-    files = [[_file(path, row.get(column)) if column else None for column in (image, mask, view)] for row in rows]
+    files = [[_file(path, row.get(column)) if column else None for column in (image, view, *masks)] for row in rows]
     if None in (without := [picture for picture, *_ in files]):
         raise DataError(f"{path}: row {without.index(None) + 1} has no {image}")
     splits: Splits = {}
@@ -49,7 +51,10 @@ def read_table(path: Path, options: ReadOptions) -> tuple[Splits, list[str]]:
         split = str(row.get(by_name.get("split")) or "").strip().lower()
         if split and split not in _SPLITS:
             raise DataError(f"{path}: row {number} has split {split!r}; allowed: train, validation, test")
-        splits.setdefault(_SPLITS[split] if split else UNSPLIT, []).append(Record(row_id, *of_row))
+        picture, seen, *drawn = of_row
+        one, of_class = (None, tuple(drawn)) if of_classes else (drawn[0], ())
+        record = Record(row_id, picture, one, seen, of_class)
+        splits.setdefault(_SPLITS[split] if split else UNSPLIT, []).append(record)
     if UNSPLIT in splits and len(splits) > 1:
         raise DataError(f"{path}: {len(splits[UNSPLIT])} rows have no split, the others do; give all or none one")
     return splits, sentences
@@ -66,6 +71,27 @@ def find_column(columns: Sequence[str], given: str | None, usual: Sequence[str],
     if found is None:
         raise DataError(f"{option}: none of the usual names ({', '.join(usual)}); there are {', '.join(columns)}")
     return found
+
+
+def class_columns(columns: Sequence[str], classes: Classes | None, mask: str | None, where: str) -> list[str]:
+    """The columns of the classes, of masks of their own; none if one column has the masks of all.
+
+    Raises:
+        DataError: A class has no column while its values are none of a mask, or a column of masks is named besides.
+    """
+    if classes is None or classes.by_value:
+        return []
+    wanted = [each.labels[0] for each in classes.classes]
+    if classes.is_one_name and wanted[0] not in columns:
+        return []
+    if any(each.place or len(each.values) > 1 for each in classes.classes) or set(wanted) - set(columns):
+        named = "; ".join(f"{each.name}: {each.place or ', '.join(each.labels)}" for each in classes.classes)
+        there = f"there are {', '.join(columns)}"
+        raise DataError(f"{where}: --classes must name values, or one column a class ({named}); {there}")
+    if mask is not None:
+        both = f"mask_column {mask!r} and a column a class ({', '.join(wanted)})"
+        raise DataError(f"{where}: {both}: leave one of them out")
+    return wanted
 
 
 def _read_text(path: Path) -> tuple[str, list[str]]:
