@@ -17,6 +17,7 @@ from topolora_hf.processes import process_state
 from topolora_hf.settings import option
 from topolora_hf.synthetic import KINDS
 from topolora_hf.training.arguments import TrainArguments
+from topolora_hf.training.classes import Classes
 from topolora_hf.training.run import train
 from topolora_hf.training.setup import task_settings
 
@@ -109,11 +110,14 @@ def pretrain(args: PretrainArguments) -> dict:
     return metrics
 
 
-def build_base(args: PretrainArguments, spec: DatasetSpec) -> tuple[BaseInPretraining, AdapterSettings]:
+def build_base(
+    args: PretrainArguments, spec: DatasetSpec, classes: Classes
+) -> tuple[BaseInPretraining, AdapterSettings]:
     """Load the base in the form that these settings ask for; what they train of it requires a gradient."""
     given = {name: getattr(args, name) for name in ("image_size", "detail_channels", "detail_context")}
     form = {name: value for name, value in given.items() if value is not None}
-    task = task_settings(args, spec)
+    task = task_settings(args, spec, classes)
+    form |= {"num_labels": len(classes.labels)}
     form |= {"tile_size": task.pop("tile_size"), "use_sam": get_preset(args.preset).use_sam}
     if args.detail_base is None:
         network = BaseInPretraining.from_pretrained(args.base, **form)

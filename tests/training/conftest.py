@@ -105,9 +105,9 @@ def no_pictures(monkeypatch):
     monkeypatch.setattr(scoring.SplitScores, "save", lambda *_: None)
 
 
-def build_in_float64(args: TrainArguments, spec) -> tuple:
+def build_in_float64(args: TrainArguments, spec, classes) -> tuple:
     """A run's network in double precision: what then differs between two runs is no rounding."""
-    model, settings = build_network(args, spec)
+    model, settings = build_network(args, spec, classes)
     model.double().register_forward_pre_hook(_to_float64, with_kwargs=True)
     return model, settings
 

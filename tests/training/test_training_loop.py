@@ -176,7 +176,7 @@ class Baseline(nn.Module):
 
 
 def test_a_baseline_is_trained_through_the_hook(make_arguments, splits):
-    def build(args, spec):
+    def build(args, spec, classes):
         return Baseline(), AdapterSettings(base="", tile_size=args.tile_size)
 
     args = make_arguments(max_steps=3, cldice_schedule="adaptive")

@@ -35,10 +35,11 @@ class TileDataset(Dataset):
         image_mean: Of each channel, for values in [0, 1].
         image_std: Likewise.
         with_skeleton: Leave `skeleton` out if False.
+        exclusive: No pixel of a row has two classes. One that has, because masks were resized, leaves `valid_mask`.
         cache_bytes: Decoded rows kept by each worker.
 
     Raises:
-        ValueError: A size or count is below 1, or the view is unknown.
+        ValueError: A size or count is below 1, or the view is unknown. On reading, a pixel has two exclusive classes.
     """
 
     __module__ = "topolora_hf"  # wherever the file lies
@@ -55,6 +56,7 @@ class TileDataset(Dataset):
         image_mean: Sequence[float] = IMAGE_MEAN,
         image_std: Sequence[float] = IMAGE_STD,
         with_skeleton: bool = True,
+        exclusive: bool = False,
         cache_bytes: int = 256 * 2**20,
     ):
         if view not in VIEWS:
@@ -63,6 +65,7 @@ class TileDataset(Dataset):
             raise ValueError(f"tile_size and tiles_per_image must be positive, got {tile_size} and {tiles_per_image}")
         self.rows, self.tile_size, self.view, self.tiles_per_image = rows, tile_size, view, tiles_per_image
         self.seed, self.augmentation, self.with_skeleton = seed, augmentation, with_skeleton
+        self.exclusive = exclusive
         self.image_mean, self.image_std = tuple(image_mean), tuple(image_std)
         # Shared memory, so that workers which outlive an epoch see the new one too.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
@@ -104,10 +107,13 @@ class TileDataset(Dataset):
         # Padding comes after normalisation: outside the image is the mean colour, whatever the jitter.
         image = windows.standardise(image, self.image_mean, self.image_std)
         masks = [np.array(row[name][..., *window.inside], bool) for name in ("mask", "valid_mask")]
+        if self.exclusive and (shared := int((masks[0].sum(0) > 1).sum())):
+            raise ValueError(f"{row['id']}: {shared} pixels are of two classes or more, and the classes are exclusive")
         parts = (image, *map(torch.from_numpy, masks))
         image, mask, valid_mask = (windows.pad_outside(part, window, height, width) for part in parts)
         resized = windows.resize_image(image, size), windows.resize_mask(mask, size)
-        return *resized, windows.resize_valid_mask(valid_mask, size)
+        valid_mask = windows.resize_valid_mask(valid_mask, size)
+        return *resized, valid_mask & (resized[1].sum(0) <= 1) if self.exclusive else valid_mask
 
 
 class RowCache:
@@ -132,13 +138,20 @@ def _row_bytes(row: dict[str, Any]) -> int:
     return sum(value.nbytes for value in row.values() if isinstance(value, np.ndarray))
 
 
-def largest_half_width(rows: Sequence[dict[str, Any]], *, limit: int = 50, full_tile_size: int | None = None) -> int:
+def largest_half_width(
+    rows: Sequence[dict[str, Any]],
+    *,
+    limit: int = 50,
+    full_tile_size: int | None = None,
+    maps: Sequence[int] | None = None,
+) -> int:
     """Half the width in pixels of the widest structure: how many erosions a soft skeleton needs to reach its centre.
 
     Args:
         rows: Decoded rows with a `mask` (K, H, W).
         limit: How many of them are measured, evenly spread over the set.
         full_tile_size: For view "full", the side to which masks are resized before they are measured.
+        maps: Which of the K are measured; None: all.
 
     Returns:
         The largest distance, rounded up, from a foreground pixel's centre to the nearest background pixel's, which may
@@ -155,7 +168,7 @@ def largest_half_width(rows: Sequence[dict[str, Any]], *, limit: int = 50, full_
         rows = rows.select_columns(["mask"])
     largest = 0.0
     for number in evenly_spread(range(len(rows)), limit):
-        mask = torch.from_numpy(np.array(rows[number]["mask"], dtype=bool))
+        mask = torch.from_numpy(np.array(rows[number]["mask"], dtype=bool)[slice(None) if maps is None else maps])
         if full_tile_size is not None:
             mask = windows.resize_mask(mask, full_tile_size)
         distances = [distance_transform_edt(np.pad(each, 1)) for each in mask.numpy()]

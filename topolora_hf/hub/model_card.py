@@ -7,6 +7,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ..adapter_format.names import EMBEDDED, TINY, TINY_REGIONS, full_base_name
 from ..data.catalog import CATALOG, DatasetSpec
 from ..data.records import printable
@@ -109,12 +111,18 @@ def render_model_card(
         base_kind=kind,
         dataset=dataset,
         settings={"use_sam": True, "temperature": 1.0, "logit_bias": 0.0, **settings},
+        shown={name: _numbers(settings[name], 3) for name in ("temperature", "logit_bias") if name in settings},
         metrics=metrics,
-        threshold=f"{threshold:.4g}",
+        threshold=_numbers(threshold, 4),
         scores=[(METRIC_NAMES[key], value) for key, value in scores.items()],
         training=[(key, _cell(settings[key])) for key in _TRAINING.split() if settings.get(key) not in (None, "")],
         parameters=parameters,
     )
+
+
+def _numbers(value: float | Sequence[float], digits: int) -> str:
+    """Write a number, or one for each class."""
+    return ", ".join(f"{number:.{digits}g}" for number in np.ravel(value))
 
 
 def _describe_dataset(name_or_path: str) -> DatasetSpec:

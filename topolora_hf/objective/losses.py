@@ -177,8 +177,11 @@ class TopoLoss(nn.Module):
     def count_centrelines(
         self, labels: Tensor, valid_mask: Tensor | None = None, skeleton: Tensor | None = None, maps: int = 1
     ) -> Tensor:
-        """Count the maps of a batch that have a clDice, as a float scalar. Arguments are `forward`'s; `maps` is K."""
-        shape = torch.Size((len(labels), maps, *labels.shape[-2:]))
+        """Count the maps of a batch that have a clDice, as a float scalar.
+
+        Arguments are `forward`'s; `maps` is K, where labels are indices.
+        """
+        shape = labels.shape if labels.ndim == 4 else torch.Size((len(labels), maps, *labels.shape[-2:]))
         target, valid = (maps.float() for maps in self._read(labels, valid_mask, shape))
         skeleton = self._skeleton_of(target * valid, valid, skeleton)
         if skeleton is None:

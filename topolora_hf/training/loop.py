@@ -239,16 +239,17 @@ class Trainer:
             rows = [rows[number] for number in range(most)]
         return score_rows(self._predictor(**changes), rows, self.accelerator, f"scoring {split}")
 
-    def fit_calibration(self, split: str) -> PlattScaling:
-        """Fit the scaling that suits the images of a split best, the same on every process."""
+    def fit_calibration(self, split: str) -> list[PlattScaling]:
+        """Fit the scaling of each class that suits the images of a split best, the same on every process."""
         predictor, rows = self._predictor(temperature=1.0, logit_bias=0.0), self.splits[split]
         counts = []
         for number in range(self.accelerator.process_index, len(rows), self.accelerator.num_processes):
             row = rows[number]
             prediction = predictor(row["image"], row["id"])
             inside = row["valid_mask"] & prediction.inside  # what is never foreground says nothing of the network
-            counts.append(logit_counts(prediction.probability, row["mask"].any(axis=0), inside))
-        return fit_platt_scaling(gather_object(counts))
+            maps = zip(prediction.probabilities, row["mask"], strict=True)
+            counts.append([logit_counts(probability, mask == 1, inside) for probability, mask in maps])
+        return [fit_platt_scaling(of_class) for of_class in zip(*gather_object(counts), strict=True)]
 
     def _predictor(self, **changes) -> Predictor:
         # The statistics of a normalisation are those of each process's own batches: all predict with the first one's.

@@ -82,14 +82,14 @@ def fit_batch_size(
 def _fits(accelerator: Accelerator, model: nn.Module, criterion: nn.Module, batch: int, tile: int) -> bool:
     try:
         pixel_values = torch.zeros(batch, 3, tile, tile, device=accelerator.device)
-        labels = torch.zeros(batch, tile, tile, dtype=torch.uint8, device=accelerator.device)
         with accelerator.autocast():
             logits = model(pixel_values=pixel_values.contiguous(memory_format=torch.channels_last)).logits
-        valid = torch.ones_like(labels, dtype=torch.bool)
+        labels = torch.zeros_like(logits, dtype=torch.uint8)
+        valid = torch.ones_like(labels[:, 0], dtype=torch.bool)
         # Room for what AdamW keeps of each trained number.
         moments = [torch.empty_like(tensor) for tensor in trained_tensors(model).values() for _ in range(2)]
         criterion.progress = 1.0  # with all terms
-        criterion(logits, labels, valid, ~valid).total.backward()
+        criterion(logits, labels, valid, labels > 0).total.backward()
         return bool(moments)
     except (RuntimeError, MemoryError) as error:
         if not _is_for_memory(error):

@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from ..adapters.creation import save_adapter
 from ..adapters.parameters import parameter_table
 from ..files import replacing_directory, write_json
 from ..hub.model_card import render_model_card
+from ..metrics.platt_scaling import PlattScaling
 from ..metrics.report import score_set
 from ..pictures.plots import save_curves
 from .arguments import TrainArguments
@@ -35,17 +37,16 @@ def score_and_save(trainer: "Trainer") -> dict:
     The network is saved before anything is scored: a crash while scoring loses nothing.
     """
     args, settings, run, split = trainer.args, trainer.settings, trainer.run, scored_split(trainer.splits)
+    uncalibrated = {"threshold": settings.threshold, **_UNCALIBRATED}
     is_main = trainer.accelerator.is_main_process
     if args.calibrate != "none":
-        scaling = trainer.fit_calibration(args.calibrate)
-        settings.temperature, settings.logit_bias = scaling.temperature, scaling.bias
-        settings.threshold = float(scaling(settings.threshold))  # the masks stay as they were
+        _calibrate(settings, trainer.fit_calibration(args.calibrate))
     model = trainer.accelerator.unwrap_model(trainer.model)
     if is_main:
         require_finite(trained_tensors(trainer.network))
         _save_network(model, args, settings, run)
     scores = trainer.score(split)
-    before, total = _before(trainer, split), parameter_table(trainer.network)[-1]
+    before, total = _before(trainer, split, uncalibrated), parameter_table(trainer.network)[-1]
     cost = {"steps": trainer.max_steps, "seconds": round(time.monotonic() - trainer.started, 1)}
     cost |= {"trainable_parameters": total["trainable"], "total_parameters": total["total"]}
     metrics = scores.metrics(settings, settings.dataset, split, args.protocol, seed=args.seed, **before, **cost)
@@ -60,12 +61,22 @@ def score_and_save(trainer: "Trainer") -> dict:
     return metrics
 
 
-def _before(trainer: "Trainer", split: str) -> dict:
+def _calibrate(settings: AdapterSettings, scalings: Sequence[PlattScaling]) -> None:
+    """Note the scaling of each class. The masks stay as they were; those of exclusive classes nearly."""
+    numbers = {
+        "threshold": [float(scale(t)) for scale, t in zip(scalings, settings.thresholds, strict=True)],
+        "temperature": [scale.temperature for scale in scalings],
+        "logit_bias": [scale.bias for scale in scalings],
+    }
+    for name, values in numbers.items():
+        setattr(settings, name, tuple(values) if len(values) > 1 else values[0])
+
+
+def _before(trainer: "Trainer", split: str, uncalibrated: dict) -> dict:
     """Scores without the calibration, and of the base without the adapter, where the run wants them."""
     before = {}
     if trainer.args.calibrate != "none":
-        same_masks = float(trainer.settings.calibration.inverse()(trainer.settings.threshold))
-        scores = score_set(trainer.score(split, threshold=same_masks, **_UNCALIBRATED).rows)
+        scores = score_set(trainer.score(split, **uncalibrated).rows)
         before |= {f"{name}_before": scores[name] for name in ("ece", "ece_foreground")}
     if trainer.args.score_untrained:
         with trainer.network.disable_adapter():

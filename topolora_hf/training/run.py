@@ -19,6 +19,7 @@ from ..hub.push import open_repository, push_adapter
 from . import setup
 from .arguments import TrainArguments
 from .checkpoints import Checkpoint
+from .classes import Classes
 from .loop import Trainer
 from .memory import advice_on_memory, fit_batch_size
 from .progress import SETTINGS, alone_in, find_progress, on_main_process
@@ -26,7 +27,7 @@ from .results import score_and_save
 
 _FEW_IMAGES = 50
 
-BuildNetwork = Callable[[TrainArguments, DatasetSpec], tuple[nn.Module, AdapterSettings]]
+BuildNetwork = Callable[[TrainArguments, DatasetSpec, Classes], tuple[nn.Module, AdapterSettings]]
 
 
 def train(
@@ -34,6 +35,7 @@ def train(
     data: dict[str, Sequence[dict]] | None = None,
     build_network: BuildNetwork = setup.build_network,
     on_step: Callable[[Trainer], None] | None = None,
+    classes: Classes | None = None,
 ) -> dict:
     """Train an adapter, a base or a baseline, score it, and fill the run directory.
 
@@ -47,6 +49,7 @@ def train(
             `forward(pixel_values)` returns something with `logits` (B, K, T, T), and that has
             `save_pretrained(directory)`: it ends in `network/`.
         on_step: called with the trainer after each optimizer step. What it raises ends the run.
+        classes: what the maps of the masks in `data` are; None: what `data` says itself, or one class.
 
     Returns:
         What metrics.json holds.
@@ -69,7 +72,8 @@ def train(
         progress = on_main_process(accelerator, lambda: find_progress(run, args, accelerator.num_processes))
         metrics = progress.metrics
         if metrics is None:
-            trainer = _build_trainer(args, accelerator, data, build_network, progress.checkpoint, started, on_step)
+            checkpoint = progress.checkpoint
+            trainer = _build_trainer(args, accelerator, data, build_network, checkpoint, started, on_step, classes)
             trainer.run_steps()
             metrics = score_and_save(trainer)
             # The wrapper that averages gradients has to go before the process group that it uses: freed after it, it
@@ -90,12 +94,15 @@ def _build_trainer(
     checkpoint: Checkpoint | None,
     started: float,
     on_step: Callable[[Trainer], None] | None,
+    classes: Classes | None,
 ) -> Trainer:
     set_seed(args.seed)
     with accelerator.main_process_first():  # it unpacks or downloads, the others find it done
         spec, splits = setup.load_splits(args, data)
-    rows, run = splits["train"], Path(args.output_dir)
-    model, settings = build_network(args, spec)
+    rows, run, classes = splits["train"], Path(args.output_dir), Classes.of(splits, classes)
+    if args.calibrate != "none":
+        classes.require_structure(splits[args.calibrate], args.calibrate)
+    model, settings = build_network(args, spec, classes)
     network = model.get_base_model() if isinstance(model, PeftModel) else model
     if args.score_untrained and network is model:
         raise ValueError("score_untrained scores the base of an adapter, and this run trains none")
@@ -104,7 +111,7 @@ def _build_trainer(
     settings.foreground_range = setup.measure_foreground(rows)
     if args.gradient_checkpointing:
         model.gradient_checkpointing_enable()
-    criterion = setup.build_criterion(args, rows, settings)
+    criterion = setup.build_criterion(args, rows, settings, classes.thin)
     if hasattr(network, "criterion"):  # a baseline has none
         network.criterion = criterion
     if accelerator.is_main_process:
@@ -131,10 +138,13 @@ def _announce(accelerator, args, splits, settings, criterion, model) -> None:
     print(f"run       {args.output_dir}")
     print(f"data      {args.dataset}: {split_in_words(splits)}")
     print(f"          view {settings.view}, tiles of {settings.tile_size} pixels")
+    if settings.num_labels > 1:
+        print(f"classes   {', '.join(settings.labels)}: {'exclusive' if settings.exclusive else 'may overlap'}")
     if settings.base:
         print(f"base      {args.base}, encoder at {settings.image_size} pixels, {computing}")
         print(f"preset    {args.preset}: {PRESETS[args.preset].description}")
-    terms = f"BCE + Dice + {args.cldice_weight} clDice ({args.cldice_schedule})"
+    terms = "cross-entropy" if settings.exclusive else "BCE"
+    terms += f" + Dice + {args.cldice_weight} clDice ({args.cldice_schedule})"
     print(f"objective {terms}, {criterion.iterations} erosions")
     print(format_parameter_table(parameter_table(model)), flush=True)
 

@@ -30,6 +30,7 @@ from ..network.segmenter import TopoSamForSegmentation
 from ..objective.losses import TopoLoss
 from ..processes import best_device, fast_dtype, launched_on_cpus, usable_cores
 from .arguments import TrainArguments
+from .classes import Classes
 from .features import FeatureCache
 
 _STEPS_AN_EPOCH = 100  # at least: small data sets do not spend their time between epochs
@@ -147,20 +148,25 @@ def scored_split(splits: dict[str, Sequence[dict]]) -> str:
     return "test" if "test" in splits else "validation"
 
 
-def task_settings(args: TrainArguments, spec: DatasetSpec) -> dict:
+def task_settings(args: TrainArguments, spec: DatasetSpec, classes: Classes = Classes()) -> dict:  # noqa: B008 (frozen)
     """Collect the fields of `AdapterSettings` that the task decides, whatever the network."""
     protocol = PROTOCOLS[args.protocol]
     task = {"test_time_flips": args.test_time_flips, "test_time_scales": tuple(args.test_time_scales)}
+    task |= {"labels": classes.labels, "exclusive": classes.exclusive}
     tile_size = args.tile_size or protocol.tile_size or spec.tile_size
     return {"tile_size": tile_size, "view": args.view or protocol.view or spec.view, "dataset": spec.name, **task}
 
 
 def build_network(
-    args: TrainArguments, spec: DatasetSpec, load_base: Callable[..., TopoSamForSegmentation] | None = None
+    args: TrainArguments,
+    spec: DatasetSpec,
+    classes: Classes = Classes(),  # noqa: B008 (frozen)
+    load_base: Callable[..., TopoSamForSegmentation] | None = None,
 ) -> tuple[nn.Module, AdapterSettings]:
     """Build the network to train, and the settings that are saved with it.
 
     Args:
+        classes: the network gives a logit map of each, and the settings have their names.
         load_base: called with the base and the form that it needs; by default `TopoSamForSegmentation.from_pretrained`.
 
     Returns:
@@ -170,8 +176,9 @@ def build_network(
         ValueError: settings that no network has.
         OSError: the base cannot be loaded.
     """
-    task = task_settings(args, spec)
+    task = task_settings(args, spec, classes)
     form = {**preset_network_settings(args.preset), "tile_size": task.pop("tile_size")}
+    form["num_labels"] = len(classes.labels)
     form |= {} if args.image_size is None else {"image_size": args.image_size}
     network = (load_base or _load_base)(args.base, **form)
     preset = get_preset(args.preset)
@@ -204,6 +211,7 @@ def restart_decoder(network: TopoSamForSegmentation, seed: int) -> None:
     for name in LIVING_DECODER:
         part = name.removeprefix("mask_decoder.")
         decoder.get_submodule(part).load_state_dict(fresh.get_submodule(part).state_dict())
+    network.class_masks.copy_first(decoder.output_hypernetworks_mlps[0])
 
 
 def count_steps(args: TrainArguments, images: int, processes: int) -> int:
@@ -226,22 +234,27 @@ def measure_fundus(
 
 
 def measure_foreground(rows: Sequence[dict], limit: int = 50) -> tuple[float, float] | None:
-    """Measure the least and largest share of foreground in the field of view, of rows that are evenly spread."""
+    """Measure the least and largest share of any class in the field of view, of rows that are evenly spread."""
     seen = (rows[number] for number in evenly_spread(range(len(rows)), limit))
     inside = [np.asarray(row["mask"]).any(axis=0)[np.asarray(row["valid_mask"], bool)] for row in seen]
     shares = [float(mask.mean()) for mask in inside if mask.size]
     return (min(shares), max(shares)) if shares else None
 
 
-def build_criterion(args: TrainArguments, rows: Sequence[dict], settings: AdapterSettings) -> TopoLoss:
-    """Build the objective, with as many erosions as the widest structure of the training masks needs."""
+def build_criterion(
+    args: TrainArguments, rows: Sequence[dict], settings: AdapterSettings, thin: Sequence[bool] = (True,)
+) -> TopoLoss:
+    """Build the objective, with as many erosions as the widest thin structure of the training masks needs."""
     iterations = PROTOCOLS[args.protocol].skeleton_iterations
+    if not any(thin):  # none has a skeleton
+        iterations = 1
     if iterations is None:
         full = settings.tile_size if settings.view == "full" else None
         # The first opening already takes one pixel off each side.
-        half_width = largest_half_width(rows, full_tile_size=full)
+        half_width = largest_half_width(rows, full_tile_size=full, maps=np.flatnonzero(thin))
         iterations = min(max(half_width - 1, 1), _MOST_ITERATIONS)
-    return TopoLoss(iterations, args.cldice_weight, args.cldice_schedule, target_skeleton=args.target_skeleton)
+    form = {"target_skeleton": args.target_skeleton, "exclusive": settings.exclusive, "thin": thin}
+    return TopoLoss(iterations, args.cldice_weight, args.cldice_schedule, **form)
 
 
 def build_feature_cache(
@@ -274,6 +287,7 @@ def build_tiles(
         image_mean=settings.image_mean,
         image_std=settings.image_std,
         with_skeleton=args.target_skeleton == "hard",
+        exclusive=settings.exclusive,
     )
 
 
@@ -283,6 +297,7 @@ def parameter_groups(args: TrainArguments, model: nn.Module, criterion: TopoLoss
     for name, parameter in (*model.named_parameters(), *criterion.named_parameters()):
         if parameter.requires_grad:
             rate = args.detail_learning_rate if "detail_branch" in name else args.learning_rate
-            decay = args.weight_decay if parameter.ndim > 1 else 0.0
+            is_bias = parameter.ndim < 2 or name.endswith("bias")  # those of several classes are stacked
+            decay = 0.0 if is_bias else args.weight_decay
             groups.setdefault((rate, decay), []).append(parameter)
     return [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()]
