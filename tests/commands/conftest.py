@@ -90,3 +90,20 @@ def folder(tmp_path):
         save(tmp_path / "data" / "images" / f"{number}.png", noise + mask[..., None] // 2)
         save(tmp_path / "data" / "masks" / f"{number}.png", mask)
     return tmp_path / "data"
+
+
+@pytest.fixture(scope="session")
+def two_classes(tmp_path_factory):
+    """As `adapter`, of arteries and veins, which overlap."""
+    form = {"image_size": 32, "tile_size": 48, "num_labels": 2}
+    network = TopoSamForSegmentation.from_pretrained("topolora_hf/tiny-random", **form)
+    model = create_adapter(network, "topolora")
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    directory = tmp_path_factory.mktemp("adapter") / "two"
+    settings = AdapterSettings.of_network(network, labels=("artery", "vein"), threshold=(0.5, 0.6))
+    save_adapter(model, settings, directory)
+    return directory

@@ -79,7 +79,7 @@ def test_a_settings_file_is_read_and_flags_win_over_it(tmp_path):
     lines = ["adapter: a", "images: [i, j]", "threshold: 1e-1", "overlay: false", "base: null", "dtype: bfloat16"]
     (tmp_path / "settings.yaml").write_text("\n".join(lines))
     args = parse(str(tmp_path / "settings.yaml"), "--dtype", "float16")
-    assert (args.images, args.threshold, args.overlay, args.base) == (["i", "j"], 0.1, False, None)
+    assert (args.images, args.threshold, args.overlay, args.base) == (["i", "j"], [0.1], False, None)
     assert args.dtype == "float16"
     (tmp_path / "settings.json").write_text(json.dumps({"adapter": "no", "images": ["i"], "tile_batch": "2"}))
     args = parse(str(tmp_path / "settings.json"))

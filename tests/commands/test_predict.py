@@ -74,7 +74,7 @@ def test_without_anything_to_do_no_network_is_loaded(photos, predict, monkeypatc
 def test_masks_of_other_settings_or_of_another_hand_are_refused(photos, predict):
     predict("--threshold", "0.4")
     done = predict("--threshold", "0.2")
-    assert done.status == 1 and "made with other settings (threshold was 0.4, is 0.2)" in done.err
+    assert done.status == 1 and "made with other settings (threshold was [0.4], is [0.2])" in done.err
     assert "--overwrite" in done.err and predict("--threshold", "0.4", "--tile_batch", "1").status == 0
     drawn = save(Path("labels/a_mask.png"), np.eye(48, dtype=np.uint8) * 255).read_bytes()
     done = predict("--output_dir", "labels")

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
+from topolora_hf.adapter_format.errors import AdapterMismatchError
 from topolora_hf.adapter_format.settings import AdapterSettings
 from topolora_hf.adapters.creation import save_adapter
 from topolora_hf.adapters.loading import load_adapter
@@ -287,7 +288,7 @@ def test_an_unreadable_file_is_named(predictor, tmp_path):
         ({"scales": [1, 11]}, "test_time_scales must be one to 16 numbers from 0.1 to 10, got"),
         ({"view": "full", "scale": 2.0}, "scale=2.0 is for images cut into tiles"),
         ({"view": "full", "scales": (0.8, 1.25)}, r"test_time_scales=\[0.8, 1.25\] are for images cut into tiles"),
-        ({"temperature": 0}, "temperature must be above 0, got 0"),
+        ({"temperature": 0}, "temperature must be a positive number, or one for each class, got 0"),
     ],
 )
 def test_what_makes_no_sense_is_refused_at_once(predictor, changes, message):
@@ -329,9 +330,7 @@ def test_each_map_is_blended_as_it_would_be_alone(changes):
 
 def test_exclusive_maps_are_a_softmax_with_a_background_of_logit_0():
     image = photograph(TILE, TILE)
-    settings = of_classes("a", "b", "c")
-    settings.exclusive = True
-    found = Predictor(Channels(), settings, device="cpu")(image)
+    found = Predictor(Channels(), of_classes("a", "b", "c", exclusive=True), device="cpu")(image)
     logits = torch.cat([torch.zeros(1, TILE, TILE), 2 * normalise(image)])
     np.testing.assert_allclose(found.probabilities, logits.softmax(0)[1:].numpy(), atol=1e-6)
     np.testing.assert_allclose(found.probability, 1 - logits.softmax(0)[0].numpy(), atol=1e-6)
@@ -339,5 +338,5 @@ def test_exclusive_maps_are_a_softmax_with_a_background_of_logit_0():
 
 @pytest.mark.parametrize("labels", [("a",), ("a", "b", "c", "d")])
 def test_settings_with_other_classes_than_the_network_has_are_refused(labels):
-    with pytest.raises(ValueError, match=rf"the network gives 3 maps, its settings name {len(labels)} \(a"):
+    with pytest.raises(AdapterMismatchError, match=f"has num_labels=3 maps, the settings name {len(labels)} classes: a"):
         Predictor(Channels(), of_classes(*labels), device="cpu")(photograph(20, 20))

@@ -21,9 +21,9 @@ class InferenceArguments:
 
     adapter: str = option(help=ADAPTER_HELP, group="input")
     base: str | None = option(None, "the base; by default the one that the adapter names", group="input")
-    threshold: float | None = option(
-        None, "probability from which a pixel is foreground; by default the adapter's own", group="inference",
-        at_least=0, at_most=1,
+    threshold: list[float] | None = option(
+        None, "probability from which a pixel is foreground, or one a class; by default the adapter's own",
+        group="inference", at_least=0, at_most=1,
     )  # fmt: skip
     scale: float | None = option(
         None,
@@ -69,9 +69,10 @@ class InferenceArguments:
         from ..inference.loading import load_network
         from ..inference.predictor import Predictor
 
+        limits = self.threshold or [None]
         return Predictor(
             load_network(self.adapter, self.base) if network is None else network,
-            threshold=self.threshold,
+            threshold=limits[0] if len(limits) == 1 else limits,
             scale=self.scale,
             flips=self.test_time_flips,
             scales=self.test_time_scales,

@@ -49,7 +49,7 @@ def describe(args: DescribeArguments) -> dict:
     sizes = ["{1}x{0}".format(*row["valid_mask"].shape) for _, row in shown]
     captions = [f"{split}: {row['id']}  {size}" for (split, row), size in zip(shown, sizes, strict=True)]
     drawn = [(caption, row) for caption, (_, row) in zip(captions, shown, strict=True)]
-    sheet = contact_sheet(drawn, labels=getattr(data, "labels", ("foreground",)))
+    sheet = contact_sheet(drawn, labels=data.labels)
     sheet.save(output / "contact_sheet.png")
     print(as_text(description))
     print(f"wrote {output / 'description.json'} and {output / 'contact_sheet.png'}")

@@ -3,6 +3,7 @@
 import sys
 import time
 from dataclasses import asdict, dataclass
+from glob import escape
 from pathlib import Path
 
 from tqdm import tqdm
@@ -10,12 +11,15 @@ from tqdm import tqdm
 from ..data.errors import DataError
 from ..files import output_folder, read_json_object, write_json
 from ..inference.files import find_images, output_names
+from ..metrics.classes import label_values
 from ..processes import process_state
 from ..settings import changed_settings, option
 from .arguments import InferenceArguments
 
 PREDICT_SETTINGS = "predict_args.json"
-_WRITTEN = ("_mask.png", "_mask.tif", "_probability.png", "_overlay.png", "_centreline.json", "_centreline.png")
+CLASSES = "classes.json"
+_WRITTEN = ("_mask.png", "_mask.tif", "_probability.png", "_probability.tif", "_overlay.png", "_centreline.json", "_centreline.png")
+_WRITTEN_A_CLASS = ("_mask_*.png", "_probability_*.png")
 _FREE = {"images", "output_dir", "overwrite", "tile_batch"}  # settings that change no mask
 
 
@@ -25,7 +29,8 @@ class PredictArguments(InferenceArguments):
 
     images: list[str] = option(help="files, folders or globs of images of any size", group="input")
     output_dir: str = option("predictions", "where masks and overlays are written", group="output")
-    probability: bool = option(False, "write the probability map too, as a 16-bit PNG", group="output")
+    class_masks: bool = option(False, "write the mask of each class too, as a PNG of 0 and 255", group="output")
+    probability: bool = option(False, "write the probability maps too, as 16-bit PNGs", group="output")
     overlay: bool = option(True, "write a picture of the mask over the image", group="output")
     centreline: bool = option(False, "write the skeleton, and its length, branch points and mean width", group="output")
     overwrite: bool = option(False, "make again what is there, also what was made with other settings", group="output")
@@ -34,7 +39,8 @@ class PredictArguments(InferenceArguments):
 def predict(args: PredictArguments) -> list[Path]:
     """Write `NAME_mask.png`, and what else is asked for, for every image; return the masks.
 
-    Of a GeoTIFF, `NAME_mask.tif` is written too: the mask at its place on the map.
+    Of a GeoTIFF, `NAME_mask.tif` is written too: the mask at its place on the map. Of several classes the masks hold
+    the classes' values, which `classes.json` names.
 
     A mask is written last, so an image that has one is done and is skipped: the same command goes on where it stopped.
     Under `accelerate launch` the processes share the images.
@@ -64,6 +70,7 @@ def _predict_all(args: PredictArguments, work: list[tuple[Path, Path]]) -> list[
     """Predict image by image, and say what is written. Return what is wrong with those that have no mask."""
     print(f"loading {args.adapter}")
     predictor = args.build_predictor()
+    label_values(predictor.settings.labels, predictor.settings.exclusive)  # an error now if no mask holds them
     print(f"predicting {len(work)} image{'s' * (len(work) > 1)} on {predictor.device}")
     problems, doubtful, start = [], 0, time.monotonic()
     for number, (file, mask) in enumerate(bar := tqdm(work, desc="predicting", disable=None)):
@@ -91,15 +98,18 @@ def _predict_all(args: PredictArguments, work: list[tuple[Path, Path]]) -> list[
 def _save(prediction, mask: Path, args: PredictArguments) -> list[str]:
     """Write the files of an image, the mask last. Return their paths, after the first the names alone."""
     written = [mask, *[mask.with_suffix(".tif")] * bool(prediction.place)]
+    if len(prediction.labels) > 1:
+        prediction.save_classes(mask.with_name(CLASSES))
+    if args.class_masks:
+        written += prediction.save_class_masks(mask)
     if args.probability:
-        written.append(_beside(mask, "_probability.png"))
-        prediction.save_probability(written[-1])
+        written += prediction.save_probability(_beside(mask, "_probability.png"))
     if args.overlay:
         written.append(_beside(mask, "_overlay.png"))
         prediction.save_overlay(written[-1])
     if args.centreline:
         written += [_beside(mask, "_centreline.json"), _beside(mask, "_centreline.png")]
-        prediction.centreline.save(written[-2])
+        prediction.save_centreline(written[-2])
     prediction.save_mask(mask)
     return [str(mask), *(path.name for path in written[1:])]
 
@@ -116,8 +126,11 @@ def _begin(args: PredictArguments, output: Path, images: list[Path], masks: list
     note, way_out = output / PREDICT_SETTINGS, "choose another output_dir, or replace them with --overwrite"
     if args.overwrite:
         for mask in masks:
-            for ending in _WRITTEN:
-                _beside(mask, ending).unlink(missing_ok=True)
+            of_classes = (
+                file for ending in _WRITTEN_A_CLASS for file in output.glob(escape(_beside(mask, "").name) + ending)
+            )
+            for file in (*(_beside(mask, ending) for ending in _WRITTEN), *of_classes):
+                file.unlink(missing_ok=True)
     elif note.exists():
         if changed := changed_settings(read_json_object(note), args, _FREE):
             raise ValueError(f"{output} holds masks made with other settings ({'; '.join(changed)}): {way_out}")

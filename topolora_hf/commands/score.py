@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from ..data.loading import SegmentationData
 
 
+_TABLES = ("classes", "all", "confusion")
+_OF_CLASS = ("dice", "iou", "precision", "recall", "cldice", "auroc")
+
+
 @dataclass(kw_only=True)
 class ScoreArguments(InferenceArguments, DataArguments):
     """Score an adapter on a data set. The settings of the data are those of its training run."""
@@ -45,6 +49,12 @@ def score(args: ScoreArguments, network: "nn.Module | None" = None) -> dict:
     predictor = args.build_predictor(network)
     settings = predictor.settings
     splits = args.load(intensity=settings.intensity, bands=settings.bands)
+    is_named_alike = settings.num_labels == 1 or splits.labels == settings.labels  # the name of a single one is free
+    if len(splits.labels) != settings.num_labels or not is_named_alike:
+        raise DataError(
+            f"{args.dataset} has the classes {', '.join(splits.labels)}, {args.adapter} predicts "
+            f"{', '.join(settings.labels)}: name them in --classes as the adapter does, in its order"
+        )
     if args.part not in (*splits, "all"):
         raise DataError(f"{args.dataset} has no {args.part!r} images; --part may be {', '.join(splits)} or all")
     scores = score_rows(predictor, _rows_of_all(splits) if args.part == "all" else splits[args.part])
@@ -83,12 +93,24 @@ class _Renamed(Sequence):
 
 
 def print_metrics(metrics: dict) -> None:
-    """Print a line a value: numbers with four decimals, scores with their interval."""
+    """Print a line a value: numbers with four decimals, scores with their interval; and of several classes tables."""
     intervals = metrics.get("intervals", {})
     for name, value in metrics.items():
         if isinstance(value, float):
             low, high = intervals.get(name, (math.nan, math.nan))  # None in the file, where one image has no interval
             low_high = "" if low is None or math.isnan(low) else f"   [{low:.4f}, {high:.4f}]"
             print(f"{name:22} {value:.4f}{low_high}")
-        elif name != "intervals":
+        elif name not in ("intervals", *_TABLES):
             print(f"{name:22} {value}")
+    if "classes" in metrics:
+        by_class = {**metrics["classes"], "all together": metrics["all"]}
+        _print_table(_OF_CLASS, {name: [f"{own[key]:.4f}" for key in _OF_CLASS] for name, own in by_class.items()})
+        names, pixels = metrics["confusion"]["labels"], metrics["confusion"]["pixels"]
+        print("pixels: rows are what they are, columns what they were predicted to be")
+        _print_table(names, {name: list(map(str, row)) for name, row in zip(names, pixels, strict=True)})
+
+
+def _print_table(head: Sequence[str], rows: dict[str, list[str]]) -> None:
+    widths = [max(map(len, column)) for column in zip(head, *rows.values(), strict=True)]
+    for name, cells in {"": head, **rows}.items():
+        print(f"{name:22} " + "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)))

@@ -62,12 +62,16 @@ class Centreline:
             width = float(mask.sum() / (length + distance[tips].sum()))
         return cls(skeleton, length, junctions, int(tips.sum()), width)
 
+    @property
+    def numbers(self) -> dict[str, float]:
+        """What was measured, by name."""
+        return {name: getattr(self, name) for name in ("length", "branch_points", "end_points", "mean_width")}
+
     def save(self, path: str | Path) -> None:
         """Write the numbers as JSON (NaN as null) and, beside it, the skeleton as a PNG of 0 and 255."""
         path = Path(path)
-        numbers = {name: getattr(self, name) for name in ("length", "branch_points", "end_points", "mean_width")}
         save_png(Image.fromarray(self.skeleton.astype(np.uint8) * 255), path.with_suffix(".png"))
-        write_json(path, numbers)
+        write_json(path, self.numbers)
 
 
 def _length(skeleton: np.ndarray) -> float:

@@ -24,9 +24,7 @@ def doubts(settings: "AdapterSettings", fov: "FieldOfView", mask: np.ndarray) ->
     colours, diameter, found = settings.fov_colours, settings.fov_diameter, []
     if settings.foreground_range is not None:
         is_fundus = diameter is not None or colours is not None
-        most, share = settings.foreground_range[1], float((mask[fov.mask()] if is_fundus else mask).mean())
-        if share > _FOREGROUND * most:
-            found.append(f"{share:.1%} of the image is foreground; in the training images it is at most {most:.1%}")
+        found += doubts_of_share(settings, float((mask[fov.mask()] if is_fundus else mask).mean()))
     if diameter is not None and fov.diameter is not None:
         ratio = fov.diameter / diameter
         if max(ratio, 1 / ratio) > _SCALE:
@@ -37,3 +35,11 @@ def doubts(settings: "AdapterSettings", fov: "FieldOfView", mask: np.ndarray) ->
     if colours is not None and fov.diameter is not None and colours.distance(fov.statistics()) > _COLOURS:
         found.append("the colours of the photograph are far outside those of the training images")
     return tuple(found)
+
+
+def doubts_of_share(settings: "AdapterSettings", share: float) -> tuple[str, ...]:
+    """Compare the share of foreground alone."""
+    if settings.foreground_range is None or share <= _FOREGROUND * settings.foreground_range[1]:
+        return ()
+    most = settings.foreground_range[1]
+    return (f"{share:.1%} of the image is foreground; in the training images it is at most {most:.1%}",)

@@ -1,5 +1,6 @@
 """What was seen in one image, and the files of it."""
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from ..data.place import Place
+from ..files import write_json
 from ..geo.geotiff import write_geotiff
 from ..metrics.classes import any_class, class_masks, label_map, label_values
 from .files import save_png
@@ -74,38 +76,124 @@ class Prediction:
 
     @cached_property
     def centreline(self) -> "Centreline":
-        """The mask's skeleton, measured: for thin structures."""
+        """The skeleton of the mask of any class, measured: for thin structures."""
         from .centreline import Centreline
 
         return Centreline.of_mask(self.mask)
 
+    @cached_property
+    def centrelines(self) -> dict[str, "Centreline"]:
+        """The skeleton of each class's mask, by its name."""
+        from .centreline import Centreline
+
+        if len(self.labels) == 1:
+            return {self.labels[0]: self.centreline}
+        return {label: Centreline.of_mask(mask) for label, mask in zip(self.labels, self.masks, strict=True)}
+
     def overlay(self, centreline: bool = False) -> Image.Image:
-        """Draw the mask over the image; or, for thin structures, its centreline, wide enough to be seen."""
-        from ..pictures.overlay import overlay
+        """Draw the masks over the image; or, for thin structures, their centrelines, wide enough to be seen.
+
+        Several classes have a colour each, and a legend below the image.
+        """
+        from ..pictures.overlay import class_overlay
 
         if not centreline:
-            return overlay(self.image, self.mask)
+            return class_overlay(self.image, self.masks, self.labels)
         from scipy.ndimage import binary_dilation
 
         width = 1 + 2 * round(max(self.mask.shape) / _PIXELS_A_LINE)
-        return overlay(self.image, binary_dilation(self.centreline.skeleton, np.ones((width, width))), opacity=1)
+        around = np.ones((width, width))
+        lines = np.stack([binary_dilation(line.skeleton, around) for line in self.centrelines.values()])
+        return class_overlay(self.image, lines, self.labels, opacity=1)
 
     def save_mask(self, path: str | Path) -> None:
-        """Write an 8-bit PNG, 0 and 255, of the image's own size.
+        """Write an 8-bit PNG of the image's own size: 0 and 255; of several classes their label map, in colours.
 
-        Of a georeferenced image, write beside it a `.tif`, which lies at the same place; there, 127 is no data.
+        Of a georeferenced image, write beside it a `.tif`, which lies at the same place. There, 127 is no data; of
+        several classes 255.
+
+        Raises:
+            ValueError: There are more classes than a label map holds, see `label_values`.
         """
-        mask = self.mask.astype(np.uint8) * np.uint8(255)
         if self.place:
             has_holes = self.inside is not None and not self.inside.all()
-            values = np.where(self.inside, mask, np.uint8(127)) if has_holes else mask
-            write_geotiff(Path(path).with_suffix(".tif"), values, self.place, nodata=127 if has_holes else None)
-        save_png(Image.fromarray(mask), path)
+            look = {"nodata": self.nodata if has_holes else None, "colours": self.palette}
+            write_geotiff(Path(path).with_suffix(".tif"), self.mask_values, self.place, **look)
+        save_png(self._of_masks(self.masks), path)
 
-    def save_probability(self, path: str | Path) -> None:
-        """Write a 16-bit grey PNG, 0 to 65535 for 0 to 1."""
-        save_png(Image.fromarray((self.probability * 65535).round().astype(np.uint16)), path)
+    @property
+    def nodata(self) -> int:
+        """What stands in the `.tif` of a mask where there is no data."""
+        return 127 if len(self.labels) == 1 else 255
+
+    @property
+    def mask_values(self) -> np.ndarray:
+        """uint8 (H, W), what a mask's `.tif` holds: 0 and 255, of several classes the label map, or `nodata`."""
+        values = np.asarray(self._of_masks(self.masks))
+        return values if self.inside is None else np.where(self.inside, values, np.uint8(self.nodata))
+
+    def save_class_masks(self, path: str | Path) -> list[Path]:
+        """Write the mask of each class as a PNG of 0 and 255, `NAME_mask_artery.png` for `NAME_mask.png`."""
+        files = self._file_a_class(path)
+        for file, mask in zip(files, self.masks, strict=True):
+            save_png(Image.fromarray(mask.astype(np.uint8) * np.uint8(255)), file)
+        return files
+
+    def save_classes(self, path: str | Path) -> None:
+        """Write a JSON file that says which values of a label map are of each class; `--classes` reads it."""
+        values = label_values(self.labels, self.exclusive)
+        of_class = {label: [value for classes, value in values.items() if place in classes]
+                    for place, label in enumerate(self.labels)}  # fmt: skip
+        write_json(Path(path), {**of_class, "exclusive": self.exclusive})
+
+    def save_probability(self, path: str | Path) -> list[Path]:
+        """Write a 16-bit grey PNG, 0 to 65535 for 0 to 1; of several classes one a class, `NAME_artery.png`.
+
+        Of a georeferenced image, write beside it a `.tif` of float32, a band a class, where NaN is no data.
+        """
+        files = [Path(path)] if len(self.labels) == 1 else self._file_a_class(path)
+        for file, probability in zip(files, self.probabilities, strict=True):
+            save_png(Image.fromarray((probability * 65535).round().astype(np.uint16)), file)
+        if self.place:
+            values = np.where(True if self.inside is None else self.inside, self.probabilities, np.float32(np.nan))
+            files.append(Path(path).with_suffix(".tif"))
+            write_geotiff(files[-1], values, self.place, nodata=np.nan, names=self.labels)
+        return files
+
+    def save_centreline(self, path: str | Path) -> None:
+        """Write the centreline's numbers as JSON and, beside it, the skeleton as a PNG; of several classes by class."""
+        if len(self.labels) == 1:
+            return self.centreline.save(path)
+        skeletons = np.stack([line.skeleton for line in self.centrelines.values()])
+        save_png(self._of_masks(skeletons), Path(path).with_suffix(".png"))
+        return write_json(Path(path), {label: line.numbers for label, line in self.centrelines.items()})
 
     def save_overlay(self, path: str | Path, centreline: bool = False) -> None:
         """Write the overlay as a PNG."""
         save_png(self.overlay(centreline), path)
+
+    def _of_masks(self, masks: np.ndarray) -> Image.Image:
+        """0 and 255 of one mask, the label map of several with its palette."""
+        if len(masks) == 1:
+            return Image.fromarray(masks[0].astype(np.uint8) * np.uint8(255))
+        picture = Image.fromarray(label_map(masks, label_values(self.labels, self.exclusive)))
+        colours = self.palette
+        picture.putpalette([channel for value in range(max(colours) + 1) for channel in colours.get(value, (0, 0, 0))])
+        return picture
+
+    @property
+    def palette(self) -> dict[int, tuple[int, int, int]] | None:
+        """The colour of each value of the label map; None with one class."""
+        from ..pictures.classes import SEVERAL, class_colours
+
+        if len(self.labels) == 1:
+            return None
+        colours = class_colours(len(self.labels))
+        values = label_values(self.labels, self.exclusive)
+        return {value: colours[classes[0]] if len(classes) == 1 else SEVERAL for classes, value in values.items()}
+
+    def _file_a_class(self, path: str | Path) -> list[Path]:
+        path, names = Path(path), [re.sub(r"[^\w.()-]+", "_", label) for label in self.labels]
+        if len(set(map(str.casefold, names))) < len(names):
+            names = [f"{number}_{name}" for number, name in enumerate(names, start=1)]
+        return [path.with_name(f"{path.stem}_{name[:60]}{path.suffix}") for name in names]

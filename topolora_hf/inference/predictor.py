@@ -19,12 +19,13 @@ from ..data.images.limits import max_image_pixels, too_large
 from ..data.images.pictures import Picture, read_picture
 from ..data.place import read_place
 from ..fundus.normaliser import FundusNormaliser
+from ..geo.raster import HeldRows, Raster
 from ..network.tile_scaling import resize_antialiased
+from ..objective.losses import class_probabilities
 from ..processes import best_device, fast_dtype, tiles_at_once
 from .doubts import doubts
 from .prediction import Prediction
-from .stand_in import class_probabilities, classes_of
-from .tiling import blend_tiles
+from .tiling import blend_rows, blend_tiles, tile_starts
 
 _SECTION_PIXELS = 2**25  # a larger image is resized in sections, and so is one with a longer side than
 _SECTION_SIDE = 2**20
@@ -154,12 +155,83 @@ class Predictor:
         if picture.valid is not None:
             inside = inside & picture.valid
         probabilities[:, ~inside] = 0
-        prediction = Prediction(pixels, probabilities, *classes_of(settings), inside=inside)
+        prediction = Prediction(
+            pixels, probabilities, settings.thresholds, settings.labels, settings.exclusive, inside=inside
+        )
         prediction.place = None if is_turned else place
         prediction.warnings = doubts(settings, fov, prediction.mask)
         if is_turned:
             prediction.warnings += ("it is stored turned, so its mask is written without its place on the map",)
         return prediction
+
+    def by_rows(self, raster: Raster, start: int = 0) -> Iterator[tuple[int, Prediction]]:
+        """Segment an image that need not fit in memory, and yield the rows that are finished.
+
+        They are to the bit those of the prediction of the whole image, wherever it starts.
+
+        Args:
+            raster: What `topolora_hf.geo.raster.opened_by_rows` yields.
+            start: The first row that is wanted: one of `row_starts`.
+
+        Yields:
+            A row, and the prediction of it and of those that follow.
+
+        Raises:
+            DataError: A part cannot be read, or the settings need the whole image.
+            FloatingPointError: The network gives numbers that are not finite.
+        """
+        settings = self.settings
+        self._require_rows_alone()
+        classes = settings.thresholds, settings.labels, settings.exclusive
+        batch = self.tile_batch or tiles_at_once(self.device, settings.image_size)
+        held = HeldRows(raster, raster.scaling(settings.intensity))
+        while start < raster.size[0]:
+            try:
+                for top, probabilities in self._blended_rows(held, raster.size, batch, start):
+                    start = top + probabilities.shape[1]
+                    pixels, inside = held.between(top, start)
+                    probabilities = self._calibrated(probabilities)
+                    probabilities[:, ~inside] = 0
+                    yield top, Prediction(pixels, probabilities, *classes, inside=inside)
+            except torch.OutOfMemoryError:
+                if self.tile_batch is not None or batch == 1:
+                    raise
+                batch, held = batch // 2, HeldRows(raster, held.scaling)
+
+    def row_starts(self, height: int) -> list[int]:
+        """The rows at which `by_rows` can start, of an image of that height."""
+        return [max(0, start) for start in tile_starts(height, self.settings.tile_size, self.overlap)]
+
+    @torch.inference_mode()
+    def _blended_rows(
+        self, held: HeldRows, size: tuple[int, int], batch: int, start: int
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        tile = self.settings.tile_size
+
+        def tiles_at(corners: Sequence[tuple[int, int]]) -> torch.Tensor:
+            top, bottom = max(0, corners[0][0]), min(size[0], corners[-1][0] + tile)
+            pixels = torch.from_numpy(held.between(top, bottom)[0]).to(self.device).permute(2, 0, 1)
+            return self._tiles_at(pixels, [(y - top, x) for y, x in corners])
+
+        maps = self.settings.num_labels
+        for top, rows in blend_rows(size, tile, self.overlap, batch, self.device, tiles_at, maps, start):
+            yield top, rows.clamp_(0, 1).cpu().numpy()
+
+    def _require_rows_alone(self) -> None:
+        """Refuse settings for which rows depend on more of the image than the tiles that they lie in."""
+        settings, fundus = self.settings, self.fundus
+        if settings.view != "tiles":
+            raise DataError("is too large for memory, and the adapter sees full images, resized to one tile")
+        is_scaled = fundus.scale != 1 if fundus.scale is not None else fundus.diameter is not None
+        flags = {"--scale 1": is_scaled, "--no_match_colours": fundus.colours is not None,
+                 "--no_within_fov": fundus.within_fov,
+                 "--test_time_scales 1": settings.test_time_scales != (1.0,)}  # fmt: skip
+        if any(flags.values()):
+            needed = " ".join(flag for flag, is_needed in flags.items() if is_needed)
+            raise DataError(
+                "is too large for memory, and what the adapter or the settings ask for needs the whole image (a field "
+                f"of view, a scale): {needed} does without"
+            )
 
     def probability(self, image: str | Path | Image.Image | np.ndarray, name: str | None = None) -> np.ndarray:
         """The probability of any class of `predictor(image)`, float32 (H, W)."""
@@ -176,6 +248,10 @@ class Predictor:
                 if self.tile_batch is not None or batch == 1:
                     raise
                 batch //= 2
+        return self._calibrated(probabilities)
+
+    def _calibrated(self, probabilities: np.ndarray) -> np.ndarray:
+        """float32 (K, H, W); what is not a number is an error."""
         if share := np.isnan(probabilities).any(0).mean():
             hint = "" if self.dtype == torch.float32 else f" in {self.precision}: try dtype float32"
             raise FloatingPointError(f"the network gives not-a-number for {share:.1%} of the pixels{hint}")
@@ -262,7 +338,7 @@ class Predictor:
             logits = self._logits(tiles)
             if size is not None:
                 logits = F.interpolate(logits, size, mode="bilinear", align_corners=False)
-            return class_probabilities(logits, classes_of(self.settings)[-1])
+            return class_probabilities(logits, self.settings.exclusive)
 
         return predict(pixel_values, *((-1, -2) if self.settings.test_time_flips else ()))
 
@@ -271,11 +347,7 @@ class Predictor:
         pixel_values = pixel_values.to(own).contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             logits = self.model(pixel_values=pixel_values).logits.float()
-        if logits.shape[1] != self.settings.num_labels:
-            names = ", ".join(self.settings.labels)
-            raise ValueError(
-                f"the network gives {logits.shape[1]} maps, its settings name {self.settings.num_labels} ({names})"
-            )
+        self.settings.check_classes(logits.shape[1])
         return logits
 
 

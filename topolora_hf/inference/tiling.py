@@ -1,6 +1,6 @@
 """Overlapping tiles, blended with Gaussian weights."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -19,11 +19,32 @@ def blend_tiles(
     probabilities_of: Callable[[Sequence[tuple[int, int]]], torch.Tensor],
     maps: int = 1,
 ) -> torch.Tensor:
-    """Average the probabilities of overlapping tiles with Gaussian weights.
+    """All rows of `blend_rows`, whose arguments these are.
+
+    Returns:
+        float32 (maps, H, W) on the device.
+    """
+    result = torch.empty(maps, *size, device=device)
+    for top, rows in blend_rows(size, tile, overlap, tile_batch, device, probabilities_of, maps):
+        result[:, top : top + rows.shape[1]] = rows
+    return result
+
+
+def blend_rows(
+    size: Sequence[int],
+    tile: int,
+    overlap: float,
+    tile_batch: int,
+    device: torch.device,
+    probabilities_of: Callable[[Sequence[tuple[int, int]]], torch.Tensor],
+    maps: int = 1,
+    start: int = 0,
+) -> Iterator[tuple[int, torch.Tensor]]:
+    """Average the probabilities of overlapping tiles with Gaussian weights, and yield rows that are finished.
 
     As MONAI's `sliding_window_inference`, but without a floor of the weights. At the image's edges all weights are
     below that floor, so tiles would count alike and their borders would show.
-    Row of tiles by row of tiles: beside the result it holds one band, at most as high as a tile.
+    Row of tiles by row of tiles: it holds one band, at most as high as a tile.
 
     Args:
         size: Height and width of the image.
@@ -34,24 +55,27 @@ def blend_tiles(
         probabilities_of: The upper left corners (y, x) of a batch of tiles -> (B, maps, tile, tile). A corner is
             negative where the image is smaller than a tile.
         maps: How many each tile has; each is blended for itself.
+        start: The first row that is wanted, one of those that were yielded as `top`. Tiles that reach below it are
+            computed again, so what follows is the same to the bit as without it.
 
-    Returns:
-        float32 (maps, H, W) on the device.
+    Yields:
+        top, and float32 (maps, h, W) on the device: the finished rows from `top` on.
     """
-    rows, columns = (_starts(side, tile, overlap) for side in size)
+    rows, columns = (tile_starts(side, tile, overlap) for side in size)
     inside = [slice(max(0, -starts[0]), max(0, -starts[0]) + min(tile, side))
               for starts, side in zip((rows, columns), size, strict=True)]  # fmt: skip
     from_centre = torch.arange(tile, device=device) - (tile - 1) / 2
     falling = torch.exp(-0.5 * (from_centre / (_DEVIATION * tile)).square())
     weight = (falling[:, None] * falling)[*inside]
     height, width = weight.shape
-    result = torch.empty(maps, *size, device=device)
     band, weights = (torch.zeros(count, height, size[1], device=device) for count in (maps, 1))
     hidden = None if len(rows) * len(columns) >= _LONG_WORK else True  # None: where there is no terminal
     together = 1 if device.type == "cpu" else max(1, tile_batch // len(columns))
-    with tqdm(total=len(rows) * len(columns), desc="tiles", leave=False, disable=hidden) as bar:
-        tiles = _batches(rows, columns, together, tile_batch, probabilities_of)
-        for y, following in zip(rows, [*rows[1:], size[0]], strict=True):
+    first = next(number for number, y in enumerate(rows) if y + tile > start) // together * together
+    pairs = list(zip(rows, [*rows[1:], size[0]], strict=True))[first:]
+    with tqdm(total=len(pairs) * len(columns), desc="tiles", leave=False, disable=hidden) as bar:
+        tiles = _batches(rows[first:], columns, together, tile_batch, probabilities_of)
+        for y, following in pairs:
             for x in columns:
                 left = max(0, x)
                 band[..., left : left + width] += weight * next(tiles)[..., *inside]
@@ -59,9 +83,9 @@ def blend_tiles(
                 bar.update()
             y = max(0, y)
             done = following - y
-            result[:, y:following] = band[:, :done] / weights[:, :done]
+            if y >= start:
+                yield y, band[:, :done] / weights[:, :done]
             band, weights = (F.pad(held[:, done:], (0, 0, 0, done)) for held in (band, weights))
-    return result
 
 
 def _batches(rows: Sequence[int], columns: Sequence[int], together: int, tile_batch: int, probabilities_of: Callable):
@@ -72,10 +96,10 @@ def _batches(rows: Sequence[int], columns: Sequence[int], together: int, tile_ba
             yield from probabilities_of(corners[first : first + tile_batch])
 
 
-def _starts(side: int, tile: int, overlap: float) -> list[int]:
+def tile_starts(side: int, tile: int, overlap: float) -> list[int]:
     """Where tiles begin along a side, the last at its end.
 
-    >>> _starts(600, 256, 0.5), _starts(100, 256, 0.5)
+    >>> tile_starts(600, 256, 0.5), tile_starts(100, 256, 0.5)
     ([0, 128, 256, 344], [-78])
     """
     if side < tile:

@@ -1,6 +1,7 @@
 """Several classes in one picture: a colour each, and a legend that can be read at any size."""
 
 import colorsys
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -58,7 +59,7 @@ def with_legend(picture: Image.Image, names: Mapping[str, Colour]) -> Image.Imag
     """Add a white strip under a picture that names its colours. Its letters grow with the picture; no name is cut."""
     if not names:
         return picture
-    size = max(14, round(max(picture.size) / 45))
+    size = max(14, round(math.sqrt(picture.width * picture.height) / 40))
     font = ImageFont.load_default(size)
     widths = [round(font.getlength(name)) + 3 * size for name in names]  # a square and the gaps
     width = max(picture.width, *(item + size for item in widths))

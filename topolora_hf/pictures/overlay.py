@@ -58,7 +58,10 @@ def overlay(image: np.ndarray, mask: np.ndarray, colour: Colour = CYAN, opacity:
 def class_overlay(
     image: np.ndarray, masks: np.ndarray, labels: Sequence[str] = ("foreground",), opacity: float = 0.4
 ) -> Image.Image:
-    """Lay the masks of K classes over their image, each as `overlay` does, with a legend below where K is above 1.
+    """Lay the masks of K classes over their image, each as `overlay` does.
+
+    Where K is above 1 the image is grey, so that each colour stands out (an artery's from a retina), and a legend is
+    added below.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -68,6 +71,7 @@ def class_overlay(
     """
     masks = np.stack([_mask_of(image, mask, "mask") for mask in masks])
     several = masks.sum(0) > 1
+    image = _grey_if_several(image, len(masks))
     layers = [*zip(masks, class_colours(len(masks)), strict=True), *[(several, SEVERAL)] * bool(several.any())]
     for mask, colour in layers:
         picture = overlay(image, mask, colour, opacity)
@@ -136,7 +140,7 @@ def marked(row: Mapping) -> Image.Image:
     """The image under its mask, thickened so that a line of one pixel survives shrinking, and dimmed outside."""
     from scipy.ndimage import maximum_filter
 
-    image = row["image"].astype(np.float32)
+    image = _grey_if_several(row["image"], len(row["mask"])).astype(np.float32)
     thickness = max(1, round(max(image.shape[:2]) / _THUMBNAIL / 2))
     masks = [maximum_filter(mask > 0, size=thickness) for mask in row["mask"]]
     image[~row["valid_mask"]] *= _OUTSIDE_ON_SHEET
@@ -160,6 +164,11 @@ def _fitting(draw: ImageDraw.ImageDraw, text: str, width: int) -> str:
     while draw.textlength(text + "…") > width:
         text = text[:-1]
     return text + "…"
+
+
+def _grey_if_several(image: np.ndarray, classes: int) -> np.ndarray:
+    """The image, in grey where masks of several classes are laid over it."""
+    return image if classes == 1 else np.asarray(Image.fromarray(image).convert("L").convert("RGB"))
 
 
 def _to_image(picture: np.ndarray) -> Image.Image:
