@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,8 +55,10 @@ class Raster:
 
         The second reads the image twice, by rows. None: it has 8 bits, and they stay.
         """
-        if own or not self.rows(0, 1).needs(None):
-            return own
+        return own if own or not self.rows(0, 1).needs(None) else self._own_scaling
+
+    @cached_property
+    def _own_scaling(self) -> IntensityScaling:
         return fit_intensity_scaling([lambda: (part.usable for part in self._parts())])
 
     def _parts(self) -> Iterator[Picture]:
@@ -82,6 +85,36 @@ class Raster:
         if MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags:
             contents = replace(contents, valid=dataset.read_masks(1, window=window) > 0)
         return contents
+
+
+class HeldRows:
+    """Rows of a raster as 8-bit RGB, each read once, from the first to the last. Those above the last look are let go.
+
+    Args:
+        raster: It.
+        scaling: Of its values; None: it has 8 bits.
+    """
+
+    def __init__(self, raster: Raster, scaling: IntensityScaling | None):
+        self.scaling, self._raster, self._top = scaling, raster, 0
+        self._pixels = np.empty((0, raster.size[1], 3), np.uint8)
+        self._valid = np.empty((0, raster.size[1]), bool)
+
+    def between(self, top: int, bottom: int) -> tuple[np.ndarray, np.ndarray]:
+        """Look at rows: uint8 (h, W, 3), and bool (h, W), where there is data."""
+        held = self._top + len(self._pixels)
+        if held <= top:
+            self._top = held = top
+            self._pixels, self._valid = self._pixels[:0], self._valid[:0]
+        if held < bottom:
+            picture = self._raster.rows(held, bottom)
+            pixels = picture.scaled(self.scaling) if picture.needs(self.scaling) else picture.values
+            valid = np.ones(pixels.shape[:2], bool) if picture.valid is None else picture.valid
+            gone = top - self._top
+            self._pixels = np.concatenate([self._pixels[gone:], pixels])
+            self._valid, self._top = np.concatenate([self._valid[gone:], valid]), top
+        at = slice(top - self._top, bottom - self._top)
+        return self._pixels[at], self._valid[at]
 
 
 @contextmanager
