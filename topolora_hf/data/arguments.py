@@ -26,8 +26,8 @@ class DataArguments:
     """Which data set, and how it is read. Only `dataset` is required."""
 
     dataset: str = option(
-        help="drive, stare, chase_db1, kvasir, sl_ssdd or synthetic; a folder, archive or table of images and masks; "
-        "or a data set on the Hub (org/name)",
+        help="drive, drive_av, stare, chase_db1, hrf, hrf_av, kvasir, sl_ssdd, synthetic or synthetic_av; a folder, "
+        "archive or table of images and masks; or a data set on the Hub (org/name)",
         group="data",
     )
     data_dir: str | None = option(

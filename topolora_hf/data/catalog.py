@@ -9,7 +9,7 @@ from pathlib import Path
 from ..synthetic import KINDS
 from .archives import UNREADABLE_ARCHIVE_SUFFIXES, archive_stem
 from .augmentation import Augmentation
-from .classes import Classes
+from .classes import Classes, read_classes
 from .errors import DataError
 from .readers import folder, named, table
 from .records import ReadOptions, Splits
@@ -57,6 +57,23 @@ class DatasetSpec:
 
 
 _retinal = partial(DatasetSpec, fov="auto", annotators=2, thin_structures=True)
+# By index, or by RITE's colours. Where an artery and a vein cross, or nobody can tell, a pixel is both.
+_ARTERY_VEIN = read_classes({"artery": ["1", "3", "#ff0000", "#00ff00", "#ffffff"],
+                             "vein": ["2", "3", "#0000ff", "#00ff00", "#ffffff"]})  # fmt: skip
+_hrf = partial(
+    _retinal,
+    layout=named.HRF,
+    annotators=1,
+    split_lists=named.HRF_SPLITS,
+    counts={"train": 15, "test": 30},
+    tile_size=512,  # vessels are six times as wide as DRIVE's
+    licence="CC BY 4.0",
+    citation="Budai et al., Robust vessel segmentation in fundus images, International Journal of Biomedical Imaging, "
+    "2013",
+    url="https://www5.cs.fau.de/research/data/fundus-images",
+    limits="HRF is 45 photographs of one camera (45 degrees, 3504 x 2336 pixels): 15 of healthy eyes, 15 with diabetic "
+    "retinopathy, 15 with glaucoma.",
+)
 
 CATALOG: dict[str, DatasetSpec] = {
     spec.name: spec
@@ -75,6 +92,38 @@ CATALOG: dict[str, DatasetSpec] = {
             "unless `annotator` is 2.",
             limits="DRIVE is 40 photographs of one camera (45 degrees, 565 x 584 pixels) from a Dutch screening "
             "programme; 7 show early diabetic retinopathy, the others no sign of it.",
+        ),
+        _retinal(
+            name="drive_av",
+            title="DRIVE with arteries and veins",
+            reader=named.read_drive_av,
+            layout=named.DRIVE_AV,
+            annotators=1,
+            counts={"train": 20, "test": 20},
+            classes=_ARTERY_VEIN,
+            licence="research and teaching only, see the sites",
+            citation="images: Staal et al., IEEE TMI 23, 2004; arteries and veins: Hu et al., Automated separation of "
+            "binary overlapping trees in low-contrast color retinal images (RITE), MICCAI 2013",
+            url="https://drive.grand-challenge.org",
+            note="20 images are trained on and 20 tested. Labels of the training images lie on the first annotator's "
+            "vessels, those of the test images on the second's. Crossing and uncertain pixels are both classes; "
+            "--classes artery=1 vein=2 ignore=3 leaves them out.",
+            limits="DRIVE is 40 photographs of one camera (45 degrees, 565 x 584 pixels) from a Dutch screening "
+            "programme; 7 show early diabetic retinopathy, the others no sign of it.",
+        ),
+        _hrf(
+            name="hrf",
+            title="HRF: High-Resolution Fundus images",
+            reader=named.read_hrf,
+            note="The first 5 images of each kind are trained on, the other 30 tested.",
+        ),
+        _hrf(
+            name="hrf_av",
+            title="HRF with arteries and veins",
+            reader=named.read_hrf_av,
+            classes=_ARTERY_VEIN,
+            note="The first 5 images of each kind are trained on, the other 30 tested. Crossing and uncertain pixels "
+            "are both classes; --classes artery=1 vein=2 ignore=3 leaves them out.",
         ),
         DatasetSpec(
             name="kvasir",
@@ -145,6 +194,18 @@ CATALOG: dict[str, DatasetSpec] = {
             thin_structures=True,
             licence="Apache-2.0 (made by this package)",
             note="Drawn on the fly, always the same images; other counts or sizes: replace fields of this entry.",
+            limits="Its images are drawings: what an adapter trained on them is worth on photographs has to be "
+            "measured.",
+        ),
+        DatasetSpec(
+            name="synthetic_av",
+            title="Synthetic fundus photographs with arteries and veins",
+            kinds=("arteries_veins",),
+            classes=read_classes(["artery", "vein"]),
+            counts={"train": 200, "validation": 20, "test": 40},
+            thin_structures=True,
+            licence="Apache-2.0 (made by this package)",
+            note="Drawn on the fly, always the same images. Where they cross, a pixel is artery and vein.",
             limits="Its images are drawings: what an adapter trained on them is worth on photographs has to be "
             "measured.",
         ),

@@ -13,6 +13,8 @@ a seed, so a data set of any length needs no files. Four kinds:
 - `blobs`: polyps, lesions, and water bounded by a coast (optical or radar). Not in the mask: folds, highlights,
   specks.
 
+A fifth kind, `arteries_veins`, is drawn only alone: fundus photographs with a map of arteries and one of veins.
+
 Masks are exact: a pixel is foreground when the structure covers at least half of its area (vessels, cracks, roads) or
 its centre (blobs). Widths are in pixels whatever the size of the picture.
 """

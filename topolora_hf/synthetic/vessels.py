@@ -4,13 +4,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .growth import Shoot, TreeStyle, grow_tree
+from .growth import THINNEST_PX, Shoot, TreeStyle, grow_tree
 from .strokes import Stroke, rasterise
 from .textures import blend, cast_shadow, colour_cast, light, noise, plain, radius_from, sensor, soft_disc, spots
 
 WIDEST_PX = 14.0
 # Background colours of real fundus photographs (red, green, blue), from pale to dark and from orange to brown.
 FUNDUS = np.array([[205, 118, 70], [172, 88, 50], [132, 60, 34], [215, 95, 30], [185, 120, 95], [110, 62, 38]], float)
+_ARTERIAL = np.array([0.65, 0.25, 0.2])  # how far arteries are from the veins' colour to the background's
 EXUDATE = np.array([250, 235, 170])
 
 
@@ -25,12 +26,18 @@ class Look:
     is_fundus: bool  # with optic disc, round field of view and the lesions of a retina
 
 
-def draw_vessels(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One picture of vessels: `(image, mask, field of view)`, uint8 (size, size, 3), bool and bool (size, size)."""
-    look = _draw_look(rng)
+def draw_vessels(
+    rng: np.random.Generator, size: int, of_classes: bool = False
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """One picture of vessels: `(image, mask, field of view)`, uint8 (size, size, 3), bool and bool (size, size).
+
+    `of_classes`: a fundus photograph whose mask is (2, size, size), arteries and veins: arteries are thinner, brighter
+    and redder.
+    """
+    look = _draw_look(rng, of_classes)
     hub = rng.uniform(-12, size + 12, 2) if rng.random() < 0.6 else None  # where the vessels come from
     disc_radius = rng.uniform(16, 48)
-    trees = _grow_trees(rng, size, hub, disc_radius)
+    trees = _grow_trees(rng, size, hub, disc_radius, of_classes)
     fov = np.ones((size, size), bool)
     if look.is_fundus and rng.random() < 0.35:  # it holds the middle of the picture and may leave a side dark
         fov = radius_from(size, *(size * rng.uniform(0.35, 0.65, 2))) <= size * rng.uniform(0.48, 0.7)
@@ -39,17 +46,20 @@ def draw_vessels(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.nd
     if look.is_fundus and hub is not None:
         image = _add_disc(rng, image, hub, disc_radius)
     image = _add_lesions(rng, image, look)  # before the vessels, which pass in front
-    mask = np.zeros((size, size), bool)
+    masks = np.zeros((2, size, size), bool)  # veins, then arteries
     reflex = rng.uniform(0.2, 0.6) if rng.random() < 0.5 else 0.0
     for number, tree in enumerate(trees):
+        is_artery = number % 2 == 1
+        tree = [_thinner(stroke, 0.75) for stroke in tree] if of_classes and is_artery else tree
         strokes = [_with_strength(rng, stroke, look.thin_share) for stroke in tree]
         coverage, strength = rasterise(strokes, size)
-        mask |= coverage >= 0.5
+        masks[number % 2] |= coverage >= 0.5
         # Arteries (every second tree) are paler than veins and carry the light reflex.
-        shade = look.contrast * (rng.uniform(0.65, 0.9) if number % 2 else 1.0)
+        shade = look.contrast * (rng.uniform(0.65, 0.9) if is_artery else 1.0)
         alpha = strength * shade * (1 + 0.08 * noise(rng, size, 24))
-        image = blend(image, look.vessel, np.clip(alpha, 0, 1))
-        if reflex and number % 2:
+        colour = look.vessel + _ARTERIAL * (look.background - look.vessel) * (of_classes and is_artery)
+        image = blend(image, colour, np.clip(alpha, 0, 1))
+        if reflex and is_artery:
             image = _add_reflex(image, strokes, look, reflex * shade)
 
     image = image * light(rng, size, rng.uniform(0.03, 0.2), rng.uniform(0, 0.5))
@@ -62,12 +72,12 @@ def draw_vessels(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.nd
     thin_contrast = look.thin_share * look.contrast * float(np.abs(look.vessel - look.background).max())
     grain = min(rng.uniform(0.1, 0.45) * thin_contrast, 9.0)
     image = sensor(rng, image, grain, rng.uniform(0.4, 0.9) if rng.random() < 0.7 else 0.0)
-    return image, mask & fov, fov
+    return image, (masks[::-1] if of_classes else masks.any(axis=0)) & fov, fov
 
 
-def _draw_look(rng: np.random.Generator) -> Look:
+def _draw_look(rng: np.random.Generator, of_fundus: bool = False) -> Look:
     thin_share = rng.uniform(0.35, 0.65)
-    kind = rng.random()
+    kind = rng.random() * (0.55 if of_fundus else 1)
     if kind < 0.55:  # colour photograph of a retina: blood takes away green and blue, hardly red
         background = FUNDUS[rng.integers(len(FUNDUS))] * rng.uniform(0.8, 1.15) * rng.uniform(0.93, 1.07, 3)
         vessel = background * np.array([rng.uniform(0.55, 0.9), rng.uniform(0.2, 0.4), rng.uniform(0.3, 0.6)])
@@ -88,7 +98,9 @@ def _draw_look(rng: np.random.Generator) -> Look:
             return Look(background, vessel, rng.uniform(0.6, 1.0), thin_share, False)
 
 
-def _grow_trees(rng: np.random.Generator, size: int, hub: np.ndarray | None, disc_radius: float) -> list[list[Stroke]]:
+def _grow_trees(
+    rng: np.random.Generator, size: int, hub: np.ndarray | None, disc_radius: float, always_two: bool = False
+) -> list[list[Stroke]]:
     """Two trees (veins, then arteries), or a single one."""
     zoom = rng.uniform(0.7, 2.0)
     area = (size / 256) ** 2
@@ -101,7 +113,7 @@ def _grow_trees(rng: np.random.Generator, size: int, hub: np.ndarray | None, dis
     )
     clear = max(40.0, 1.5 * disc_radius)
     trees = []
-    for _ in range(1 if rng.random() < 0.2 else 2):
+    for _ in range(1 if rng.random() < 0.2 and not always_two else 2):
         count = int(rng.integers(2, 6)) if hub is not None else max(2, round(rng.uniform(2, 4) * size / 256))
         roots = []
         for turn in rng.uniform(0, 2 * np.pi) + 2 * np.pi * (np.arange(count) + rng.uniform(-0.3, 0.3, count)) / count:
@@ -119,6 +131,10 @@ def _grow_trees(rng: np.random.Generator, size: int, hub: np.ndarray | None, dis
             roots.append(Shoot(*hub, inward + rng.normal(0, 0.3), width, clear))
         trees.append(grow_tree(rng, size, roots, style))
     return trees
+
+
+def _thinner(stroke: Stroke, factor: float) -> Stroke:
+    return Stroke(stroke.points, np.maximum(stroke.widths * factor, THINNEST_PX), stroke.strengths)
 
 
 def _with_strength(rng: np.random.Generator, stroke: Stroke, thin_share: float) -> Stroke:

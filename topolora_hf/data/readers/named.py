@@ -1,4 +1,4 @@
-"""Data sets as their authors distribute them: DRIVE, STARE, CHASE_DB1, SL-SSDD and Kvasir-SEG."""
+"""Data sets as their authors distribute them: DRIVE, STARE, CHASE_DB1, HRF, SL-SSDD and Kvasir-SEG."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -28,6 +28,14 @@ test/images/01_test.tif           test/1st_manual/01_manual1.gif       test/mask
 (`mask` is the field of view, `1st_manual` the vessels; files of one row share their leading number; a second
 annotator, test/2nd_manual/01_manual2.gif, saw the test images only; the challenge's archive keeps those of the test
 images back: skip_bad does without)"""
+DRIVE_AV = """\
+DRIVE/ as it is distributed, and beside it DRIVE_AV/training/1st_manual/21_training.png, DRIVE_AV/test/1st_manual/...;
+or DRIVE with the labels of arteries and veins inside it, as in RITE: training/av/21_training.png, test/av/01_test.png
+(0 background, 1 artery, 2 vein, 3 crossing or uncertain; or red, blue, green and white)"""
+HRF = """\
+images/01_dr.jpg   manual1/01_dr.tif   mask/01_dr_mask.tif   AVmanual/01_dr_AVmanual.png
+(45 images: 01 to 15 of h, dr and g; `mask` is the field of view, `manual1` the vessels; AVmanual is needed for hrf_av
+alone: 0 background, 1 artery, 2 vein, 3 crossing or uncertain)"""
 STARE = """\
 stare-images/im0001.ppm.gz   labels-ah/im0001.ah.ppm.gz   labels-vk/im0001.vk.ppm.gz   (20 images; the vessels as
 Adam Hoover and Valentina Kouznetsova saw them; the folders may still be archives, such as stare-images.tar)"""
@@ -55,6 +63,9 @@ CHASE_DB1_SPLITS = {
     "default": {"train": _CHASE_IDS[:20], "test": _CHASE_IDS[20:]},
     "idiap": {"train": _CHASE_IDS[20:], "test": _CHASE_IDS[:20]},
 }
+_HRF_IDS = {part: [f"{n:02d}_{kind}" for kind in ("h", "dr", "g") for n in numbers] for part, numbers in (
+    ("train", range(1, 6)), ("test", range(6, 16)))}  # fmt: skip
+HRF_SPLITS = {"default": _HRF_IDS}  # the first five of each kind, as Orlando et al. 2017 (IEEE TBME 64)
 _KVASIR_LISTS = {"train": "train.txt", "test": "val.txt"}  # publications test on the 120 images of val.txt
 
 
@@ -69,6 +80,38 @@ def read_drive(data_dir: Path, options: ReadOptions) -> tuple[Splits, list[str]]
             files[kind] |= _find(data_dir, (folder, name), r"(\d+)", f"{{:0>2}}_{folder}")
         lists[split] = [f"{number:02d}_{folder}" for number in _DRIVE_NUMBERS[split]]
     return _rows_of_lists(data_dir, "DRIVE", DRIVE, files, replace(options, lists=lists))
+
+
+def read_drive_av(data_dir: Path, options: ReadOptions) -> tuple[Splits, list[str]]:
+    """Pair DRIVE's images and fields of view with labels of arteries and veins, by their leading number."""
+    drive, av = find_folder(data_dir, "drive") or data_dir, find_folder(data_dir, "drive_av")
+    files: dict[str, dict[str, Path]] = {"image": {}, "mask": {}, "field of view": {}}
+    lists = {}
+    for split, folder in (("train", "training"), ("test", "test")):
+        labels = (av, folder, "1st_manual") if av else (drive, folder, "av")
+        places = ((drive, folder, "images"), labels, (drive, folder, "mask"))
+        for kind, (root, *place) in zip(files, places, strict=True):
+            files[kind] |= _find(root, tuple(place), r"(\d+)", f"{{:0>2}}_{folder}")
+        lists[split] = [f"{number:02d}_{folder}" for number in _DRIVE_NUMBERS[split]]
+    if not files["field of view"]:  # RITE has none
+        del files["field of view"]
+    return _rows_of_lists(data_dir, "DRIVE with arteries and veins", DRIVE_AV, files, replace(options, lists=lists))
+
+
+def read_hrf(data_dir: Path, options: ReadOptions, masks: str = "manual1") -> tuple[Splits, list[str]]:
+    """Pair images, vessels and fields of view by the number and the kind that their names begin with."""
+    files = {}
+    for kind, name in (("image", "images"), ("mask", masks), ("field of view", "mask")):
+        folder = find_folder(data_dir, name.lower())
+        paths = list_images(folder) if folder else []
+        found = [(re.match(r"\d\d_(h|dr|g)(?![a-z])", path.name.lower()), path) for path in paths]
+        files[kind] = _by_id((match[0], path) for match, path in found if match)
+    return _rows_of_lists(data_dir, "HRF", HRF, files, options)
+
+
+def read_hrf_av(data_dir: Path, options: ReadOptions) -> tuple[Splits, list[str]]:
+    """The same with arteries and veins."""
+    return read_hrf(data_dir, options, "AVmanual")
 
 
 def read_stare(data_dir: Path, options: ReadOptions) -> tuple[Splits, list[str]]:
