@@ -3,6 +3,7 @@
 import itertools
 import math
 import os
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -124,6 +125,21 @@ def test_a_stopped_call_goes_on_after_the_finished_rows(tmp_path, predictor, cut
     assert seen[-1][1] == 130
     for name in names:
         assert (tmp_path / name).read_bytes() == (tmp_path / f"expected_{name}").read_bytes()
+
+
+def test_a_killed_process_leaves_rows_that_are_gone_on_with(tmp_path, predictor):
+    image = scene(tmp_path / "scene.tif")
+    if not (child := os.fork()):
+        predict_raster(
+            predictor, image, tmp_path / "mask.tif",
+            progress=lambda first, done, height: done > 60 and os.kill(os.getpid(), signal.SIGKILL),
+        )  # fmt: skip
+        os._exit(1)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    firsts = []
+    predict_raster(predictor, image, tmp_path / "mask.tif", progress=lambda first, *_: firsts.append(first))
+    assert set(firsts) == {72}
+    np.testing.assert_array_equal(read(tmp_path / "mask.tif"), whole(predictor, image, tmp_path)[0])
 
 
 def test_rows_of_another_image_adapter_or_setting_are_thrown_away(tmp_path, adapter, settings):

@@ -59,8 +59,10 @@ class InferenceArguments:
     def __post_init__(self):
         check_limits(self)
 
-    def build_predictor(self, network: "nn.Module | None" = None) -> "Predictor":
+    def build_predictor(self, network: "nn.Module | None" = None, **options) -> "Predictor":
         """Make the predictor that these settings ask for, of a network with `adapter_settings` or of `adapter`.
+
+        `options` are further arguments of `Predictor`.
 
         Raises:
             AdapterMismatchError, OSError: The adapter does not fit its base, or one of them cannot be loaded.
@@ -80,4 +82,5 @@ class InferenceArguments:
             dtype=self.dtype,
             match_colours=self.match_colours,
             within_fov=self.within_fov,
+            **options,
         )

@@ -1,7 +1,10 @@
 """`topolora predict`: masks of images, each done once."""
 
+import math
+import shutil
 import sys
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from glob import escape
 from pathlib import Path
@@ -9,8 +12,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..data.errors import DataError
+from ..data.images.limits import TooLarge
 from ..files import output_folder, read_json_object, write_json
-from ..inference.files import find_images, output_names
+from ..inference.files import find_images, is_by_rows, output_names, rows_folder
 from ..metrics.classes import label_values
 from ..processes import process_state
 from ..settings import changed_settings, option
@@ -18,8 +22,17 @@ from .arguments import InferenceArguments
 
 PREDICT_SETTINGS = "predict_args.json"
 CLASSES = "classes.json"
-_WRITTEN = ("_mask.png", "_mask.tif", "_probability.png", "_probability.tif", "_overlay.png", "_centreline.json", "_centreline.png")
+_WRITTEN = (
+    "_mask.png",
+    "_mask.tif",
+    "_probability.png",
+    "_probability.tif",
+    "_overlay.png",
+    "_centreline.json",
+    "_centreline.png",
+)
 _WRITTEN_A_CLASS = ("_mask_*.png", "_probability_*.png")
+_SECONDS_BETWEEN = 60  # lines of progress of one image
 _FREE = {"images", "output_dir", "overwrite", "tile_batch"}  # settings that change no mask
 
 
@@ -28,6 +41,10 @@ class PredictArguments(InferenceArguments):
     """Segment images with an adapter."""
 
     images: list[str] = option(help="files, folders or globs of images of any size", group="input")
+    bands: list[int] = option(
+        [], "the three bands to take of images with more, or one for grey, as 4 3 2; by default the adapter's",
+        group="input",
+    )  # fmt: skip
     output_dir: str = option("predictions", "where masks and overlays are written", group="output")
     class_masks: bool = option(False, "write the mask of each class too, as a PNG of 0 and 255", group="output")
     probability: bool = option(False, "write the probability maps too, as 16-bit PNGs", group="output")
@@ -41,6 +58,9 @@ def predict(args: PredictArguments) -> list[Path]:
 
     Of a GeoTIFF, `NAME_mask.tif` is written too: the mask at its place on the map. Of several classes the masks hold
     the classes' values, which `classes.json` names.
+
+    An image that is too large for memory (`max_image_pixels`) is read and written by rows, and gives `NAME_mask.tif`
+    alone, with a reduced overlay. Its finished rows are kept if the command is stopped.
 
     A mask is written last, so an image that has one is done and is skipped: the same command goes on where it stopped.
     Under `accelerate launch` the processes share the images.
@@ -56,35 +76,40 @@ def predict(args: PredictArguments) -> list[Path]:
         if state.is_main_process:
             _begin(args, output, files, [mask for _, mask in work])
     mine = work[state.process_index :: state.num_processes]
-    waiting = [(file, mask) for file, mask in mine if not mask.exists()]
+    waiting = [(file, mask) for file, mask in mine if not _is_done(mask)]
     if there := len(mine) - len(waiting):
         print(f"{there} of {len(mine)} images have a mask in {output} already (--overwrite makes it again)")
     problems = _predict_all(args, waiting) if waiting else []
     state.wait_for_everyone()  # the launcher ends the others once one has ended with an error
     if problems:
         raise DataError(f"{len(problems)} images have no mask:\n" + "\n".join(problems))
-    return [mask for _, mask in work]
+    return [mask if mask.exists() else mask.with_suffix(".tif") for _, mask in work]
+
+
+def _is_done(mask: Path) -> bool:
+    """Whether there is a PNG, or the GeoTIFF of an image that was too large for one."""
+    raster = mask.with_suffix(".tif")
+    return mask.exists() or (raster.exists() and is_by_rows(raster))
 
 
 def _predict_all(args: PredictArguments, work: list[tuple[Path, Path]]) -> list[str]:
     """Predict image by image, and say what is written. Return what is wrong with those that have no mask."""
     print(f"loading {args.adapter}")
-    predictor = args.build_predictor()
+    predictor = args.build_predictor(bands=args.bands or None)
     label_values(predictor.settings.labels, predictor.settings.exclusive)  # an error now if no mask holds them
     print(f"predicting {len(work)} image{'s' * (len(work) > 1)} on {predictor.device}")
     problems, doubtful, start = [], 0, time.monotonic()
     for number, (file, mask) in enumerate(bar := tqdm(work, desc="predicting", disable=None)):
         try:
-            prediction = predictor(file)
-            written = _save(prediction, mask, args)
+            written, warnings = _predict_one(predictor, file, mask, args, bar.write)
         except (DataError, FloatingPointError, MemoryError) as error:
             text = str(error) or "there is not enough memory"
             problems.append(text if text.startswith(str(file)) else f"{file}: {text}")
             continue
         bar.write(f"{file}: wrote {', '.join(written)}")
-        for warning in prediction.warnings:
+        for warning in warnings:
             bar.write(f"warning: {file}: {warning}", file=sys.stderr)
-        doubtful += bool(prediction.warnings)
+        doubtful += bool(warnings)
         if number == 0 and len(work) > 1:
             seconds = time.monotonic() - start
             bar.write(f"{seconds:.1f} s an image: about {_duration(seconds * (len(work) - 1))} to go")
@@ -93,6 +118,46 @@ def _predict_all(args: PredictArguments, work: list[tuple[Path, Path]]) -> list[
     if doubtful:
         print(f"warning: {doubtful} of them may be wrong: see the warnings above", file=sys.stderr)
     return problems
+
+
+def _predict_one(
+    predictor, file: Path, mask: Path, args: PredictArguments, tell: Callable[[str], None]
+) -> tuple[list[str], Sequence[str]]:
+    """Write the files of an image. Return their names, and why the mask may be wrong."""
+    try:
+        prediction = predictor(file)
+    except TooLarge:
+        return _predict_by_rows(predictor, file, mask, args, tell)
+    return _save(prediction, mask, args), prediction.warnings
+
+
+def _predict_by_rows(
+    predictor, file: Path, mask: Path, args: PredictArguments, tell: Callable[[str], None]
+) -> tuple[list[str], Sequence[str]]:
+    """Write the GeoTIFFs of an image that is too large for memory, and a smaller overlay; the mask last."""
+    from ..inference.prediction import Prediction
+    from ..inference.rasters import predict_raster
+
+    if args.class_masks or args.centreline:
+        raise DataError(
+            "is too large for memory: its mask is one GeoTIFF, without --class_masks and --centreline (`topolora "
+            "measure` measures it)"
+        )
+    raster, began, told = mask.with_suffix(".tif"), time.monotonic(), [-math.inf]
+
+    def progress(first: int, done: int, height: int) -> None:
+        now = time.monotonic()
+        if now - told[0] >= _SECONDS_BETWEEN and done < height:
+            told[0], left = now, (now - began) / (done - first) * (height - done)
+            before = f", {first:,} of them before" if first else ""
+            tell(f"{file}: {done:,} of {height:,} rows{before}, about {_duration(left)} to go")
+
+    probability = _beside(mask, "_probability.tif") if args.probability else None
+    overlay = _beside(mask, "_overlay.png") if args.overlay else None
+    warnings = predict_raster(predictor, file, raster, probability, overlay, progress)
+    if len(predictor.settings.labels) > 1:
+        Prediction.without_pixels(predictor.settings).save_classes(mask.with_name(CLASSES))
+    return [str(raster), *(path.name for path in (probability, overlay) if path)], warnings
 
 
 def _save(prediction, mask: Path, args: PredictArguments) -> list[str]:
@@ -131,6 +196,7 @@ def _begin(args: PredictArguments, output: Path, images: list[Path], masks: list
             )
             for file in (*(_beside(mask, ending) for ending in _WRITTEN), *of_classes):
                 file.unlink(missing_ok=True)
+            shutil.rmtree(rows_folder(mask.with_suffix(".tif")), ignore_errors=True)
     elif note.exists():
         if changed := changed_settings(read_json_object(note), args, _FREE):
             raise ValueError(f"{output} holds masks made with other settings ({'; '.join(changed)}): {way_out}")
@@ -145,4 +211,6 @@ def _beside(mask: Path, ending: str) -> Path:
 
 
 def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

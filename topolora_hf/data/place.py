@@ -194,7 +194,8 @@ def opened_raster(path: str | Path) -> Iterator["DatasetReader"]:
         from rasterio.io import DatasetReader
     except ImportError as error:
         raise DataError(
-            f"{path}: what lies on a map is read by rasterio: pip install 'topolora_hf[geo]' ({error})"
+            f"{path}: what lies on a map or is too large for memory is read by rasterio: pip install "
+            f"'topolora_hf[geo]' ({error})"
         ) from error
     warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
     with rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES):

@@ -22,6 +22,7 @@ def write_geotiff(
     nodata: float | None = None,
     names: Sequence[str] = (),
     colours: Mapping[int, tuple[int, int, int]] | None = None,
+    tags: Mapping[str, str] | None = None,
 ) -> None:
     """Write an array at its place on the map, then read it again and compare: GDAL loses errors of a full disk.
 
@@ -32,6 +33,7 @@ def write_geotiff(
         nodata: The value of pixels without data.
         names: Of the bands.
         colours: Of values, for one band of uint8.
+        tags: GDAL's metadata.
 
     Raises:
         DataError: A GeoTIFF cannot hold the coordinate system.
@@ -44,7 +46,7 @@ def write_geotiff(
     values = values[None] if values.ndim == 2 else values
     with whole_file(path) as temporary:
         try:
-            _write(temporary, values, place, nodata, names, colours)
+            _write(temporary, values, place, nodata, names, colours, tags or {})
             with opened_raster(temporary) as dataset:
                 is_whole = all(np.array_equal(dataset.read(window=at), part, equal_nan=values.dtype.kind == "f")
                                for at, part in _parts(values))  # fmt: skip
@@ -59,7 +61,9 @@ def write_geotiff(
             raise DataError(f"{path}: a GeoTIFF cannot hold the coordinate system of its image: {place.name}")
 
 
-def _write(path: Path, values: np.ndarray, place: Place, nodata: float | None, names: Sequence[str], colours) -> None:
+def _write(
+    path: Path, values: np.ndarray, place: Place, nodata: float | None, names: Sequence[str], colours, tags
+) -> None:
     import rasterio
 
     count, height, width = values.shape
@@ -78,7 +82,7 @@ def _write(path: Path, values: np.ndarray, place: Place, nodata: float | None, n
         rasterio.Env(GDAL_PAM_ENABLED=False, GDAL_CACHEMAX=128 * 2**20),
         rasterio.open(path, "w", **form, **packing, **{key: value for key, value in where.items() if value}) as dataset,
     ):
-        dataset.update_tags(TIFFTAG_SOFTWARE=SOFTWARE)
+        dataset.update_tags(TIFFTAG_SOFTWARE=SOFTWARE, **tags)
         if place.is_point and place.transform:  # GDAL moves control points by half a pixel there
             dataset.update_tags(AREA_OR_POINT="Point")
         for band, name in enumerate(names, start=1):

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
+BY_ROWS = {"TOPOLORA_MADE": "by rows"}
+"""A tag of masks of images that were too large for memory: they have no PNG beside them."""
+
+
 def find_images(patterns: Sequence[str | Path]) -> list[Path]:
     """Find images in files, folders (not their sub-folders) and glob patterns, each once, in order.
 
@@ -62,6 +66,19 @@ def output_names(files: Sequence[Path]) -> list[str]:
     if twice:
         raise DataError(f"several images of the same name would overwrite each other's masks: {', '.join(twice)}")
     return names
+
+
+def rows_folder(mask: Path) -> Path:
+    """Where the finished rows of a mask lie that is made by rows."""
+    return mask.with_name(f".{mask.name}.rows")
+
+
+def is_by_rows(mask: Path) -> bool:
+    """Whether a GeoTIFF is the whole result of an image that was too large for memory."""
+    from ..data.place import opened_raster
+
+    with opened_raster(mask) as dataset:
+        return BY_ROWS.items() <= dataset.tags().items()
 
 
 def save_png(picture: "Image.Image", path: str | Path) -> None:

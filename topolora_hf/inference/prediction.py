@@ -16,6 +16,7 @@ from ..metrics.classes import any_class, class_masks, label_map, label_values
 from .files import save_png
 
 if TYPE_CHECKING:
+    from ..adapter_format.settings import AdapterSettings
     from .centreline import Centreline
 
 _PIXELS_A_LINE = 1000  # of the longer side, for each pixel that a centreline is drawn wider to either side
@@ -53,6 +54,12 @@ class Prediction:
                 f"probabilities of shape {self.probabilities.shape} and {len(self.thresholds)} thresholds do not fit "
                 f"{len(self.labels)} labels: expected (K, H, W) and K of each"
             )
+
+    @classmethod
+    def without_pixels(cls, settings: "AdapterSettings") -> "Prediction":
+        """Make one that only says how files of an adapter's classes look."""
+        nothing = np.zeros((len(settings.labels), 0, 0), np.float32)
+        return cls(np.zeros((0, 0, 3), np.uint8), nothing, settings.thresholds, settings.labels, settings.exclusive)
 
     @cached_property
     def masks(self) -> np.ndarray:

@@ -15,7 +15,7 @@ from torch import nn
 
 from ..adapter_format.settings import AdapterSettings
 from ..data.errors import DataError
-from ..data.images.limits import max_image_pixels, too_large
+from ..data.images.limits import PIXELS_VARIABLE, max_image_pixels, too_large
 from ..data.images.pictures import Picture, read_picture
 from ..data.place import read_place
 from ..fundus.normaliser import FundusNormaliser
@@ -58,6 +58,7 @@ class Predictor:
         match_colours: Give fundus photographs with colours outside the training range the training images' colours.
         within_fov: Nothing is foreground outside the field of view of a fundus photograph, or on its rim; None: True
             for an adapter of fundus photographs.
+        bands: Numbers of the bands to take of each image, from 1, one or three; None: as the settings say.
 
     Raises:
         ValueError: There are no settings; an argument is outside its range; or a scale or scales are given for view
@@ -88,6 +89,7 @@ class Predictor:
         scales: Sequence[float] | None = None,
         match_colours: bool = True,
         within_fov: bool | None = None,
+        bands: Sequence[int] | None = None,
     ):
         if not 0 <= overlap < 1:
             raise ValueError(f"overlap must be in [0, 1), got {overlap}")
@@ -98,7 +100,12 @@ class Predictor:
             raise ValueError(f"threshold must be in [0, 1], got {threshold}")
         if scale is not None and not 0 < scale < math.inf:
             raise ValueError(f"scale must be positive and finite, got {scale}")
-        changes = {"threshold": threshold, "test_time_flips": flips, "test_time_scales": scales and tuple(scales)}
+        changes = {
+            "threshold": threshold,
+            "bands": bands and tuple(bands),
+            "test_time_flips": flips,
+            "test_time_scales": scales and tuple(scales),
+        }
         self._changes = {name: value for name, value in changes.items() if value is not None}
         self._settings = settings
         self._fundus = {"scale": scale, "match_colours": match_colours, "within_fov": within_fov}
@@ -221,7 +228,10 @@ class Predictor:
         """Refuse settings for which rows depend on more of the image than the tiles that they lie in."""
         settings, fundus = self.settings, self.fundus
         if settings.view != "tiles":
-            raise DataError("is too large for memory, and the adapter sees full images, resized to one tile")
+            raise DataError(
+                "is too large for memory, and the adapter sees full images, resized to one tile: if the memory "
+                f"suffices, raise {PIXELS_VARIABLE}"
+            )
         is_scaled = fundus.scale != 1 if fundus.scale is not None else fundus.diameter is not None
         flags = {"--scale 1": is_scaled, "--no_match_colours": fundus.colours is not None,
                  "--no_within_fov": fundus.within_fov,
@@ -230,7 +240,7 @@ class Predictor:
             needed = " ".join(flag for flag, is_needed in flags.items() if is_needed)
             raise DataError(
                 "is too large for memory, and what the adapter or the settings ask for needs the whole image (a field "
-                f"of view, a scale): {needed} does without"
+                f"of view, a scale): {needed} does without; or, if the memory suffices, raise {PIXELS_VARIABLE}"
             )
 
     def probability(self, image: str | Path | Image.Image | np.ndarray, name: str | None = None) -> np.ndarray:

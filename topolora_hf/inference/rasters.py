@@ -19,7 +19,7 @@ from ..geo.geotiff import write_geotiff
 from ..geo.raster import HeldRows, Raster, opened_by_rows
 from ..metrics.classes import label_values
 from .doubts import doubts_of_share
-from .files import save_png
+from .files import BY_ROWS, rows_folder, save_png
 from .prediction import Prediction
 from .predictor import Predictor
 
@@ -89,7 +89,7 @@ class FinishedRows:
 
     def __init__(self, mask: Path, raster: Raster, predictor: Predictor, has_probabilities: bool):
         self.size, self.settings, self._raster = raster.size, predictor.settings, raster
-        self.folder = mask.with_name(f".{mask.name}.rows")
+        self.folder = rows_folder(mask)
         self._masks, self._probabilities = self.folder / "masks", self.folder / "probabilities"
         self._has_probabilities = has_probabilities
         if not mask.parent.is_dir():
@@ -128,7 +128,7 @@ class FinishedRows:
 
     def foreground(self) -> float:
         """The share of foreground, once all are done. DataError: no pixel has data."""
-        nodata, valid, foreground = self._form().nodata, 0, 0
+        nodata, valid, foreground = Prediction.without_pixels(self.settings).nodata, 0, 0
         for top in range(0, self.size[0], _ROWS):
             part = np.asarray(self.masks[top : top + _ROWS])
             valid += np.count_nonzero(part != nodata)
@@ -141,21 +141,16 @@ class FinishedRows:
 
     def write_masks(self, path: Path) -> None:
         """Write them as a GeoTIFF."""
-        nodata, palette = self._form().nodata if self._has_holes else None, self._form().palette
-        write_geotiff(path, self.masks, self._raster.place, nodata=nodata, colours=palette)
+        form = Prediction.without_pixels(self.settings)
+        nodata = form.nodata if self._has_holes else None
+        look = {"nodata": nodata, "colours": form.palette, "tags": BY_ROWS}
+        write_geotiff(path, self.masks, self._raster.place, **look)
 
     def write_probabilities(self, path: str | Path) -> None:
         """Write the probabilities as a GeoTIFF, a band a class."""
         shape = (self.size[0], len(self.settings.labels), self.size[1])
         values = np.memmap(self._probabilities, np.float32, "r", shape=shape).swapaxes(0, 1)
         write_geotiff(path, values, self._raster.place, nodata=math.nan, names=self.settings.labels)
-
-    def _form(self) -> Prediction:
-        """Without any pixel: how files of these classes look."""
-        settings, nothing = self.settings, np.zeros((len(self.settings.labels), 0, 0), np.float32)
-        return Prediction(
-            np.zeros((0, 0, 3), np.uint8), nothing, settings.thresholds, settings.labels, settings.exclusive
-        )
 
     def remove(self) -> None:
         """Throw all away."""
