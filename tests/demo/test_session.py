@@ -75,6 +75,25 @@ def test_pictures_are_of_what_was_chosen(look):
         look.with_threshold(2)
 
 
+def test_of_classes_each_has_its_numbers_its_files_and_its_colour():
+    maps = np.zeros((2, 60, 80), np.float32)
+    maps[0, 20:23, 10:70], maps[1, 5:50, 30:35] = 0.9, 0.7
+    image = np.full((60, 80, 3), 90, np.uint8)
+    look = Look(Prediction(image, maps, (0.5, 0.6), ("artery", "vein")), "retina")
+    numbers = {name: values for name, *values in look.numbers()}
+    assert numbers["Foreground"] == [f"{180 / 4800:.2%}", f"{225 / 4800:.2%}"]
+    assert numbers["Threshold"] == ["0.5", "0.6"] and numbers["Mean width"][0] == "3.0 px"
+    names = [Path(path).name for path in look.files()]
+    ends = (
+        "mask.png probability_artery.png probability_vein.png overlay.png centreline.png centreline.json classes.json"
+    )
+    assert names == [f"retina_{end}" for end in ends.split()]
+    assert not look.with_threshold(0.8).prediction.masks[1].any()
+    colours = [look.picture("mask").getpixel(place) for place in ((15, 20), (30, 5), (30, 20))]
+    assert colours == [(255, 105, 30), (86, 180, 233), (255, 255, 255)]
+    assert look.picture("probability").getpixel((30, 5)) == tuple(round(0.7 * c) for c in (86, 180, 233))
+
+
 def test_a_large_picture_is_made_smaller_for_the_screen_alone():
     look = Look(Prediction(np.zeros((200, 3000, 3), np.uint8), np.zeros((1, 200, 3000), np.float32), (0.5,)), "wide")
     assert look.picture("mask").size == (1600, 107)

@@ -34,6 +34,17 @@ def test_adapters_of_one_form_share_their_base(adapters, make_adapter, photograp
     assert first is second is not third and isinstance(first, AdaptedNetwork)
 
 
+def test_adapters_of_one_class_and_of_two_share_their_base(adapters, make_adapter, photograph):
+    two = str(make_adapter("topolora", seed=3, num_labels=2)[1])
+    shelf = AdapterShelf([adapters[0], two])
+    expected = {name: Predictor(load_adapter(name))(photograph) for name in shelf.names}
+    for name in (adapters[0], two, adapters[0]):
+        found = shelf.predict(name, photograph)
+        assert len(found.probabilities) == len(found.labels) == (2 if name == two else 1)
+        np.testing.assert_allclose(found.probabilities, expected[name].probabilities, atol=1e-6)
+    assert shelf._predictors[adapters[0]].model is shelf._predictors[two].model
+
+
 def test_adapters_of_other_weights_of_that_base_do_not_share_it(adapters):
     file = Path(adapters[1], "adapter_config.json")
     file.write_text(json.dumps(json.loads(file.read_text()) | {"revision": "0" * 12}))

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -43,6 +44,22 @@ def test_an_adapter_gives_the_same_logits(make_adapter, stock_sam, tmp_path, pre
     after = model.state_dict()
     assert before.keys() == after.keys() and all(torch.equal(after[name], before[name]) for name in before)
     assert [file.name for file in tmp_path.glob("*onnx*")] == ["network.onnx"]
+
+
+def test_an_adapter_of_three_classes_gives_three_maps(make_adapter, tmp_path):
+    model, directory = make_adapter("topolora", num_labels=3)
+    settings = replace(AdapterSettings.from_pretrained(directory), exclusive=True, threshold=(0.3, 0.4, 0.5))
+    settings = replace(settings, labels=("artery", "vein", "other"), temperature=(1.0, 1.5, 2.0))
+    settings.save(directory)
+    output = convert(ConvertArguments(str(directory), str(tmp_path / "network.onnx")))
+    exported = OnnxNetwork(output)
+    assert exported.adapter_settings == settings
+    assert exported.session.get_outputs()[0].shape[1] == 3
+    assert_parity(model, exported, 48)
+    image = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
+    found, expected = (Predictor(network)(image) for network in (exported, load_adapter(directory)))
+    np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=1e-4)
+    assert found.labels == ("artery", "vein", "other") and found.exclusive and found.masks.sum(0).max() == 1
 
 
 def test_the_command_exports_an_adapter_on_tiny(make_adapter, tmp_path):

@@ -70,6 +70,28 @@ def test_embedded_base_is_what_it_is_and_no_hub_repository(base, said, not_said)
     assert "random weights" not in stock and "drawings" not in stock
 
 
+OF_CLASSES = SETTINGS | {"labels": ["artery", "vein"], "threshold": (0.5, 0.4), "temperature": (1.0, 1.5)}
+SCORES = {"classes": {"artery": {"dice": 0.68, "cldice": math.nan}, "vein": {"dice": 0.72, "cldice": 0.61}}}
+SCORES |= {"all": {"dice": 0.8, "cldice": 0.82}, "dice": 0.7, "cldice": 0.61, "threshold": [0.5, 0.4]}
+SCORES |= {"accuracy_on_structure": 0.83, "accuracy_on_found_structure": 0.91}
+
+
+def test_classes_have_a_column_each_and_their_names():
+    card = render_model_card(OF_CLASSES, METRICS | {"dice_before": None, "iou": None} | SCORES)
+    assert "| score | mean | artery | vein | all together |\n|---|---|---|---|---|\n" in card.text
+    assert (
+        "| Dice | 0.700 | 0.680 | 0.720 | 0.800 |" in card.text
+        and "| clDice | 0.610 | - | 0.610 | 0.820 |" in card.text
+    )
+    assert "**Classes:** artery, vein; they may share pixels" in card.text and "threshold 0.5, 0.4" in card.text
+    assert "temperature 1, 1.5" in card.text and "marks these classes alone" in card.text
+    assert "given it): 0.830" in card.text and "prediction.masks  # bool (2, H, W)" in card.text
+    named = {result.metric_name: result.metric_value for result in card.data.eval_results}
+    assert named["Dice"] == 0.7 and named["Dice, vein"] == 0.72 and "clDice, artery" not in named
+    exclusive = render_model_card(OF_CLASSES | {"exclusive": True}, {}).text
+    assert "belongs to one of them at most" in exclusive and "cross-entropy over background and classes" in exclusive
+
+
 def test_a_private_base_is_not_taken_for_the_adapter_when_that_gets_its_address():
     for base in ("adapter", "adapter-base"):
         card = render_model_card(SETTINGS | {"base": base}, METRICS)

@@ -338,5 +338,7 @@ def test_exclusive_maps_are_a_softmax_with_a_background_of_logit_0():
 
 @pytest.mark.parametrize("labels", [("a",), ("a", "b", "c", "d")])
 def test_settings_with_other_classes_than_the_network_has_are_refused(labels):
-    with pytest.raises(AdapterMismatchError, match=f"has num_labels=3 maps, the settings name {len(labels)} classes: a"):
+    with pytest.raises(
+        AdapterMismatchError, match=f"has num_labels=3 maps, the settings name {len(labels)} classes: a"
+    ):
         Predictor(Channels(), of_classes(*labels), device="cpu")(photograph(20, 20))

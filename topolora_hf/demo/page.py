@@ -92,6 +92,9 @@ def require_gradio():
 
 
 def _show(look: Look, view: str) -> tuple:
-    rows = "\n".join(f"| {name} | {value} |" for name, value in look.numbers())
+    labels = look.prediction.labels
+    heads = [label.replace("|", r"\|") for label in labels] if len(labels) > 1 else [""]
+    head = "| measured | " + " | ".join(heads) + " |\n|---|" + "---:|" * len(heads)
+    rows = "\n".join(f"| {' | '.join(row)} |" for row in look.numbers())
     doubts = "".join(f"**May be wrong:** {warning}.\n\n" for warning in look.prediction.warnings)
-    return look.picture(view), f"{doubts}| measured | |\n|---|---:|\n{rows}", look.files()
+    return look.picture(view), f"{doubts}{head}\n{rows}", look.files()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from ..inference.prediction import Prediction
+from ..pictures.classes import probability_picture
 
 if TYPE_CHECKING:
     from .shelf import AdapterShelf
@@ -31,6 +32,7 @@ class Look:
     _folder: tempfile.TemporaryDirectory = field(
         default_factory=lambda: tempfile.TemporaryDirectory(prefix="topolora-", ignore_cleanup_errors=True)
     )
+    _probabilities: list[Path] = field(default_factory=list)  # their files
 
     @classmethod
     def at(cls, shelf: "AdapterShelf", adapter: str, image: str | Path) -> "Look":
@@ -38,7 +40,7 @@ class Look:
         return cls(shelf.predict(adapter, image), Path(image).stem or "image")
 
     def with_threshold(self, threshold: float) -> "Look":
-        """The same image at another threshold in [0, 1], with the same folder."""
+        """The same image at another threshold in [0, 1], that of all its classes, with the same folder."""
         if not 0 <= threshold <= 1:
             raise ValueError(f"threshold must be in [0, 1], got {threshold}")
         thresholds = (threshold,) * len(self.prediction.labels)
@@ -47,36 +49,51 @@ class Look:
         return replace(self, prediction=replace(self.prediction, thresholds=thresholds))
 
     def picture(self, view: str) -> Image.Image:
-        """Draw the mask or the centreline over the image, or the probability, at most 1600 pixels a side."""
+        """Draw the masks or the centrelines over the image, or the probability, at most 1600 pixels a side."""
         if view not in VIEWS:
             raise ValueError(f"view must be one of {', '.join(VIEWS)}; got {view!r}")
         if view == "probability":
-            picture = Image.fromarray((self.prediction.probability * 255).round().astype("uint8"))
+            picture = probability_picture(self.prediction.probabilities, self.prediction.labels)
         else:
             picture = self.prediction.overlay(centreline=view == "centreline")
         picture.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
         return picture
 
-    def numbers(self) -> list[tuple[str, str]]:
-        """Names of what was measured, and values with their units."""
-        mask, line = self.prediction.mask, self.prediction.centreline
+    def numbers(self) -> list[tuple[str, ...]]:
+        """Names of what was measured, and values with their units, one a class."""
+        seen = self.prediction
+        lines = seen.centrelines.values()
+        size = f"{seen.masks.shape[2]} x {seen.masks.shape[1]} px"
         return [
-            ("Image", f"{mask.shape[1]} x {mask.shape[0]} px"),
-            ("Foreground", f"{mask.mean():.2%}"),
-            ("Centreline length", f"{line.length:,.0f} px"),
-            ("Branch points", f"{line.branch_points:,}"),
-            ("End points", f"{line.end_points:,}"),
-            ("Mean width", "none" if math.isnan(line.mean_width) else f"{line.mean_width:.1f} px"),
+            ("Image", *[size] * len(seen.labels)),
+            ("Foreground", *(f"{mask.mean():.2%}" for mask in seen.masks)),
+            ("Centreline length", *(f"{line.length:,.0f} px" for line in lines)),
+            ("Branch points", *(f"{line.branch_points:,}" for line in lines)),
+            ("End points", *(f"{line.end_points:,}" for line in lines)),
+            ("Mean width", *("none" if math.isnan(line.mean_width) else f"{line.mean_width:.1f} px" for line in lines)),
+            *([("Threshold", *(f"{threshold:.3g}" for threshold in seen.thresholds))] if len(seen.labels) > 1 else []),
         ]
 
     def files(self) -> list[str]:
-        """Write mask, probability, overlay and centreline, named as by `topolora predict`; return the paths."""
-        names = ("mask.png", "probability.png", "overlay.png", "centreline.png", "centreline.json")
-        files = [Path(self._folder.name, f"{self.stem}_{name}") for name in names]
-        mask, probability, overlay, _, numbers = files
+        """Write masks, probabilities, overlay and centrelines, named as by `topolora predict`; return the paths."""
+        mask, probability, overlay, skeleton, numbers, classes = (
+            Path(self._folder.name, f"{self.stem}_{name}")
+            for name in (
+                "mask.png",
+                "probability.png",
+                "overlay.png",
+                "centreline.png",
+                "centreline.json",
+                "classes.json",
+            )
+        )
         self.prediction.save_mask(mask)
-        if not probability.exists():  # no threshold changes it
-            self.prediction.save_probability(probability)
+        if not self._probabilities:  # no threshold changes them
+            self._probabilities.extend(self.prediction.save_probability(probability))
         self.prediction.save_overlay(overlay)
-        self.prediction.centreline.save(numbers)
+        self.prediction.save_centreline(numbers)
+        files = [mask, *self._probabilities, overlay, skeleton, numbers]
+        if len(self.prediction.labels) > 1:
+            self.prediction.save_classes(classes)
+            files.append(classes)
         return list(map(str, files))

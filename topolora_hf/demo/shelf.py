@@ -68,8 +68,9 @@ class AdapterShelf:
             network = load_adapter(found)
             return network, network.adapter_settings
         base = full_base_name(self._base or found.settings.base)
-        # What `set_adapter` switches is left out: tile and image size travel in the adapter.
-        key = base, None if self._base else found.revision, replace(found.settings.form, image_size=16, tile_size=16)
+        # What `set_adapter` switches is left out: sizes and the number of classes travel in the adapter.
+        form = replace(found.settings.form, image_size=16, tile_size=16, num_labels=1)
+        key = base, None if self._base else found.revision, form
         if key in self._shared:
             self._shared[key].load_adapter(found, adapter_name=alias)
         else:

@@ -33,11 +33,16 @@ METRIC_NAMES = {
     "ece": "Expected calibration error",
     "ece_foreground": "Expected calibration error, foreground",
 }
+_ACCURACIES = {
+    "accuracy_on_structure": "Accuracy on the true structure (pixels of exactly one class that were given it)",
+    "accuracy_on_found_structure": "The same, of the pixels that were found to be of any class",
+}
 # The card's examples name an adapter without a repository so.
 ADAPTER_PLACE = "path/to/the/adapter"
 # Settings that the training table shows: none of them is a path.
 _TRAINING = "preset protocol split annotator seed validation_fraction image_size tile_size view detail_channels"
-_TRAINING += " detail_context rank lora_layers decoder_init max_steps epochs batch_size gradient_accumulation_steps"
+_TRAINING += " detail_context rank lora lora_targets decoder_init max_steps epochs batch_size"
+_TRAINING += " gradient_accumulation_steps"
 _TRAINING += " learning_rate detail_learning_rate weight_decay warmup_fraction max_grad_norm mixed_precision"
 _TRAINING += " cldice_weight cldice_schedule target_skeleton skeleton_iterations augmentation zoom noise"
 _TRAINING += " test_time_flips"
@@ -72,10 +77,14 @@ def render_model_card(
     for needed in ("base", "dataset"):
         if not settings.get(needed):
             raise ValueError(f"the model card needs settings[{needed!r}], got only {', '.join(settings) or 'nothing'}")
+    settings = {"use_sam": True, "exclusive": False, "temperature": 1.0, "logit_bias": 0.0, **settings}
     dataset = _describe_dataset(str(settings["dataset"]))
     base, kind = _describe_base(str(settings["base"]))
     metrics = {name: value for name, value in metrics.items() if not (isinstance(value, float) and math.isnan(value))}
-    scores = {name: metrics[name] for name in METRIC_NAMES if metrics.get(name) is not None}
+    labels = [_cell(label) for label in settings.get("labels") or ("foreground",)]
+    parts = _parts(metrics)
+    scores = {name: [_defined(own.get(name)) for _, own in parts] for name in METRIC_NAMES}
+    scores = {name: values for name, values in scores.items() if any(value is not None for value in values)}
     threshold = metrics.get("threshold", settings.get("threshold", 0.5))
     name = repo_id.split("/")[-1] if repo_id else f"topolora-{_slug(dataset.name)}"
     results = [
@@ -85,11 +94,13 @@ def render_model_card(
             dataset_name=dataset.title,
             dataset_split=metrics.get("split"),
             metric_type=metric,
-            metric_name=METRIC_NAMES[metric],
+            metric_name=f"{METRIC_NAMES[metric]}, {part}" if place else METRIC_NAMES[metric],
             metric_value=round(float(value), 4),
             metric_args={"threshold": threshold},
         )
-        for metric, value in scores.items()
+        for metric, values in scores.items()
+        for place, ((part, _), value) in enumerate(zip(parts, values, strict=True))
+        if value is not None
     ]
     data = ModelCardData(
         license=licence,
@@ -110,19 +121,38 @@ def render_model_card(
         base=base,
         base_kind=kind,
         dataset=dataset,
-        settings={"use_sam": True, "temperature": 1.0, "logit_bias": 0.0, **settings},
-        shown={name: _numbers(settings[name], 3) for name in ("temperature", "logit_bias") if name in settings},
+        settings=settings,
+        shown={name: _numbers(settings[name], 3) for name in ("temperature", "logit_bias")},
+        labels=labels,
         metrics=metrics,
         threshold=_numbers(threshold, 4),
-        scores=[(METRIC_NAMES[key], value) for key, value in scores.items()],
+        columns=[part for part, _ in parts],
+        scores=[
+            (METRIC_NAMES[key], ["-" if value is None else f"{value:.3f}" for value in values])
+            for key, values in scores.items()
+        ],
+        accuracies=[(text, metrics[key]) for key, text in _ACCURACIES.items() if metrics.get(key) is not None],
         training=[(key, _cell(settings[key])) for key in _TRAINING.split() if settings.get(key) not in (None, "")],
         parameters=parameters,
     )
 
 
+def _parts(metrics: Mapping[str, object]) -> list[tuple[str, Mapping]]:
+    """The columns of the table of scores, and where their values are. The first is that of the whole."""
+    if "classes" not in metrics:
+        return [("value", metrics)]
+    of_classes = [(_cell(label), own) for label, own in metrics["classes"].items()]
+    return [("mean", metrics), *of_classes, ("all together", metrics["all"])]
+
+
+def _defined(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else value
+
+
 def _numbers(value: float | Sequence[float], digits: int) -> str:
-    """Write a number, or one for each class."""
-    return ", ".join(f"{number:.{digits}g}" for number in np.ravel(value))
+    """Write a number, or one for each class where they differ."""
+    texts = [f"{number:.{digits}g}" for number in np.ravel(value)]
+    return texts[0] if len(set(texts)) == 1 else ", ".join(texts)
 
 
 def _describe_dataset(name_or_path: str) -> DatasetSpec:

@@ -55,6 +55,14 @@ def mix_colours(maps: np.ndarray, colours: Sequence[Colour]) -> np.ndarray:
     return mixed / np.maximum(maps.sum(0, dtype=np.float32), 1)[..., None]
 
 
+def probability_picture(probabilities: np.ndarray, labels: Sequence[str]) -> Image.Image:
+    """Draw maps (K, H, W): one in grey, several in the colours of their classes with a legend below."""
+    if len(labels) == 1:
+        return Image.fromarray((probabilities[0] * 255).round().astype(np.uint8))
+    mixed = mix_colours(probabilities, class_colours(len(labels)))
+    return with_legend(Image.fromarray((mixed * 255).round().astype(np.uint8)), legend_of(labels))
+
+
 def with_legend(picture: Image.Image, names: Mapping[str, Colour]) -> Image.Image:
     """Add a white strip under a picture that names its colours. Its letters grow with the picture; no name is cut."""
     if not names:

@@ -12,6 +12,7 @@ from .figures import CYAN, Colour
 
 _OUTSIDE = 0.4  # brightness of what lies outside the field of view, and on a contact sheet:
 _OUTSIDE_ON_SHEET = 0.35
+_OF_SEVERAL = 0.8  # opacity where classes overlap: more than theirs, to be seen on them
 # Of a contact sheet, in pixels
 _THUMBNAIL, _CAPTION, _GAP = 256, 16, 6
 
@@ -72,9 +73,11 @@ def class_overlay(
     masks = np.stack([_mask_of(image, mask, "mask") for mask in masks])
     several = masks.sum(0) > 1
     image = _grey_if_several(image, len(masks))
-    layers = [*zip(masks, class_colours(len(masks)), strict=True), *[(several, SEVERAL)] * bool(several.any())]
-    for mask, colour in layers:
-        picture = overlay(image, mask, colour, opacity)
+    layers = [(mask, colour, opacity) for mask, colour in zip(masks, class_colours(len(masks)), strict=True)]
+    if several.any():
+        layers.append((several, SEVERAL, max(opacity, _OF_SEVERAL)))
+    for layer in layers:
+        picture = overlay(image, *layer)
         image = np.asarray(picture)
     return with_legend(picture, legend_of(labels, bool(several.any())))
 
