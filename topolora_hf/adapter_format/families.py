@@ -81,9 +81,10 @@ FAMILIES = {
         ffn=r"mlp\.fc[12]",
         attention=r"attention\.[qkvo]_proj",
         unused=("vision_encoder.neck.fpn_layers.3",),
+        prompts=_OF_SAM2["prompts"][:2],
         size_multiple=112,
         normalisation=((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-        **_OF_SAM2,
+        decoder=_OF_SAM2["decoder"],
     ),
 }
 

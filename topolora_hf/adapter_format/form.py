@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass, fields
 
 from .errors import AdapterMismatchError
+from .families import FAMILIES
 from .values import SWITCH, check_values, one_of, setting, whole
 
 # What an adapter brings to any base, in its tensors: the entries of `tile_scaling.settings`. With `detail_channels` or
@@ -28,9 +29,13 @@ class NetworkForm:
     spatial_adapter_form: str = setting("paper", "paper or seglab (the authors' code)", one_of("paper", "seglab"))
     use_sam: bool = setting(True, "false: the detail branch alone, without SAM", SWITCH)
     num_labels: int = setting(1, "K: the number of classes, of which each has a logit map", whole(1, 1000))
+    family: str = setting("sam", "the SAM that it is built around, which the base decides", one_of(*FAMILIES))
 
     def __post_init__(self):
         check_values(NetworkForm, vars(self))
+        multiple = FAMILIES[self.family].size_multiple
+        if self.image_size % multiple:
+            raise ValueError(f"image_size must be a multiple of {multiple} ({self.family}), got {self.image_size}")
         if not self.detail_channels and not self.use_sam:
             raise ValueError("detail_channels=0 leaves out the detail branch and use_sam=False SAM: nothing is left")
 

@@ -11,6 +11,7 @@ from ..files import read_json_object
 from ..fundus.colours import FovColours
 from ..metrics.platt_scaling import Calibration, PlattScaling
 from .errors import AdapterMismatchError
+from .families import FAMILIES
 from .form import NetworkForm
 from .location import find_file
 from .names import ADAPTER_CONFIG, SETTINGS_FILE, public_base_name
@@ -219,6 +220,8 @@ class AdapterSettings(_FormFields):
         """Make settings in the form that a network runs in now; the other fields are given, or have their defaults."""
         form = {item.name: getattr(network.config, item.name) for item in fields(_FormFields)}
         settings.setdefault("labels", _default_labels(network.config.num_labels))
+        mean, std = FAMILIES[network.config.family].normalisation
+        settings = {"image_mean": mean, "image_std": std, **settings}
         return cls(base=public_base_name(network.name_or_path), **form, **settings)
 
 

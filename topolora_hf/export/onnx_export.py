@@ -77,22 +77,8 @@ def _export(network: TopoSamForSegmentation, path: Path) -> None:
 @torch.no_grad()
 def _fix_sizes(network: TopoSamForSegmentation) -> None:
     """Whatever depends on S and T alone becomes a constant: the resize, and the positions brought to S."""
-    encoder = network.sam.vision_encoder
-    scaling = network.tile_scaling
-    grid = (scaling.image_size // network.config.vision_config.patch_size,) * 2
-    if encoder.pos_embed is not None:
-        encoder.pos_embed = nn.Parameter(network._position_embedding(torch.Size(grid)))
-    for layer in encoder.layers:
-        if layer.attn.use_rel_pos:
-            side = layer.window_size or grid[0]
-            for table in ("rel_pos_h", "rel_pos_w"):
-                setattr(layer.attn, table, nn.Parameter(_resize_table(getattr(layer.attn, table), 2 * side - 1)))
-    network.tile_scaling = _FixedScaling(scaling, network.config.form)
-
-
-def _resize_table(table: torch.Tensor, length: int) -> torch.Tensor:
-    """Relative positions (n, d) -> (length, d), as SAM interpolates them."""
-    return table if len(table) == length else nn.functional.interpolate(table.T[None], length, mode="linear")[0].T
+    network.backbone.fix_size(network.sam, network.tile_scaling.image_size)
+    network.tile_scaling = _FixedScaling(network.tile_scaling, network.config.form)
 
 
 class _FixedScaling(TileScaling):

@@ -1,5 +1,6 @@
 """A small convolutional branch that restores what SAM's quarter-resolution logits cannot show."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -70,11 +71,24 @@ class SamFeatures(NamedTuple):
         coarse_logits: (B, K, S/4, S/4), its first mask, and those of the further classes.
         upscaled: (B, C/8, S/4, S/4), the decoder's embedding from which these masks are made.
         embedding: (B, C, S/16, S/16), the image embedding, refined by the spatial adapter.
+        finer: maps of the encoder that are finer than the embedding, in families that have them.
     """
 
     coarse_logits: torch.Tensor
     upscaled: torch.Tensor
     embedding: torch.Tensor
+    finer: tuple[torch.Tensor, ...] = ()
+
+
+class FuseFiner(nn.Module):
+    """Brings maps of several sizes to `channels` each, and to one size, and adds them up."""
+
+    def __init__(self, widths: Sequence[int], channels: int):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Conv2d(width, channels, 1, bias=False) for width in widths)
+
+    def forward(self, maps: Sequence[torch.Tensor], size: torch.Size) -> torch.Tensor:
+        return sum(resize_bilinear(layer(each), size) for layer, each in zip(self.layers, maps, strict=True))
 
 
 class DetailBranch(nn.Module):
@@ -88,6 +102,7 @@ class DetailBranch(nn.Module):
         embedding_channels: C, channels of SAM's image embedding; the decoder's upscaled embedding has C / 8.
         num_labels: K, the number of logit maps.
         context: Whether `Context` follows at stride 4, which sees some 130 pixels further.
+        finer_channels: Channels of each map of `SamFeatures.finer`, which are taken in at stride 4, too.
 
     Shape:
         pixel_values (B, 3, T, T), from_sam `SamFeatures` -> (B, K, T, T)
@@ -95,7 +110,14 @@ class DetailBranch(nn.Module):
 
     __module__ = "topolora_hf"  # wherever the file lies
 
-    def __init__(self, channels: int, embedding_channels: int, num_labels: int, context: bool = False):
+    def __init__(
+        self,
+        channels: int,
+        embedding_channels: int,
+        num_labels: int,
+        context: bool = False,
+        finer_channels: Sequence[int] = (),
+    ):
         super().__init__()
         self.channels = channels
         c1, c2, c4 = channels, 2 * channels, 4 * channels
@@ -106,6 +128,7 @@ class DetailBranch(nn.Module):
         self.down4 = nn.Conv2d(c2, c4, 2, stride=2)
         self.fuse = nn.Conv2d(embedding_channels // 8 + 1, c4, 1)
         self.fuse_context = nn.Conv2d(embedding_channels, c4, 1, bias=False)
+        self.fuse_finer = FuseFiner(finer_channels, c4) if finer_channels else None
         self.encode4 = nn.Sequential(ResidualBlock(c4), ResidualBlock(c4))
         self.context = Context(c4) if context else None
         self.up2 = nn.ConvTranspose2d(c4, c2, 2, stride=2)
@@ -131,7 +154,8 @@ class DetailBranch(nn.Module):
     def _fuse(self, from_sam: SamFeatures, size: torch.Size) -> torch.Tensor:
         fine = self.fuse(torch.cat([from_sam.coarse_logits[:, :1], from_sam.upscaled], dim=1))
         context = self.fuse_context(from_sam.embedding)
-        return resize_bilinear(fine, size) + resize_bilinear(context, size)
+        fused = resize_bilinear(fine, size) + resize_bilinear(context, size)
+        return fused if self.fuse_finer is None else fused + self.fuse_finer(from_sam.finer, size)
 
 
 def resize_bilinear(features: torch.Tensor, size: torch.Size) -> torch.Tensor:

@@ -20,7 +20,7 @@ from torch import nn
 
 from ..adapter_format.names import TINY, TINY_RANDOM, TINY_REGIONS, VIT_B_RANDOM, VIT_S_RANDOM
 from ..adapter_format.settings import AdapterSettings
-from .configuration import TopoSamConfig
+from .configuration import TopoSamConfig, check_family
 from .guards import check_base_parts
 
 _SEED = 0
@@ -82,6 +82,7 @@ def build_embedded(network_class: type, name: str, **settings) -> nn.Module:
     if unknown:
         raise TypeError(f"{name} takes no {', '.join(unknown)}")
     num_labels = settings.pop("num_labels", 1)
+    check_family("sam", settings.pop("family", None))
     config = _CONFIGS[name](**settings)
     if attention is not None:
         config._attn_implementation = attention

@@ -41,12 +41,3 @@ def _learns(layer: nn.Module, tokens: torch.Tensor) -> bool:
     return torch.is_grad_enabled() and (
         tokens.requires_grad or any(parameter.requires_grad for parameter in layer.parameters())
     )
-
-
-def count_frozen_layers(encoder: nn.Module) -> int:
-    """How many layers, from the first, no training changes; 0 when what comes before them is trained."""
-    before = [encoder.pos_embed] if encoder.pos_embed is not None else []
-    if any(parameter.requires_grad for parameter in (*before, *encoder.patch_embed.parameters())):
-        return 0
-    trained = (any(parameter.requires_grad for parameter in layer.parameters()) for layer in encoder.layers)
-    return next((number for number, is_trained in enumerate(trained) if is_trained), len(encoder.layers))

@@ -61,24 +61,37 @@ def add_feed_forward(layer: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
     What is more than frozen weights with at most one plain LoRA adapter (trained weights, DoRA, dropout, several
     adapters at once, quantised weights) runs as its modules say.
     """
-    norm, mlp = layer.layer_norm2, layer.mlp
-    names = next(names for names in _NAMES if hasattr(mlp, names[0]))
-    lin1, lin2, act = (getattr(mlp, name) for name in names)
-    first, second = _read(lin1), _read(lin2)
-    frozen = not any(parameter.requires_grad for parameter in norm.parameters())
-    if first is None or second is None or not frozen or type(act) is not GELUActivation:
-        return tokens + mlp(norm(tokens))
+    norm, parts = layer.layer_norm2, _read_layer(layer)
+    if parts is None:
+        return tokens + layer.mlp(norm(tokens))
+    first, act, second = parts
     device = tokens.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else tokens.dtype
     trained = first.lora_a, first.lora_b, second.lora_a, second.lora_b
     return _FeedForward.apply(tokens, *trained, norm, act, first, second, dtype)
 
 
+def is_in_place(layer: nn.Module) -> bool:
+    """Whether `add_feed_forward` computes a layer's LoRA itself, not PEFT's modules."""
+    return hasattr(layer, "layer_norm2") and hasattr(layer, "mlp") and _read_layer(layer) is not None
+
+
+def _read_layer(layer: nn.Module) -> tuple[_Linear, nn.Module, _Linear] | None:
+    """The two linear layers and the activation between them; None when they run as their modules say."""
+    names = next(names for names in _NAMES if hasattr(layer.mlp, names[0]))
+    lin1, lin2, act = (getattr(layer.mlp, name) for name in names)
+    first, second = _read(lin1), _read(lin2)
+    frozen = not any(parameter.requires_grad for parameter in layer.layer_norm2.parameters())
+    plain = first is not None and second is not None and frozen and type(act) is GELUActivation
+    return (first, act, second) if plain else None
+
+
 def _read(linear: nn.Module) -> _Linear | None:
     """What a linear layer computes now; None when it is more than frozen weights with one plain LoRA adapter."""
     if type(linear) is nn.Linear:
+        plain = type(linear.weight) is nn.Parameter  # torchao's quantised weights are of other types
         trained = any(parameter.requires_grad for parameter in linear.parameters())
-        return None if trained else _Linear(linear.weight, linear.bias)
+        return _Linear(linear.weight, linear.bias) if plain and not trained else None
     from peft.tuners import lora  # a network without an adapter never comes here, and does not wait for it
 
     if not isinstance(linear, lora.Linear):

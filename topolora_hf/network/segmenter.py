@@ -1,19 +1,18 @@
-"""`TopoSamForSegmentation`: SAM's encoder and decoder, a spatial adapter between them, a detail branch beside them."""
+"""`TopoSamForSegmentation`: a SAM with a spatial adapter inside it and a detail branch beside it."""
 
 from dataclasses import replace
 
 import torch
-import torch.nn.functional as F
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoModelForSemanticSegmentation, SamModel, initialization
+from transformers import AutoConfig, AutoModel, AutoModelForSemanticSegmentation, initialization
 from transformers.modeling_outputs import SemanticSegmenterOutput
 from transformers.models.sam.modeling_sam import SamPreTrainedModel
 
 from ..adapter_format.form import TRAVELLING, NetworkForm
-from .class_masks import ClassMasks, set_rows
+from .backbones import backbone_of
+from .class_masks import ClassMasks, StackedLinear, set_rows
 from .configuration import TopoSamConfig
 from .detail_branch import ChannelNorm, DetailBranch, SamFeatures, resize_bilinear
-from .encoder import count_frozen_layers, run_layers
 from .guards import carry_settings, check_adapter_keys
 from .loading import load
 from .peft_doors import PeftDoors
@@ -24,8 +23,8 @@ from .tile_scaling import TileScaling
 class TopoSamForSegmentation(PeftDoors, SamPreTrainedModel):
     """Segment Anything as a promptless segmentation network for tiles of an image.
 
-    Loaded from a stock SAM it gives SAM's own first mask (no prompts), brought to the tile's size, for each of K
-    classes: what it adds starts at zero. See `TopoSamConfig` for the settings.
+    Loaded from a stock SAM of any family it gives that SAM's own first mask (no prompts), brought to the tile's size,
+    for each of K classes: what it adds starts at zero. See `TopoSamConfig` for the settings.
 
     Attributes:
         sam, class_masks, spatial_adapter, detail_branch: its parts; the last is None with `detail_channels=0`.
@@ -54,14 +53,16 @@ class TopoSamForSegmentation(PeftDoors, SamPreTrainedModel):
     def __init__(self, config: TopoSamConfig):
         super().__init__(config)
         form = config.form
-        self.sam = SamModel(config)
+        self.backbone = backbone_of(form.family)
+        self.sam = self.backbone.build(config)
         self.class_masks = ClassMasks(self._first_hypernetwork, form.num_labels)
         self.tile_scaling = TileScaling(form)
-        width = config.vision_config.output_channels
+        width = config.prompt_encoder_config.hidden_size
         self.spatial_adapter = SpatialAdapter(width, form.spatial_adapter_form)
         self.detail_branch = None
         if form.detail_channels:
-            self.detail_branch = DetailBranch(form.detail_channels, width, form.num_labels, form.detail_context)
+            finer = self.backbone.finer_channels(self.sam)
+            self.detail_branch = DetailBranch(form.detail_channels, width, form.num_labels, form.detail_context, finer)
         self.criterion: nn.Module | None = None
         self.revision: str | None = None
         self.register_load_state_dict_pre_hook(check_adapter_keys)
@@ -74,7 +75,6 @@ class TopoSamForSegmentation(PeftDoors, SamPreTrainedModel):
         labels: torch.Tensor | None = None,
         valid_mask: torch.Tensor | None = None,
         skeleton: torch.Tensor | None = None,
-        frozen_features: torch.Tensor | None = None,
     ) -> SemanticSegmenterOutput:
         """Segment a batch of tiles.
 
@@ -83,7 +83,6 @@ class TopoSamForSegmentation(PeftDoors, SamPreTrainedModel):
             labels: (B, K, T, T) masks, or (B, T, T) class indices, 0 for background: what `criterion` is applied to.
             valid_mask: (B, T, T), True where labels count (the field of view; not padding).
             skeleton: (B, K, T, T), or (B, T, T) when K = 1: hard skeleton of the labels; made here when it is missing.
-            frozen_features: what `encode_frozen` gave for these tiles, to go on from there.
 
         Returns:
             `logits` (B, K, T, T); `loss`, a scalar, when labels are given.
@@ -96,19 +95,19 @@ class TopoSamForSegmentation(PeftDoors, SamPreTrainedModel):
                 "labels need an objective: set network.criterion = TopoLoss(iterations=...), with half the widest "
                 f"structure's width in pixels as iterations. (These hold the values {labels.unique()[:5].tolist()}.)"
             )
-        logits = self._segment(pixel_values, frozen_features)
+        logits = self._segment(pixel_values)
         loss = None
         if labels is not None:
             loss = self.criterion(logits, labels, valid_mask=valid_mask, skeleton=skeleton).total
         return SemanticSegmenterOutput(loss=loss, logits=logits)
 
-    def _segment(self, pixel_values: torch.Tensor, frozen_features: torch.Tensor | None) -> torch.Tensor:
+    def _segment(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """Give the logits (B, K, T, T) of tiles (B, 3, T, T). A subclass may segment otherwise."""
         scaling = self.tile_scaling
         scaling.check(pixel_values)
         if not scaling.use_sam:
             return self.detail_branch(pixel_values, None)
-        from_sam = self._run_sam(scaling(pixel_values), frozen_features)
+        from_sam = self._run_sam(scaling(pixel_values))
         logits = resize_bilinear(from_sam.coarse_logits, pixel_values.shape[-2:])
         return logits + self.detail_branch(pixel_values, from_sam) if scaling.detail_channels else logits
 
@@ -155,10 +154,10 @@ class TopoSamForSegmentation(PeftDoors, SamPreTrainedModel):
         Raises:
             ValueError: it has several maps, and another number is asked for.
         """
+        replace(self.config.form, num_labels=num_labels)  # which checks it
         present = self.tile_scaling.num_labels
         if num_labels == present:
             return
-        replace(self.config.form, num_labels=num_labels)  # which checks it
         if present > 1:
             raise ValueError(
                 f"the base {self.name_or_path} has num_labels={present}, got num_labels={num_labels}: only a base of "
@@ -178,93 +177,32 @@ class TopoSamForSegmentation(PeftDoors, SamPreTrainedModel):
         """As PEFT asks for it; transformers' own property warns at each adapter that it has a new name."""
         return any(getattr(module, "gradient_checkpointing", False) for module in self.modules())
 
-    @torch.no_grad()
-    def encode_frozen(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """Run the part of the encoder that no training changes, (B, 3, T, T) -> tokens (B, S/16, S/16, hidden).
+    def _run_sam(self, encoder_pixels: torch.Tensor) -> SamFeatures:
+        embedding, encoded = self.backbone.encode(self.sam, encoder_pixels, self._is_fast)
+        embedding = self.spatial_adapter(embedding)
+        class_masks = self.class_masks if self.tile_scaling.num_labels > 1 else None
+        decoded = self.backbone.decode(self.sam, embedding, encoded, class_masks)
+        return SamFeatures(decoded.masks, decoded.upscaled, embedding, decoded.finer)
 
-        It ends before the first layer with LoRA in it. Tiles that come again (no augmentation) need it once.
-        """
-        frozen = slice(count_frozen_layers(self.sam.vision_encoder))
-        self.tile_scaling.check(pixel_values)
-        return self._run_layers(self._embed_patches(self.tile_scaling(pixel_values)), frozen)
-
-    def _run_sam(self, encoder_pixels: torch.Tensor, frozen_features: torch.Tensor | None) -> SamFeatures:
-        embedding = self.spatial_adapter(self._encode(encoder_pixels, frozen_features))
-        return SamFeatures(*self._decode(embedding), embedding)
-
-    def _encode(self, encoder_pixels: torch.Tensor, frozen_features: torch.Tensor | None = None) -> torch.Tensor:
-        """(B, 3, S, S) -> image embedding (B, C, S/16, S/16); from `encode_frozen`'s features on, where given."""
-        encoder = self.sam.vision_encoder
-        if frozen_features is None:
-            tokens = self._run_layers(self._embed_patches(encoder_pixels), slice(None))
-        else:
-            tokens = self._run_layers(frozen_features, slice(count_frozen_layers(encoder), None))
-        return encoder.neck(tokens)
-
-    def _embed_patches(self, encoder_pixels: torch.Tensor) -> torch.Tensor:
-        """(B, 3, S, S) -> (B, S/16, S/16, hidden), at any S: SAM's own `forward` accepts its own image size only."""
-        encoder = self.sam.vision_encoder
-        tokens = encoder.patch_embed.projection(encoder_pixels).permute(0, 2, 3, 1)
-        if encoder.pos_embed is not None:
-            tokens = tokens + self._position_embedding(tokens.shape[1:3])
-        return tokens
-
-    def _run_layers(self, tokens: torch.Tensor, layers: slice) -> torch.Tensor:
-        vision = self.config.vision_config
-        fast = self.config.fast_encoder and vision.use_rel_pos and not vision.attention_dropout
+    @property
+    def _is_fast(self) -> bool:
         # What `torch.export` and `torch.compile` trace is transformers' own: ours works block by block, and caches.
-        fast = fast and not torch.compiler.is_compiling()
-        return run_layers(self.sam.vision_encoder, tokens, layers, fast)
+        return self.config.fast_encoder and not torch.compiler.is_compiling()
 
-    def _position_embedding(self, size: torch.Size) -> torch.Tensor:
-        """(1, h, w, hidden): the encoder's `pos_embed`, interpolated to another size. (At ViT-B 1 % of a forward.)"""
-        trained = self.sam.vision_encoder.pos_embed
-        if trained.shape[1:3] == size:
-            return trained
-        maps = F.interpolate(trained.permute(0, 3, 1, 2), tuple(size), mode="bicubic", align_corners=False)
-        return maps.permute(0, 2, 3, 1)
-
-    def _decode(self, embedding: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """SAM's mask decoder without prompts: a mask a class, and the upscaled embedding that these are made from.
-
-        Follows `SamMaskDecoder.forward`, which does not return that embedding; the IoU head is left out. All four
-        masks are computed, at no cost that shows, and the embedding is laid out in memory as SAM does it, so that the
-        first mask has the same bits as SAM's.
-        """
-        decoder = self.sam.mask_decoder
-        batch, channels, height, width = embedding.shape
-        tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight], dim=0).repeat(batch, 1, 1, 1)
-        no_mask = self.sam.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
-        queries, keys = decoder.transformer(
-            point_embeddings=tokens,
-            image_embeddings=(embedding + no_mask).contiguous(),
-            image_positional_embeddings=self._grid_embedding(height, width).repeat(batch, 1, 1, 1),
-            attention_similarity=None,
-        )
-        image = keys.transpose(2, 3).reshape(batch, channels, height, width)
-        image = decoder.activation(decoder.upscale_layer_norm(decoder.upscale_conv1(image)))
-        image = decoder.activation(decoder.upscale_conv2(image))
-        mask_queries = queries[:, 0, 1:]
-        hyper = [mlp(mask_queries[:, i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)]
-        masks = (torch.stack(hyper, dim=1) @ image.flatten(2))[:, :1]
-        if self.tile_scaling.num_labels > 1:
-            masks = torch.cat([masks, self.class_masks(mask_queries[:, 0]) @ image.flatten(2)], dim=1)
-        return masks.unflatten(2, image.shape[-2:]), image
-
-    def _grid_embedding(self, height: int, width: int) -> torch.Tensor:
-        """(1, C, h, w): SAM's positional encoding of the centres of an h x w grid, at any size."""
-        encoding = self.sam.shared_image_embedding
-        ones = encoding.positional_embedding.new_ones(height, width)
-        y = (ones.cumsum(dim=0) - 0.5) / height
-        x = (ones.cumsum(dim=1) - 0.5) / width
-        return encoding(torch.stack([x, y], dim=-1)).permute(2, 0, 1).unsqueeze(0)
+    def train(self, mode: bool = True) -> "TopoSamForSegmentation":
+        """As in torch, but a batch norm in a SAM's frozen encoder keeps its statistics."""
+        super().train(mode)
+        for module in self.sam.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        return self
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, TileScaling):
             module.change()
-        elif isinstance(module, ClassMasks):  # after SAM, in the order in which they are made
-            module.copy_first(self._first_hypernetwork)
+        elif isinstance(module, StackedLinear):  # after SAM, in the order in which they are made
+            self.class_masks.copy_first(self._first_hypernetwork)
         elif isinstance(module, ChannelNorm):  # transformers knows norms by their class names only
             initialization.ones_(module.weight)
             initialization.zeros_(module.bias)

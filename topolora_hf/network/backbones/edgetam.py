@@ -15,10 +15,6 @@ class Backbone(of_sam2.Backbone):
 
     model_class = EdgeTamModel
 
-    def layers(self, sam: nn.Module) -> list[nn.Module]:
-        """Refuse: it has blocks in stages, not layers. ValueError."""
-        raise ValueError("lora_layers: the encoder of family edgetam is convolutional; its LoRA is in all blocks")
-
     def _run_stages(self, sam: nn.Module, pixels: torch.Tensor, fast: bool) -> list[torch.Tensor]:
         return sam.vision_encoder.backbone(pixels).last_hidden_state
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel, SamModel
 
-from ..encoder import count_frozen_layers, run_layers
+from ..encoder import run_layers
 
 
 class Decoded(NamedTuple):
@@ -38,33 +38,13 @@ class Backbone:
         """Build transformers' model from a `TopoSamConfig`, with random weights."""
         return self.model_class(config)
 
-    def layers(self, sam: nn.Module) -> list[nn.Module]:
-        """Give the encoder's layers, in the order in which they run."""
-        return list(sam.vision_encoder.layers)
-
     def finer_channels(self, sam: nn.Module) -> tuple[int, ...]:
         """Give the channels of each map of `Decoded.finer`."""
         return ()
 
     def encode(self, sam: nn.Module, pixels: torch.Tensor, fast: bool) -> tuple[torch.Tensor, tuple]:
         """(B, 3, S, S) -> image embedding (B, C, h, w), and what else `decode` needs of the encoder."""
-        return self.encode_rest(sam, self._run(sam, self._embed_patches(sam, pixels), slice(None), fast))
-
-    def count_frozen_layers(self, sam: nn.Module) -> int:
-        """Count the layers, from the first, that no training changes. ValueError: the family's cannot be cached."""
-        return count_frozen_layers(sam.vision_encoder)
-
-    def encode_frozen(self, sam: nn.Module, pixels: torch.Tensor, fast: bool) -> torch.Tensor:
-        """(B, 3, S, S) -> tokens (B, h, w, hidden) after the layers that no training changes."""
-        return self._run(sam, self._embed_patches(sam, pixels), slice(self.count_frozen_layers(sam)), fast)
-
-    def go_on(self, sam: nn.Module, tokens: torch.Tensor, fast: bool) -> tuple[torch.Tensor, tuple]:
-        """Go on from `encode_frozen`'s tokens to what `encode` gives."""
-        return self.encode_rest(sam, self._run(sam, tokens, slice(self.count_frozen_layers(sam), None), fast))
-
-    def encode_rest(self, sam: nn.Module, tokens: torch.Tensor) -> tuple[torch.Tensor, tuple]:
-        """Bring the last layer's tokens to the image embedding."""
-        return sam.vision_encoder.neck(tokens), ()
+        return sam.vision_encoder.neck(self._run(sam, self._embed_patches(sam, pixels), slice(None), fast)), ()
 
     def decode(
         self, sam: nn.Module, embedding: torch.Tensor, encoded: tuple, class_masks: Callable | None = None
@@ -154,8 +134,3 @@ def build_family(model_class: type[PreTrainedModel], config: PreTrainedConfig) -
     """Build a family's model from a configuration of ours, on one of its own: transformers goes by its class."""
     parts = {name: getattr(config, name) for name in config.sub_configs}
     return model_class(model_class.config_class(**parts, attn_implementation=config._attn_implementation))
-
-
-def not_cached(family: str) -> ValueError:
-    """Make the error of a family whose encoder is more than a chain of layers."""
-    return ValueError(f"cache_features: what the frozen layers of family {family} make of an image cannot be cached")

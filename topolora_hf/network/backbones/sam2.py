@@ -29,17 +29,9 @@ class Backbone(of_sam.Backbone):
         """Build transformers' model from a `TopoSamConfig`, with random weights."""
         return of_sam.build_family(self.model_class, config)
 
-    def layers(self, sam: nn.Module) -> list[nn.Module]:
-        """Give Hiera's blocks."""
-        return list(sam.vision_encoder.backbone.blocks)
-
     def finer_channels(self, sam: nn.Module) -> tuple[int, ...]:
         """Give the channels of the maps at strides 4 and 8, as the decoder takes them."""
         return sam.mask_decoder.conv_s0.out_channels, sam.mask_decoder.conv_s1.out_channels
-
-    def count_frozen_layers(self, sam: nn.Module) -> int:
-        """Refuse: the pyramid takes the maps of several stages."""
-        raise of_sam.not_cached("sam2")
 
     def encode(self, sam: nn.Module, pixels: torch.Tensor, fast: bool) -> tuple[torch.Tensor, tuple]:
         """(B, 3, S, S) -> image embedding (B, C, S/16, S/16), and the decoder's maps at strides 4 and 8."""

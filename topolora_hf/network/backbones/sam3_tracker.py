@@ -36,10 +36,6 @@ class Backbone(of_sam2.Backbone):
             AutoModel.register(model.config_class, model, exist_ok=True)
         return super().build(config)
 
-    def layers(self, sam: nn.Module) -> list[nn.Module]:
-        """Give the layers of the ViT."""
-        return list(sam.vision_encoder.backbone.layers)
-
     def encode(self, sam: nn.Module, pixels: torch.Tensor, fast: bool) -> tuple[torch.Tensor, tuple]:
         """(B, 3, S, S) -> image embedding (B, C, S/14, S/14), and the decoder's maps at strides 3.5 and 7."""
         trunk, neck = sam.vision_encoder.backbone, sam.vision_encoder.neck

@@ -22,10 +22,6 @@ class Backbone(of_sam.Backbone):
         """Give the channels of the high-quality features, at stride 4."""
         return (sam.mask_decoder.encoder_conv2.out_channels,)
 
-    def count_frozen_layers(self, sam: nn.Module) -> int:
-        """Refuse: early features would be left out."""
-        raise of_sam.not_cached("sam_hq")
-
     def encode(self, sam: nn.Module, pixels: torch.Tensor, fast: bool) -> tuple[torch.Tensor, tuple]:
         """(B, 3, S, S) -> image embedding (B, C, h, w), and the tokens after the first layer of global attention."""
         encoder = sam.vision_encoder
