@@ -142,7 +142,7 @@ def test_a_killed_process_leaves_rows_that_are_gone_on_with(tmp_path, predictor)
     np.testing.assert_array_equal(read(tmp_path / "mask.tif"), whole(predictor, image, tmp_path)[0])
 
 
-def test_rows_of_another_image_adapter_or_setting_are_thrown_away(tmp_path, adapter, settings):
+def test_rows_of_another_image_adapter_or_setting_are_thrown_away(tmp_path, adapter, settings, caplog):
     def starts(image, **changes):
         """Where a call starts that is then stopped after two rows of tiles."""
         calls = itertools.count()
@@ -160,6 +160,7 @@ def test_rows_of_another_image_adapter_or_setting_are_thrown_away(tmp_path, adap
     image = scene(tmp_path / "scene.tif")
     assert starts(image) == 0 and starts(image) > 0
     assert starts(image, threshold=0.3) == 0
+    assert "mask.tif.rows: rows of another image, adapter or setting are thrown away" in caplog.text
     scene(image, seed=1)
     os.utime(image, (1, 1))
     assert starts(image, threshold=0.3) == 0

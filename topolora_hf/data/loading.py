@@ -188,7 +188,7 @@ def list_rows(
         if layout.image_dir is None or not (location / layout.image_dir).is_dir():
             location = content_root(location)
         if not _is_saved_dataset(location):
-            layout.require_used(str(location), *(["dir", "pattern"] if spec.layout_is_free else []))
+            layout.require_used(str(location), *(["dir", "pattern", "layer", "width"] if spec.layout_is_free else []))
             return location, *spec.reader(location, options)
     layout.require_used(f"{location}, a data set with columns,", "column")
     if options.annotator != 1:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .errors import DataError
-from .images.names import without_suffix
 
 if TYPE_CHECKING:
     from rasterio import Affine, DatasetReader
@@ -22,7 +21,8 @@ if TYPE_CHECKING:
 _DRIVERS = ("GTiff", "COG", "PNG", "JPEG", "JP2OpenJPEG", "WEBP", "BMP")
 _SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jp2", ".webp", ".bmp")
 _BESIDE = (".tfw", ".jgw", ".pgw", ".wld", ".aux.xml")  # what places a file that holds no place itself
-_GEO_TAGS = (33550, 33922, 34264, 34735)
+_TIFF = (".tif", ".tiff")
+_GEO_TAGS = (33550, 33922, 34264, 34735, 50844)  # scale, tie points, transform, coordinate system, polynomials
 _CACHE_BYTES = 128 * 2**20  # GDAL takes a twentieth of the memory if nothing is said
 _SAME = 0.1  # of a pixel, between the corners of two images
 _SQUARE = 0.01  # by which the sides of a square pixel may differ
@@ -113,6 +113,22 @@ class Place:
             )
         return float(np.sqrt(across * down))
 
+    def pixel_metres(self, height: int, width: int) -> tuple[float, float]:
+        """How far neighbours in a row, and in a column, lie apart on the ground, in metres, in the middle of an image.
+
+        Raises:
+            DataError: Nothing says so.
+        """
+        from rasterio.warp import transform
+
+        middle = np.array([(height / 2, width / 2)])
+        ((longitude, latitude),) = self.lonlat(middle)
+        around = self.map_points(middle + [(0, 0), (0, 1), (1, 0)])
+        local = f"+proj=aeqd +lat_0={latitude} +lon_0={longitude}"  # distances from the middle are true
+        x, y = (np.asarray(each) for each in transform(self.crs, local, *around.T)[:2])
+        across, down = np.hypot(x[1:] - x[0], y[1:] - y[0])
+        return float(across), float(down)
+
     def differs(self, other: "Place", height: int, width: int) -> str:
         """How an image of that size lies elsewhere than another, in words; empty if both lie at one place.
 
@@ -152,33 +168,37 @@ def read_place(path: str | Path) -> Place | None:
         DataError: It has a place and rasterio, which reads it, is not installed; or GDAL cannot open the file.
     """
     path = Path(path)
-    if path.suffix.lower() not in _SUFFIXES:
-        return None
-    is_tiff = path.suffix.lower() in (".tif", ".tiff")
-    if not is_tiff and not any(_is_beside(path, ending) for ending in _BESIDE) and path.suffix.lower() != ".jp2":
-        return None
-    if not has_rasterio() and not (is_tiff and _has_geo_tags(path)):
+    if not _may_have_place(path):
         return None
     with opened_raster(path) as dataset:
         return place_of(dataset)
 
 
-def _is_beside(path: Path, ending: str) -> bool:
-    return without_suffix(path).with_suffix(ending).is_file() or path.with_name(path.name + ending).is_file()
+def apart_on_map(image: Path, mask: Path, height: int, width: int) -> str:
+    """How an image and its mask lie apart, in words; empty if they do not, or one of them lies nowhere."""
+    if not (_may_have_place(image) and _may_have_place(mask)):
+        return ""
+    places = read_place(image), read_place(mask)
+    return places[0].differs(places[1], height, width) if all(places) else ""
 
 
-def has_rasterio() -> bool:
-    """Whether the extra `geo` is installed."""
-    from importlib.util import find_spec
-
-    return find_spec("rasterio") is not None
+def _may_have_place(path: Path) -> bool:
+    """Whether a file has tags of a place, or another beside it that places it; without rasterio."""
+    suffix = path.suffix.lower()
+    if suffix not in _SUFFIXES:
+        return False
+    beside = (file for ending in _BESIDE for file in (path.with_suffix(ending), path.with_name(path.name + ending)))
+    return suffix == ".jp2" or (suffix in _TIFF and _has_geo_tags(path)) or any(file.is_file() for file in beside)
 
 
 def _has_geo_tags(path: Path) -> bool:
     import tifffile
 
-    with tifffile.TiffFile(path) as tiff:
-        return any(code in tiff.pages.first.tags for code in _GEO_TAGS)
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            return any(code in tiff.pages.first.tags for code in _GEO_TAGS)
+    except (OSError, ValueError):  # no TIFF, whatever its name is
+        return False
 
 
 @contextmanager

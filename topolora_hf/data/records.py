@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -69,16 +70,20 @@ SPLIT_NAMES = {
 SPLIT_OF_NAME = {name: split for split, names in SPLIT_NAMES.items() for name in names}
 
 
+_WIDTH = re.compile(r"(\d+\.?\d*) ?(m|px)")
+
+
 @dataclass(kw_only=True)
 class Layout:
     """Where images, masks and fields of view are, if not under the usual names.
 
     `image_dir` and its like are folders in the data set's folder or in each split's ("." for that folder itself);
     `image_pattern` is the name of a file, such as "{stem}_sat.jpg", in which * stands for anything; `image_column` is a
-    column of a table of files or of a data set with named columns.
+    column of a table of files or of a data set with named columns. `mask_dir` may also be a file of lines or polygons
+    of a GIS; `mask_layer` is a layer of it, and `line_width` says how wide lines are, as "6m" (metres) or "3px".
 
     Raises:
-        DataError: A pattern does not contain `{stem}` once.
+        DataError: A pattern does not contain `{stem}` once, or a width has no unit.
     """
 
     image_dir: str | None = None
@@ -90,12 +95,23 @@ class Layout:
     image_column: str | None = None
     mask_column: str | None = None
     valid_mask_column: str | None = None
+    mask_layer: str | None = None
+    line_width: str | None = None
 
     def __post_init__(self):
+        if self.line_width is not None and not (_WIDTH.fullmatch(self.line_width) and self.width_and_unit[0] > 0):
+            units = "6m (metres on the ground) or 3px (pixels of an image)"
+            raise DataError(f"line_width must be a width with its unit, as {units}; got {self.line_width!r}")
         for name in ("image_pattern", "mask_pattern", "valid_mask_pattern"):
             pattern = getattr(self, name)
             if pattern is not None and pattern.count("{stem}") != 1:
                 raise DataError(f'{name} must contain {{stem}} once, as in "{{stem}}_mask.png"; got {pattern!r}')
+
+    @property
+    def width_and_unit(self) -> tuple[float, str]:
+        """What `line_width` says: a number, and m or px."""
+        number, unit = _WIDTH.fullmatch(self.line_width).groups()
+        return float(number), unit
 
     def require_used(self, what: str, *kinds: str) -> None:
         """Refuse options that the reader of `what` would ignore: it looks at `kinds` ("dir", "pattern", "column")."""

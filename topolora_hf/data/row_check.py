@@ -14,6 +14,7 @@ from .images.masks import AmbiguousMask, MaskReading, combine, read_mask
 from .images.pictures import read_picture
 from .intensity import Numbers
 from .mask_rule import USUAL_FORM, MaskForm
+from .place import apart_on_map
 from .records import ESTIMATED, Record, row_name
 
 NO_MASK = "no mask"
@@ -21,6 +22,7 @@ UNKNOWN = "mask with values that no class has"
 SHARED = "mask with pixels of two classes, which exclusive forbids"
 AMBIGUOUS = "mask that can be read in several ways"
 _OTHER_SIZE = "image and mask differ in size"
+_OTHER_PLACE = "image and mask lie at different places of the map"
 
 
 @dataclass
@@ -85,6 +87,8 @@ def check_record(
                 text += f", one is turned: orientation (EXIF) is {image.orientation} for the image, "
                 text += f"{reading.orientation} here"
             check.problems.append((_OTHER_SIZE, text))
+        elif image is not None and (apart := apart_on_map(record.image, path, *image.size[::-1])):
+            check.problems.append((_OTHER_PLACE, f"{check.image} and {name(path)}: {apart}"))
     if view and not view.mask.any():
         check.problems.append(("field of view shows nothing", name(record.valid_mask)))
     if record.is_negative:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import math
 import shutil
 from collections.abc import Callable
@@ -22,6 +23,8 @@ from .doubts import doubts_of_share
 from .files import BY_ROWS, rows_folder, save_png
 from .prediction import Prediction
 from .predictor import Predictor
+
+logger = logging.getLogger(__name__)
 
 _REDUCED_SIDE = 2000  # of the overlay, in pixels
 _ROWS = 1024  # that are looked at at once
@@ -96,6 +99,8 @@ class FinishedRows:
             output_folder(mask.parent)
         note, text = self.folder / "made_from.json", _made_from(raster, predictor, has_probabilities)
         if not note.is_file() or note.read_text(encoding="utf-8") != text:
+            if note.is_file():
+                logger.warning("%s: rows of another image, adapter or setting are thrown away", self.folder)
             self.remove()
             self.folder.mkdir()
             write_file(note, text.encode())

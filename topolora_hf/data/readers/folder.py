@@ -24,6 +24,7 @@ from .class_files import find_class_files, pair_classes
 from .labels import draw_labels
 from .pairing import Found, explain_names, image_stems, masks_among, pair_by_name
 from .table import FOLDER_TABLE_SUFFIXES, read_table
+from .vectors import burn_vectors, vector_file
 
 LAYOUT = """\
 images/NAME.jpg  masks/NAME.png   (or masks/NAME_mask.png; any image format), or the same two folders inside
@@ -89,6 +90,12 @@ def _pair_folder(folder: Path, options: ReadOptions, sentences: list[str]) -> li
     of_classes: dict[str, tuple[Masks, ...]] = {}
     if found is not None:
         of_classes = pair_classes(by_stem, found, classes, images_folder, sentences)
+    elif vectors := vector_file(folder, layout):
+        if classes is not None:
+            raise DataError(f"{vectors} gives one class; masks of several are images, or outlines of a label tool")
+        burnt, sentence = burn_vectors(vectors, list(by_stem.values()), layout)
+        mask_of = {stem: burnt[image] for stem, image in by_stem.items()}
+        sentences.append(sentence)
     elif drawn := draw_labels(folder, images, classes) if not masks and layout.mask_dir is None else None:
         of_drawn = {stem: drawn.masks[image] for stem, image in by_stem.items() if image in drawn.masks}
         sentences += drawn.sentences
@@ -190,7 +197,7 @@ def _mask_folders(
     """The folders of the masks and of the fields of view."""
     view = _given(folder, layout.valid_mask_dir, "valid_mask_dir") or find_folder(folder, *_VIEW_FOLDERS)
     if layout.mask_dir is not None:
-        return _given(folder, layout.mask_dir, "mask_dir"), view
+        return None if vector_file(folder, layout) else _given(folder, layout.mask_dir, "mask_dir"), view
     target, masks = (find_folder(folder, *names) for names in (_TARGET_FOLDERS, _MASK_FOLDERS))
     if target and not list_images(target):
         target = None
