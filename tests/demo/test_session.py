@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from topolora_hf.demo.page import _show
 from topolora_hf.demo.session import Look
 from topolora_hf.demo.shelf import AdapterShelf
 from topolora_hf.inference.predictor import Prediction
@@ -89,6 +90,7 @@ def test_of_classes_each_has_its_numbers_its_files_and_its_colour():
     )
     assert names == [f"retina_{end}" for end in ends.split()]
     assert not look.with_threshold(0.8).prediction.masks[1].any()
+    assert "| measured | artery | vein |\n|---|---:|---:|\n| Image | 80 x 60 px" in _show(look, "mask")[1]
     colours = [look.picture("mask").getpixel(place) for place in ((15, 20), (30, 5), (30, 20))]
     assert colours == [(255, 105, 30), (86, 180, 233), (255, 255, 255)]
     assert look.picture("probability").getpixel((30, 5)) == tuple(round(0.7 * c) for c in (86, 180, 233))

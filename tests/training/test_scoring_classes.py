@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+from collections import Counter
 from types import SimpleNamespace
 
 import numpy as np
@@ -142,6 +143,16 @@ def test_counts_of_exclusive_classes_are_monais():
     hits, predicted, actual = np.diag(pixels), pixels.sum(0), pixels.sum(1)
     ours = np.stack([hits, predicted - hits, 600 - predicted - actual + hits, actual - hits], axis=1)
     np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("classes", [1, 2, 40])  # the last does not fit into one number a pixel
+def test_pixels_are_counted_by_all_their_classes(classes):
+    rng = np.random.default_rng(0)
+    true, found = (rng.random((classes, 13, 17)) < 0.15 for _ in range(2))
+    valid = rng.random((13, 17)) < 0.8
+    sets = [[tuple(np.flatnonzero(maps[:, y, x]).tolist()) for maps in (true, found)] for y, x in np.argwhere(valid)]
+    assert confusion(found, true, valid) == Counter(map(tuple, sets))
+    assert confusion(found[:, :0], true[:, :0]).total() == 0
 
 
 def test_accuracy_needs_structure():

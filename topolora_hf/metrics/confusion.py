@@ -41,9 +41,15 @@ def confusion(
     both = np.concatenate([target, prediction])
     something = both.any(0) & valid_mask  # few pixels of an image, where structures are thin
     found = Counter({((), ()): int(valid_mask.sum() - something.sum())})
-    sets, numbers = np.unique(both[:, something], axis=1, return_counts=True)
-    for column, number in zip(sets.T, numbers, strict=True):
-        true, predicted = (tuple(np.flatnonzero(part).tolist()) for part in np.split(column, 2))
+    pixels = both[:, something]
+    packed = np.packbits(pixels, axis=0).T
+    if packed.shape[1] <= 8:  # one number a pixel sorts ten times faster
+        packed = np.pad(packed, ((0, 0), (0, 8 - packed.shape[1]))).view(np.uint64)
+    _, places, numbers = np.unique(
+        packed, axis=0 if packed.shape[1] > 1 else None, return_index=True, return_counts=True
+    )
+    for place, number in zip(places, numbers, strict=True):
+        true, predicted = (tuple(np.flatnonzero(part).tolist()) for part in np.split(pixels[:, place], 2))
         found[true, predicted] = int(number)
     return found
 
