@@ -52,7 +52,23 @@ class Backbone(of_sam2.Backbone):
 
     @torch.no_grad()
     def fix_size(self, sam: nn.Module, size: int) -> None:
-        """Do nothing: positions are repeated or computed, and a trace has them as constants."""
+        """Bring the positions to images of `size` pixels a side, once and for all: for an export."""
+        trunk = sam.vision_encoder.backbone
+        for layer in trunk.layers:
+            side = layer.window_size or size // trunk.config.patch_size
+            layer.rotary_emb = _FixedRotation(*layer.rotary_emb(layer.position_ids, _positions(layer, side, side)))
+
+
+class _FixedRotation(nn.Module):
+    """Cosines and sines of one size, in the place of a `Sam3ViTRotaryEmbedding`."""
+
+    def __init__(self, cos: torch.Tensor, sin: torch.Tensor):
+        super().__init__()
+        self.register_buffer("cos", cos)
+        self.register_buffer("sin", sin)
+
+    def forward(self, tokens: torch.Tensor, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.cos, self.sin
 
 
 def _run_layer(layer: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
@@ -67,19 +83,19 @@ def _run_plain_layer(layer: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
 
 def _attend(layer: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
     """Attention of a layer, in its windows or over the whole map."""
-    if not layer.window_size:
-        return layer.attention(tokens, layer.rotary_emb(tokens, _positions(layer, tokens.shape[1:3])))[0]
-    windows, padded = window_partition(tokens, layer.window_size)
-    attended, _ = layer.attention(windows, layer.rotary_emb(windows, layer.position_ids))
-    return window_unpartition(attended, layer.window_size, padded, tokens.shape[1:3])
+    size, window = tokens.shape[1:3], layer.window_size
+    if window:
+        tokens, padded = window_partition(tokens, window)
+    attended, _ = layer.attention(tokens, layer.rotary_emb(tokens, _positions(layer, *tokens.shape[1:3])))
+    return window_unpartition(attended, window, padded, size) if window else attended
 
 
-def _positions(layer: nn.Module, size: torch.Size) -> torch.Tensor:
-    """(h * w, 2): columns and rows of the map's tokens, scaled to a window as `precompute_positions` does."""
-    height, width = size
+def _positions(layer: nn.Module, height: int, width: int) -> torch.Tensor:
+    """(h * w, 2): columns and rows of tokens, scaled to a window; the layer's own where it has that size."""
     own = layer.config.image_size
-    if (own if isinstance(own, int) else own[0]) // layer.config.patch_size == height == width:
+    side = layer.window_size or (own if isinstance(own, int) else own[0]) // layer.config.patch_size
+    if height == width == side:
         return layer.position_ids
-    rows, columns = torch.meshgrid(*(torch.arange(side) for side in (height, width)), indexing="ij")
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     positions = torch.stack([columns.flatten(), rows.flatten()], dim=-1) * (layer.config.window_size / width)
     return positions.to(layer.position_ids.device)
