@@ -139,6 +139,14 @@ def test_the_range_of_a_large_image_is_that_of_the_whole(tmp_path, write_raster,
         np.testing.assert_array_equal(raster.rows(5, 50).scaled(raster.scaling(None)), read_picture(path).rgb()[5:50])
 
 
+def test_levels_of_a_mask_are_read_without_those_that_mean_no_data(tmp_path, write_raster):
+    values = RNG.choice(np.array([0, 127, 255], np.uint8), (1, *SIDE))
+    with opened_by_rows(write_raster(tmp_path / "mask.tif", values, nodata=127)) as raster:
+        found = raster.levels(20, 50)
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, np.where(values[0, 20:50] == 255, 255, 0))
+
+
 def test_what_cannot_be_read_by_rows_is_a_named_error(tmp_path, write_raster):
     path = tmp_path / "scene.tif"
     tifffile.imwrite(path, numbers(1)[0], tile=(16, 16))

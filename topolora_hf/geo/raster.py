@@ -50,6 +50,15 @@ class Raster:
         name = f"{self.path}, rows {top:,} to {bottom - 1:,}"
         return guarded(lambda _: picture_of(interpreted(self._contents(top, bottom), self.bands), str(self.path)), name)
 
+    def levels(self, top: int, bottom: int) -> np.ndarray:
+        """Read the first band as it is stored, (h, W), 0 where there is no data: of a mask or a label map."""
+
+        def read(_) -> np.ndarray:
+            window = ((top, bottom), (0, self.size[1]))
+            return self.dataset.read(1, window=window) * (self.dataset.read_masks(1, window=window) > 0)
+
+        return guarded(read, f"{self.path}, rows {top:,} to {bottom - 1:,}")
+
     def scaling(self, own: IntensityScaling | None) -> IntensityScaling | None:
         """How its values become 8 bits: by an adapter's own scaling, or as the whole image's percentiles say.
 
