@@ -39,6 +39,34 @@ def test_empty_and_full_masks_have_no_width(level):
     assert facts["width_px"] is None and facts["empty_masks"] == 1 - level
 
 
+def test_classes_are_measured_one_by_one_and_their_union_first():
+    both = row(3)
+    other = np.roll(row(7)["mask"], 20, axis=1)
+    both["mask"] = np.concatenate([both["mask"], other])
+    facts = describe_rows([both], labels=("thin", "wide"))
+    assert facts["foreground_fraction"]["mean"] == pytest.approx(10 * 70 / 4800)
+    assert [facts["classes"][name]["width_px"][1] for name in ("thin", "wide")] == pytest.approx([3, 7], abs=0.01)
+    assert facts["classes"]["wide"]["foreground_fraction"]["mean"] == pytest.approx(7 * 70 / 4800)
+
+
+def test_describe_lists_each_value_with_what_it_is_taken_for(make_pairs, tmp_path, capsys):
+    make_pairs(tmp_path / "set", 4)
+    for path in (tmp_path / "set/masks").iterdir():
+        mask = np.zeros((24, 20), np.uint8)
+        mask[2:4], mask[8:10], mask[20:] = 1, 3, 255
+        Image.fromarray(mask).save(path)
+    flags = ["--dataset", str(tmp_path / "set"), "--output_dir", str(tmp_path / "out"), "--classes", "a=1", "b=3,1"]
+    (args,) = SettingsParser(DescribeArguments).parse_args_into_dataclasses(flags)
+    written = describe(args)
+    assert written["labels"] == ["a", "b"] and not written["exclusive"]
+    expected = {"0": (16 / 24, "background"), "255": (4 / 24, "ignored"), "1": (2 / 24, "a and b"), "3": (2 / 24, "b")}
+    assert written["values"] == {
+        value: {"share": pytest.approx(share), "taken_for": what} for value, (share, what) in expected.items()
+    }
+    printed = capsys.readouterr().out
+    assert "255             16.67%  ignored" in printed and "  b               20.00% of the field of view" in printed
+
+
 def test_describe_writes_numbers_remarks_and_a_picture(make_pairs, tmp_path, capsys):
     make_pairs(tmp_path / "set", 6)
     (tmp_path / "set/masks/002.png").unlink()

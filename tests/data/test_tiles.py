@@ -207,3 +207,20 @@ def test_impossible_arguments_are_refused(wrong):
         TileDataset(ROWS, **({"tile_size": 32} | wrong))
     with pytest.raises(IndexError):
         TileDataset(ROWS, 32)[3]
+
+
+def test_maps_of_classes_stay_together_and_have_skeletons_of_their_own():
+    row = make_row(seed=4)
+    bar = np.zeros_like(row["mask"][0])
+    bar[30:45, 5:60] = 1
+    row["mask"] = np.stack([row["mask"][0], bar])
+    one = [TileDataset([row | {"mask": row["mask"][k : k + 1]}], 48, tiles_per_image=6) for k in range(2)]
+    both = TileDataset([row], 48, tiles_per_image=6)
+    for number in range(6):
+        item = both[number]
+        assert item["labels"].shape == item["skeleton"].shape == (2, 48, 48)
+        for k in range(2):
+            alone = one[k][number]
+            assert torch.equal(item["pixel_values"], alone["pixel_values"])
+            assert torch.equal(item["labels"][k], alone["labels"][0])
+            assert torch.equal(item["skeleton"][k], alone["skeleton"][0])

@@ -247,3 +247,23 @@ def test_unknown_or_missing_kinds_are_refused_with_the_names_allowed(kinds):
 def test_numbers_out_of_range_are_refused_by_name(name, value):
     with pytest.raises(ValueError, match=f"{name} must be at least .*, got {value}"):
         draw_synthetic(**{"index": 0, name: value})
+
+
+def test_arteries_and_veins_cross_and_arteries_are_thinner_and_brighter():
+    drawn = [draw_synthetic(index, kinds=["arteries_veins"]) for index in range(8)]
+    assert all(sample["mask"].shape == (2, 256, 256) and sample["mask"].any(axis=(1, 2)).all() for sample in drawn)
+    assert sum((sample["mask"].sum(axis=0) == 2).any() for sample in drawn) >= 6
+    widths, brighter = np.zeros(2), 0
+    for sample in drawn:
+        alone = sample["mask"].sum(axis=0) == 1
+        of_class = [sample["image"][(mask == 1) & alone].mean(axis=0) for mask in sample["mask"]]
+        brighter += of_class[0][0] > of_class[1][0]  # red
+        widths += [widths_along_centrelines(mask).mean() for mask in sample["mask"]]
+    assert brighter >= 6 and widths[0] < 0.9 * widths[1]
+
+
+def test_a_picture_of_two_classes_is_the_same_every_time():
+    first, second = (draw_synthetic(3, seed=1, kinds=["arteries_veins"]) for _ in range(2))
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+    with pytest.raises(ValueError, match="or arteries_veins"):
+        draw_synthetic(0, kinds=["arteries_veins", "cracks"])

@@ -187,7 +187,7 @@ def _values_or_place(name: str, value: object) -> tuple[tuple[str, ...], str | N
     texts = value if isinstance(value, list | tuple) else [value]
     if isinstance(value, str):
         if value.endswith("/") or value.count("{stem}") == 1:
-            return (), value
+            return (), value.removeprefix("./")
         texts = value.split(",")
     tokens = []
     for text in texts:

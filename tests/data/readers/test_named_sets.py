@@ -186,7 +186,7 @@ def test_sl_ssdd_never_takes_another_file_of_the_name_for_the_image(tmp_path):
         load_segmentation_data("sl_ssdd", str(tmp_path))
 
 
-@pytest.mark.parametrize("name", ["chase_db1", "stare"])
+@pytest.mark.parametrize("name", ["chase_db1", "stare", "hrf", "hrf_av"])
 def test_lists_hold_every_row_once(name):
     spec = CATALOG[name]
     for lists in spec.split_lists.values():
@@ -202,3 +202,64 @@ def test_the_papers_protocol_scores_whole_squashed_images_without_a_field_of_vie
     assert [row[name].shape for name in ("image", "mask", "valid_mask")] == [(384, 384, 3), (1, 384, 384), (384, 384)]
     assert set(np.unique(row["mask"])) <= {0, 1} and row["valid_mask"].all()
     assert data["train"][0]["image"].shape == native["train"][0]["image"].shape
+
+
+INDEX = np.tile(np.arange(4, dtype=np.uint8), (24, 5))  # background, artery, vein, crossing
+RITE = np.array([(0, 0, 0), (255, 0, 0), (0, 0, 255), (0, 255, 0)], np.uint8)
+ARTERY_VEIN = np.stack([(INDEX == 1) | (INDEX == 3), (INDEX == 2) | (INDEX == 3)])
+
+
+def make_drive(root, labels, label, with_view=True):
+    """DRIVE's folders, and in `labels` the arteries and veins."""
+    for folder, first in (("training", 21), ("test", 1)):
+        for number in range(first, first + 20):
+            save_bytes(root / folder / f"images/{number:02d}_{folder}.tif", encoded(array("image", number), "TIFF"))
+            save_bytes(labels / folder / label / f"{number:02d}_{folder}.png", encoded(INDEX, "PNG"))
+            if with_view:
+                save_bytes(root / folder / f"mask/{number:02d}_{folder}_mask.gif", encoded(INDEX * 85 > 9, "GIF"))
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_drive_av_reads_labels_beside_drive_or_inside_it(beside, tmp_path):
+    if beside:
+        make_drive(tmp_path / "DRIVE", tmp_path / "DRIVE_AV", "1st_manual")
+    else:
+        make_drive(tmp_path, tmp_path, "av")
+    data = load_segmentation_data("drive_av", str(tmp_path), validation_fraction=0)
+    assert (len(data["train"]), len(data["test"])) == (20, 20) and ids(data["test"])[0] == "01_test"
+    assert data.labels == ("artery", "vein") and not data.exclusive and data.thin == (True, True)
+    row = data["train"][0]
+    assert (row["mask"] == ARTERY_VEIN).all() and (row["valid_mask"] == (INDEX > 0)).all()
+    ignoring = load_segmentation_data("drive_av", str(tmp_path), classes=["artery=1", "vein=2", "ignore=3"])
+    row = ignoring["test"][0]
+    assert ignoring.exclusive and (row["mask"] == np.stack([INDEX == 1, INDEX == 2])).all()
+    assert not row["valid_mask"][INDEX == 3].any()
+
+
+def test_drive_av_reads_the_colours_of_rite_which_has_no_field_of_view(tmp_path):
+    make_drive(tmp_path, tmp_path, "av", with_view=False)
+    for path in tmp_path.glob("*/av/*.png"):
+        Image.fromarray(RITE[INDEX]).save(path)
+    data = load_segmentation_data("drive_av", str(tmp_path), fov="none")
+    assert (data["test"][0]["mask"] == ARTERY_VEIN).all() and data["test"][0]["valid_mask"].all()
+    next(tmp_path.glob("test/av/*.png")).unlink()
+    with pytest.raises(DataError, match=r"39 of 40 rows \(missing: .*_test \(mask\)\)"):
+        load_segmentation_data("drive_av", str(tmp_path))
+
+
+def test_hrf_is_divided_by_kind_with_vessels_or_arteries_and_veins(tmp_path):
+    for number in range(1, 16):
+        for seed, kind in enumerate(("h", "dr", "g")):
+            name = f"{number:02d}_{kind}"
+            suffix = "JPG" if kind == "dr" else "jpg"
+            save_bytes(tmp_path / f"images/{name}.{suffix}", encoded(array("image", 3 * number + seed), "JPEG"))
+            save_bytes(tmp_path / f"manual1/{name}.tif", encoded(array("first", 0), "TIFF"))
+            view = np.repeat(array("second", 0)[..., None], 3, axis=2)
+            save_bytes(tmp_path / f"mask/{name}_mask.tif", encoded(view, "TIFF"))
+            save_bytes(tmp_path / f"AVmanual/{name}_AVmanual.png", encoded(INDEX, "PNG"))
+    for name, expected in (("hrf", array("first", 0)[None] > 0), ("hrf_av", ARTERY_VEIN)):
+        data = load_segmentation_data(name, str(tmp_path), validation_fraction=0)
+        assert ids(data["train"])[:4] == ["01_dr", "01_g", "01_h", "02_dr"] and ids(data["test"])[-1] == "15_g"
+        assert (len(data["train"]), len(data["test"])) == (15, 30)
+        row = data["test"][0]
+        assert (row["mask"] == expected).all() and (row["valid_mask"] == (array("second", 0) > 0)).all()

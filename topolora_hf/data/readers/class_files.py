@@ -10,7 +10,7 @@ from ..classes import Classes, MaskClass
 from ..errors import DataError
 from ..images.names import name_in
 from ..records import EMPTY, Masks, list_images, some, wrong_layout
-from .pairing import explain_names, files_named, pair_by_name
+from .pairing import files_named, pair_by_name
 
 
 @dataclass(frozen=True)
@@ -55,19 +55,22 @@ def find_class_files(
 
 def _files_of(each: MaskClass, places: Sequence[Path]) -> ClassFiles | None:
     """The files of one class; `places` has the folder of masks, if there is one, the data set's and that of images."""
-    if each.place and each.place.endswith("/"):
-        root = next((place / each.place for place in places if (place / each.place).is_dir()), None)
-        return root and ClassFiles(root, list_images(root))
-    if each.values and not each.place:
+    if each.values and not each.place:  # names of labels
         return None
-    if not each.place:
-        inner = (find_folder(place, each.name.lower()) for place in places)
-        if root := next((path for path in inner if path), None):
+    inner, _, pattern = (each.place or "").rpartition("/")  # "vein/", "{stem}_v.png" or "vein/{stem}_v.png"
+    if each.place and inner:
+        roots = [place / inner for place in places if (place / inner).is_dir()][:1]
+    elif each.place:
+        roots = [places[0], places[-1]]
+    else:
+        of_name = (find_folder(place, each.name.lower()) for place in places)
+        if root := next((path for path in of_name if path), None):
             return ClassFiles(root, list_images(root))
-    for place in (places[0], places[-1]):
-        pattern = each.place or _ending(each.name)
-        if files := files_named(list_images(place), pattern):
-            return ClassFiles(place, files, pattern)
+        roots, pattern = [places[0], places[-1]], _ending(each.name)
+    for root in roots:
+        files = list_images(root)
+        if files := files_named(files, pattern) if pattern else files:
+            return ClassFiles(root, files, pattern or None)
     return None
 
 
@@ -77,9 +80,8 @@ def _ending(name: str) -> re.Pattern:
 
 
 def pair_classes(
-    by_stem: Mapping[str, Path], found: Mapping[str, ClassFiles], classes: Classes, images_folder: Path,
-    sentences: list[str],
-) -> dict[str, tuple[Masks, ...]]:  # fmt: skip
+    by_stem: Mapping[str, Path], found: Mapping[str, ClassFiles], classes: Classes, sentences: list[str]
+) -> dict[str, tuple[Masks, ...]]:
     """The masks of each class, and perhaps of what is ignored, by the stem of their image; None where there is none.
 
     Raises:
@@ -92,8 +94,12 @@ def pair_classes(
         if not masks and files.pattern is None:  # vein/NAME_vein.png
             masks, unused = pair_by_name(by_stem, files.files, files.root, _ending(name))
         if not masks and files.files:
-            differs = explain_names(next(iter(by_stem.values())), unused, images_folder, files.root)
-            raise DataError(f"no mask of class {name} in {files.root} has the name of an image: {differs}")
+            image = next(iter(by_stem.values())).name
+            how = f'"{name}={files.root.name}/{{stem}}_mask.png" in --classes says how masks are named'
+            raise DataError(
+                f"no mask of class {name} in {files.root} ({files.files[0].name}, ...) has the name of an image "
+                f"({image}, ...); {how}"
+            )
         if unused:
             names = some(sorted(mask.name for mask in unused))
             sentences.append(f"{len(unused)} masks of class {name} belong to no image: {names}")

@@ -89,7 +89,7 @@ def _pair_folder(folder: Path, options: ReadOptions, sentences: list[str]) -> li
     mask_of: dict[str, Found] = {}
     of_classes: dict[str, tuple[Masks, ...]] = {}
     if found is not None:
-        of_classes = pair_classes(by_stem, found, classes, images_folder, sentences)
+        of_classes = pair_classes(by_stem, found, classes, sentences)
     elif vectors := vector_file(folder, layout):
         if classes is not None:
             raise DataError(f"{vectors} gives one class; masks of several are images, or outlines of a label tool")

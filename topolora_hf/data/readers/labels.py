@@ -116,7 +116,8 @@ def _groups(counts: Mapping[str, int], classes: Classes | None, files: Sequence[
             )
         return dict.fromkeys(counts, 0)
     numbered = [(each, number) for number, each in enumerate(classes.classes)]
-    numbered += [(classes.ignore, len(classes.names)), (classes.background, -1)]
+    others = ((classes.ignore, len(classes.names)), (classes.background, -1))
+    numbered += [(each, number) for each, number in others if each.values]
     group_of = {label: number for each, number in numbered for label in each.labels}
     if unknown := [f"{label} ({count} shapes)" for label, count in counts.items() if label not in group_of]:
         raise DataError(
