@@ -17,7 +17,7 @@ from topolora_hf.processes import process_state
 from topolora_hf.settings import option
 from topolora_hf.synthetic import KINDS
 from topolora_hf.training.arguments import TrainArguments
-from topolora_hf.training.classes import Classes
+from topolora_hf.training.classes import TaskClasses
 from topolora_hf.training.run import train
 from topolora_hf.training.setup import task_settings
 
@@ -111,7 +111,7 @@ def pretrain(args: PretrainArguments) -> dict:
 
 
 def build_base(
-    args: PretrainArguments, spec: DatasetSpec, classes: Classes
+    args: PretrainArguments, spec: DatasetSpec, classes: TaskClasses
 ) -> tuple[BaseInPretraining, AdapterSettings]:
     """Load the base in the form that these settings ask for; what they train of it requires a gradient."""
     given = {name: getattr(args, name) for name in ("image_size", "detail_channels", "detail_context")}

@@ -14,7 +14,7 @@ from topolora_hf.adapter_format.settings import AdapterSettings
 from topolora_hf.adapters.creation import create_adapter, save_adapter
 from topolora_hf.adapters.loading import load_adapter, merge_adapter
 from topolora_hf.adapters.parameters import parameter_table
-from topolora_hf.metrics.platt_scaling import PlattScaling
+from topolora_hf.metrics.platt_scaling import Calibration, PlattScaling
 from topolora_hf.network.configuration import TopoSamConfig
 from topolora_hf.network.embedded import PRETRAINED
 from topolora_hf.network.segmenter import TopoSamForSegmentation
@@ -305,12 +305,15 @@ def test_settings_read_back_as_they_were_saved(tmp_path):
         labels=("a", "b"),
         threshold=0.4,
         temperature=1.25,
-        logit_bias=-0.7,
+        logit_bias=(-0.7, 0.2),
+        exclusive=True,
         test_time_scales=(0.8, 1.25),
     )
     settings.save(tmp_path)
     assert AdapterSettings.from_pretrained(tmp_path) == settings
-    assert settings.calibration == PlattScaling(1.25, -0.7) and settings.form.num_labels == 2
+    scalings = PlattScaling(1.25, -0.7), PlattScaling(1.25, 0.2)
+    assert settings.calibration == Calibration(scalings, exclusive=True) and settings.form.num_labels == 2
+    assert settings.thresholds == (0.4, 0.4)
     assert json.loads((tmp_path / "topolora_config.json").read_text()).keys() > vars(settings.form).keys() - {
         "num_labels"
     }

@@ -155,7 +155,7 @@ def test_keyword_arguments_shape_the_network(stock_sam):
     )
     assert logits_of(network, random_tiles(80, count=2)).shape == (2, 3, 80, 80)
     assert network.detail_branch.stem.out_channels == 4
-    assert network.tile_scaling.settings.tolist() == [32, 80, 4, 1]
+    assert network.tile_scaling.settings.tolist() == [32, 80, 4, 1, 3]
 
 
 def test_settings_that_describe_no_network_are_refused(stock_sam):

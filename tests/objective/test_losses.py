@@ -210,9 +210,10 @@ def test_very_sure_wrong_logits_stay_finite():
 def test_three_maps_are_three_classes():
     labels = vessel(4)
     labels[:, 40:44, 6:-6] = 2
+    labels[:, 50:52, 6:-6] = 3
     logits = noisy_logits(1, maps=3)
     losses = TopoLoss(iterations=3)(logits, labels)
-    single = [TopoLoss(iterations=3)(logits[:, k : k + 1], (labels == k).long()) for k in range(3)]
+    single = [TopoLoss(iterations=3)(logits[:, k : k + 1], (labels == k + 1).long()) for k in range(3)]
     for name in losses._fields:
         mean = sum(getattr(one, name) for one in single) / 3
         assert getattr(losses, name).item() == pytest.approx(mean.item(), rel=1e-5), name
@@ -333,8 +334,8 @@ def test_labels_of_0_and_255_alone_are_told():
 def test_classes_of_several_maps_are_known():
     logits = noisy_logits(1, maps=3)
     assert TopoLoss()(logits, 2 * vessel(4)).total.isfinite()
-    with pytest.raises(ValueError, match="labels must be 0 to 2, or 255"):
-        TopoLoss()(logits, 3 * vessel(4))
+    with pytest.raises(ValueError, match="labels must be 0 to 3, or 255"):
+        TopoLoss()(logits, 4 * vessel(4))
 
 
 # Batches that share an optimizer step
@@ -373,7 +374,7 @@ def test_a_given_skeleton_decides_what_is_counted():
     skeleton[1] = False
     assert TopoLoss().count_centrelines(labels, skeleton=skeleton) == 2
     assert TopoLoss(target_skeleton="soft").count_centrelines(labels, skeleton=skeleton) == 3
-    assert TopoLoss().count_centrelines(2 * labels, maps=3) == 6  # background and class 2 of each
+    assert TopoLoss().count_centrelines(2 * labels, maps=3) == 3  # of class 2
 
 
 def test_a_skeleton_that_a_gpu_has_to_wait_for_is_said():

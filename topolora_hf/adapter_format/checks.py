@@ -41,8 +41,11 @@ def check_adapter_config(file: str | Path) -> dict:
     return {"r": defaults["r"], **config}
 
 
-def check_adapter_tensors(file: str | Path, rank: int) -> None:
-    """Check names, types, LoRA's rank, and that every number is finite. AdapterMismatchError names each at fault."""
+def check_adapter_tensors(file: str | Path, rank: int, num_labels: int = 1) -> None:
+    """Check names, types, LoRA's rank, the number of classes, and that every number is finite.
+
+    AdapterMismatchError names each at fault.
+    """
     try:
         with safe_open(file, framework="pt") as tensors:
             names = list(tensors.keys())
@@ -50,16 +53,18 @@ def check_adapter_tensors(file: str | Path, rank: int) -> None:
             # What does not carry PEFT's prefix never reaches the network, whose own check would name it.
             if foreign:
                 raise AdapterMismatchError(f"{file} holds tensors that no adapter has: {', '.join(foreign)}")
-            problems = [problem for name in names if (problem := _problem(name, tensors.get_tensor(name), rank))]
+            problems = [
+                problem for name in names if (problem := _problem(name, tensors.get_tensor(name), rank, num_labels))
+            ]
     except SafetensorError as error:
         raise AdapterMismatchError(f"{file} cannot be read as safetensors: {error}") from error
     if problems:
         raise AdapterMismatchError(f"{file} cannot be used: {'; '.join(problems)}")
 
 
-def _problem(name: str, tensor: torch.Tensor, rank: int) -> str | None:
+def _problem(name: str, tensor: torch.Tensor, rank: int, num_labels: int) -> str | None:
     if name == _PREFIX + _SCALING:
-        return _scaling_problem(name, tensor)
+        return _scaling_problem(name, tensor, num_labels)
     if name.endswith("num_batches_tracked"):
         return None if tensor.dtype == torch.int64 else f"{name} is {tensor.dtype}, not int64"
     if tensor.dtype not in (torch.float16, torch.bfloat16, torch.float32):
@@ -71,7 +76,7 @@ def _problem(name: str, tensor: torch.Tensor, rank: int) -> str | None:
     return None
 
 
-def _scaling_problem(name: str, tensor: torch.Tensor) -> str | None:
+def _scaling_problem(name: str, tensor: torch.Tensor, num_labels: int) -> str | None:
     """Check the part of the form that travels with the weights."""
     most = len(TRAVELLING)  # of several classes, else one less
     if tensor.dtype != torch.int64 or tensor.shape not in ((most - 1,), (most,)):
@@ -80,10 +85,10 @@ def _scaling_problem(name: str, tensor: torch.Tensor) -> str | None:
     if form["use_sam"] not in (0, 1):
         return f"{name}: use_sam must be 0 or 1, got {form['use_sam']}"
     try:
-        NetworkForm(**{**form, "use_sam": bool(form["use_sam"])})
+        own = NetworkForm(**{**form, "use_sam": bool(form["use_sam"])}).num_labels
     except ValueError as error:
         return f"{name}: {error}"
-    return None
+    return None if own == num_labels else f"{name}: num_labels={own}, but {SETTINGS_FILE} names {num_labels} classes"
 
 
 def _is_pattern(value: object) -> bool:

@@ -55,5 +55,5 @@ def read_adapter(name_or_path: "str | Path | AdapterFiles", **hub_options) -> Ad
     settings = AdapterSettings.from_pretrained(name_or_path, **hub_options)
     tensors, config = (find_file(name_or_path, name, **hub_options) for name in (ADAPTER_WEIGHTS, ADAPTER_CONFIG))
     checked = check_adapter_config(config)
-    check_adapter_tensors(tensors, checked["r"])
+    check_adapter_tensors(tensors, checked["r"], settings.num_labels)
     return AdapterFiles(str(Path(config).parent), settings, checked.get("revision"))

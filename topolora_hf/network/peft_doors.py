@@ -42,6 +42,7 @@ class PeftDoors:
             AdapterMismatchError: naming what does not fit; the network is as it was.
         """
         from peft import PeftConfig, inject_adapter_in_model
+        from peft.functional import set_adapter
         from peft.utils import load_peft_weights, set_peft_model_state_dict
 
         name, files = adapter_name or "default", None
@@ -58,6 +59,7 @@ class PeftDoors:
             warnings.filterwarnings("ignore", "Already found a `peft_config`")  # of the second adapter
             inject_adapter_in_model(peft_config, self, name, low_cpu_mem_usage=low_cpu_mem_usage)
             set_peft_model_state_dict(self, tensors, name, low_cpu_mem_usage=low_cpu_mem_usage)
+            set_adapter(self, name, inference_mode=not is_trainable)  # also one without LoRA, beside others
             self._hf_peft_config_loaded = True
         if files is not None:
             self.adapter_settings = files.settings

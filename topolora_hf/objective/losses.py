@@ -302,5 +302,7 @@ def hard_skeletons(target: Tensor) -> Tensor:
             stacklevel=2,
         )
     masks = target.detach().cpu().numpy() > 0.5
-    skeletons = np.stack([np.stack([skeletonize(mask) for mask in maps]) for maps in masks])
+    skeletons = np.zeros_like(masks)
+    for place in np.ndindex(masks.shape[:2]):
+        skeletons[place] = skeletonize(masks[place])
     return torch.from_numpy(skeletons).to(target)

@@ -9,7 +9,7 @@ from ..data.errors import DataError
 
 
 @dataclass(frozen=True)
-class Classes:
+class TaskClasses:
     """The K classes of a task.
 
     Attributes:
@@ -29,7 +29,7 @@ class Classes:
             raise ValueError(f"thin is given for {len(self.thin)} classes, and {len(self.labels)} have names")
 
     @classmethod
-    def of(cls, splits: Mapping[str, Sequence[dict]], given: "Classes | None" = None) -> "Classes":
+    def of(cls, splits: Mapping[str, Sequence[dict]], given: "TaskClasses | None" = None) -> "TaskClasses":
         """Read the classes from loaded data, or take those given with plain rows; by default one.
 
         Raises:

@@ -19,7 +19,7 @@ from ..hub.push import open_repository, push_adapter
 from . import setup
 from .arguments import TrainArguments
 from .checkpoints import Checkpoint
-from .classes import Classes
+from .classes import TaskClasses
 from .loop import Trainer
 from .memory import advice_on_memory, fit_batch_size
 from .progress import SETTINGS, alone_in, find_progress, on_main_process
@@ -27,7 +27,7 @@ from .results import score_and_save
 
 _FEW_IMAGES = 50
 
-BuildNetwork = Callable[[TrainArguments, DatasetSpec, Classes], tuple[nn.Module, AdapterSettings]]
+BuildNetwork = Callable[[TrainArguments, DatasetSpec, TaskClasses], tuple[nn.Module, AdapterSettings]]
 
 
 def train(
@@ -35,7 +35,7 @@ def train(
     data: dict[str, Sequence[dict]] | None = None,
     build_network: BuildNetwork = setup.build_network,
     on_step: Callable[[Trainer], None] | None = None,
-    classes: Classes | None = None,
+    classes: TaskClasses | None = None,
 ) -> dict:
     """Train an adapter, a base or a baseline, score it, and fill the run directory.
 
@@ -94,12 +94,12 @@ def _build_trainer(
     checkpoint: Checkpoint | None,
     started: float,
     on_step: Callable[[Trainer], None] | None,
-    classes: Classes | None,
+    classes: TaskClasses | None,
 ) -> Trainer:
     set_seed(args.seed)
     with accelerator.main_process_first():  # it unpacks or downloads, the others find it done
         spec, splits = setup.load_splits(args, data)
-    rows, run, classes = splits["train"], Path(args.output_dir), Classes.of(splits, classes)
+    rows, run, classes = splits["train"], Path(args.output_dir), TaskClasses.of(splits, classes)
     if args.calibrate != "none":
         classes.require_structure(splits[args.calibrate], args.calibrate)
     model, settings = build_network(args, spec, classes)

@@ -30,7 +30,7 @@ from ..network.segmenter import TopoSamForSegmentation
 from ..objective.losses import TopoLoss
 from ..processes import best_device, fast_dtype, launched_on_cpus, usable_cores
 from .arguments import TrainArguments
-from .classes import Classes
+from .classes import TaskClasses
 from .features import FeatureCache
 
 _STEPS_AN_EPOCH = 100  # at least: small data sets do not spend their time between epochs
@@ -148,7 +148,7 @@ def scored_split(splits: dict[str, Sequence[dict]]) -> str:
     return "test" if "test" in splits else "validation"
 
 
-def task_settings(args: TrainArguments, spec: DatasetSpec, classes: Classes = Classes()) -> dict:  # noqa: B008 (frozen)
+def task_settings(args: TrainArguments, spec: DatasetSpec, classes: TaskClasses = TaskClasses()) -> dict:  # noqa: B008 (frozen)
     """Collect the fields of `AdapterSettings` that the task decides, whatever the network."""
     protocol = PROTOCOLS[args.protocol]
     task = {"test_time_flips": args.test_time_flips, "test_time_scales": tuple(args.test_time_scales)}
@@ -160,7 +160,7 @@ def task_settings(args: TrainArguments, spec: DatasetSpec, classes: Classes = Cl
 def build_network(
     args: TrainArguments,
     spec: DatasetSpec,
-    classes: Classes = Classes(),  # noqa: B008 (frozen)
+    classes: TaskClasses = TaskClasses(),  # noqa: B008 (frozen)
     load_base: Callable[..., TopoSamForSegmentation] | None = None,
 ) -> tuple[nn.Module, AdapterSettings]:
     """Build the network to train, and the settings that are saved with it.

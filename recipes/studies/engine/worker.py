@@ -27,7 +27,7 @@ from topolora_hf.data.errors import DataError
 from topolora_hf.files import read_json_object, write_json
 from topolora_hf.inference.loading import load_network
 from topolora_hf.inference.predictor import Predictor
-from topolora_hf.training.classes import Classes
+from topolora_hf.training.classes import TaskClasses
 from topolora_hf.training.run import train
 from topolora_hf.training.scoring import score_rows
 from topolora_hf.training.setup import build_network, load_splits, task_settings
@@ -45,7 +45,7 @@ def train_baseline(args: RunArguments, on_step: Callable) -> dict:
     return train(args, chosen_data(args), build_baseline, on_step)
 
 
-def build_baseline(args: RunArguments, spec: DatasetSpec, classes: Classes) -> tuple[nn.Module, AdapterSettings]:
+def build_baseline(args: RunArguments, spec: DatasetSpec, classes: TaskClasses) -> tuple[nn.Module, AdapterSettings]:
     """Build the baseline that `args.network` names, and the settings with which it predicts."""
     settings = AdapterSettings(base="", preset=args.network, **task_settings(args, spec, classes))
     return create_baseline(args.network), settings
@@ -54,7 +54,7 @@ def build_baseline(args: RunArguments, spec: DatasetSpec, classes: Classes) -> t
 def score_base(args: RunArguments, on_step: Callable) -> dict:
     """Score the network that a run of these settings would start from, without any training."""
     spec, splits = load_splits(args, None)
-    network, settings = build_network(args, spec, Classes.of(splits))
+    network, settings = build_network(args, spec, TaskClasses.of(splits))
     settings.intensity, settings.bands = getattr(splits, "intensity", None), getattr(splits, "bands", None)
     split = "test" if "test" in splits else "validation"
     scores = score_rows(Predictor(network, settings), splits[split])
