@@ -24,7 +24,7 @@ class DeepLabV3Plus(nn.Module):
         (B, 3, T, T) -> logits (B, 1, T/4, T/4)
     """
 
-    def __init__(self):
+    def __init__(self, num_labels: int = 1):
         super().__init__()
         self.backbone = _mobile_net()
         self.pyramid = AtrousPyramid(320)
@@ -32,7 +32,7 @@ class DeepLabV3Plus(nn.Module):
         self.decoder = nn.Sequential(
             *_separable_convolution(_WIDTH + _LOW_LEVEL_WIDTH, _WIDTH), *_separable_convolution(_WIDTH, _WIDTH)
         )
-        self.classifier = nn.Conv2d(_WIDTH, 1, 1)
+        self.classifier = nn.Conv2d(_WIDTH, num_labels, 1)
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
         features = self.backbone(pixel_values, output_hidden_states=True).hidden_states

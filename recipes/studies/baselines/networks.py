@@ -25,12 +25,12 @@ class Baseline(nn.Module):
         adapter_settings: what `Predictor` needs; None until it is trained or loaded.
 
     Shape:
-        pixel_values (B, 3, T, T) -> `logits` (B, 1, T, T)
+        pixel_values (B, 3, T, T) -> `logits` (B, K, T, T)
     """
 
-    def __init__(self, name: str, network: nn.Module):
+    def __init__(self, name: str, network: nn.Module, num_labels: int = 1):
         super().__init__()
-        self.name = name
+        self.name, self.num_labels = name, num_labels
         self.network = network
         self.adapter_settings: AdapterSettings | None = None
 
@@ -44,31 +44,32 @@ class Baseline(nn.Module):
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         tensors = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
-        save_file(tensors, directory / _WEIGHTS, metadata={"baseline": self.name})
+        save_file(tensors, directory / _WEIGHTS, metadata={"baseline": self.name, "num_labels": str(self.num_labels)})
         self.adapter_settings.save(directory)
 
 
-def _unet() -> nn.Module:
+def _unet(num_labels: int) -> nn.Module:
     """MONAI's U-Net with its own widths: five levels, the first at full resolution (Falk et al. 2019)."""
-    return _basic_unet(32, 32, 64, 128, 256, 32)
+    return _basic_unet(num_labels, 32, 32, 64, 128, 256, 32)
 
 
-def _unet_small() -> nn.Module:
+def _unet_small(num_labels: int) -> nn.Module:
     """The same at half the width."""
-    return _basic_unet(16, 16, 32, 64, 128, 16)
+    return _basic_unet(num_labels, 16, 16, 32, 64, 128, 16)
 
 
-def _basic_unet(*widths: int) -> nn.Module:
+def _basic_unet(num_labels: int, *widths: int) -> nn.Module:
     try:
         from monai.networks.nets import BasicUNet
     except ImportError as error:
         raise ImportError("the U-Net is MONAI's: pip install 'topolora_hf[studies]'") from error
-    return BasicUNet(spatial_dims=2, in_channels=3, out_channels=1, features=widths, norm="batch", bias=False)
+    form = {"spatial_dims": 2, "in_channels": 3, "out_channels": num_labels, "norm": "batch", "bias": False}
+    return BasicUNet(features=widths, **form)
 
 
-def _segformer() -> nn.Module:
+def _segformer(num_labels: int) -> nn.Module:
     """SegFormer of size B0, the configuration's default (Xie et al. 2021, arXiv 2105.15203); logits at T/4."""
-    return SegformerForSemanticSegmentation(SegformerConfig(num_labels=1))
+    return SegformerForSemanticSegmentation(SegformerConfig(num_labels=num_labels))
 
 
 BASELINES = {
@@ -76,18 +77,19 @@ BASELINES = {
     "unet_small": _unet_small,
     "deeplabv3plus": DeepLabV3Plus,
     "segformer": _segformer,
-    "mask2former": SemanticMask2Former,
+    "mask2former": lambda num_labels: SemanticMask2Former(),
 }
 
 
-def create_baseline(name: str) -> Baseline:
+def create_baseline(name: str, num_labels: int = 1) -> Baseline:
     """Create a baseline with random initial weights, all of them trained; nothing is downloaded.
 
     Args:
         name: a key of `BASELINES`.
+        num_labels: K, its number of maps.
 
     Raises:
-        ValueError: for an unknown name.
+        ValueError: for an unknown name, or K > 1 of a network that has one map.
 
     Example:
         >>> import torch
@@ -96,7 +98,9 @@ def create_baseline(name: str) -> Baseline:
     """
     if name not in BASELINES:
         raise ValueError(f"unknown baseline {name!r}: one of {', '.join(BASELINES)}")
-    return Baseline(name, BASELINES[name]())
+    if num_labels > 1 and name == "mask2former":
+        raise ValueError(f"the baseline mask2former has a single map, not {num_labels}")
+    return Baseline(name, BASELINES[name](num_labels), num_labels)
 
 
 def load_baseline(directory: str | Path) -> Baseline:
@@ -111,7 +115,8 @@ def load_baseline(directory: str | Path) -> Baseline:
         raise FileNotFoundError(f"{directory} holds no {_WEIGHTS}: it is not a baseline's directory")
     try:
         with safe_open(weights, "pt") as file:
-            model = create_baseline((file.metadata() or {}).get("baseline", ""))
+            stored = file.metadata() or {}
+            model = create_baseline(stored.get("baseline", ""), int(stored.get("num_labels", 1)))
         model.load_state_dict(load_file(weights))
     except SafetensorError as error:
         raise ValueError(f"{weights} cannot be read as safetensors: {error}") from error

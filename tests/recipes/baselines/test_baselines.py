@@ -40,6 +40,19 @@ def test_logits_have_the_size_of_the_tile_at_any_batch_size(networks, name):
     torch.testing.assert_close(both[:1], alone, rtol=1e-3, atol=1e-4)
 
 
+def test_a_baseline_of_several_classes_has_a_map_a_class_and_is_loaded_with_them(tmp_path):
+    model = create_baseline("unet_small", 2).eval()
+    model.adapter_settings = AdapterSettings(base="", tile_size=48, num_labels=2, labels=("artery", "vein"))
+    model.save_pretrained(tmp_path)
+    tiles = torch.randn(1, 3, 48, 48)
+    with torch.inference_mode():
+        logits = model(tiles).logits
+        torch.testing.assert_close(load_baseline(tmp_path)(tiles).logits, logits)
+    assert logits.shape == (1, 2, 48, 48)
+    with pytest.raises(ValueError, match="mask2former has a single map, not 2"):
+        create_baseline("mask2former", 2)
+
+
 @EVERY
 def test_every_parameter_is_trained(networks, name):
     model = networks[name].train()
