@@ -42,7 +42,7 @@ def test_logits_have_the_size_of_the_tile_at_any_batch_size(networks, name):
 
 def test_a_baseline_of_several_classes_has_a_map_a_class_and_is_loaded_with_them(tmp_path):
     model = create_baseline("unet_small", 2).eval()
-    model.adapter_settings = AdapterSettings(base="", tile_size=48, num_labels=2, labels=("artery", "vein"))
+    model.adapter_settings = AdapterSettings(base="", tile_size=48, labels=("artery", "vein"))
     model.save_pretrained(tmp_path)
     tiles = torch.randn(1, 3, 48, 48)
     with torch.inference_mode():
