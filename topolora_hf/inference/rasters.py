@@ -63,6 +63,8 @@ def predict_raster(
     mask, settings = Path(mask), predictor.settings
     try:
         with opened_by_rows(image, settings.bands) as raster:
+            raster.rows(0, 1)  # an error now rather than after a folder is made
+            raster.scaling(settings.intensity)
             rows = FinishedRows(mask, raster, predictor, probability is not None)
             first = rows.done
             for top, part in predictor.by_rows(raster, first):
@@ -122,9 +124,12 @@ class FinishedRows:
         if self._has_probabilities:
             values.append(np.where(part.inside, part.probabilities, np.float32(np.nan)).swapaxes(0, 1))
         for (file, _), rows in zip(self._files(), values, strict=True):
-            with open(file, "ab") as opened:
-                opened.write(np.ascontiguousarray(rows).data)
-            flush(file)
+            try:
+                with open(file, "ab") as opened:
+                    opened.write(np.ascontiguousarray(rows).data)
+                flush(file)
+            except OSError as error:
+                raise OSError(error.errno, f"cannot keep finished rows ({error.strerror})", str(file)) from error
 
     @property
     def masks(self) -> np.ndarray:

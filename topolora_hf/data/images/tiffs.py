@@ -59,7 +59,7 @@ def opened_page(path: str | os.PathLike) -> Iterator[tifffile.TiffPage]:
 
 def contents_of(numbers: np.ndarray, page: tifffile.TiffPage) -> Contents:
     """What (rows, W, bands) numbers are that another library read from a page, by its tags."""
-    if page.photometric not in (_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _MASK, _YCBCR) or page.dtype is None:
+    if page.photometric not in (_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _MASK, _YCBCR) or numbers.dtype.kind not in "buif":
         raise _unknown_kind(page)
     if numbers.shape[1:] != (page.imagewidth, page.samplesperpixel) or page.bitspersample not in (1, 8, 16, 32, 64):
         raise _unknown_kind(page)
