@@ -115,7 +115,7 @@ def our_network(
     preset: str = "paper",
     detail_context: bool = True,
     checkpointing: bool = False,
-    lora_layers: int | None = None,
+    lora_targets: str = "ffn",
 ) -> nn.Module:
     """The same by this package, its loss included; by another preset, that preset's network.
 
@@ -124,14 +124,14 @@ def our_network(
         preset: a name in `PRESETS`.
         detail_context: whether the detail branch, where the preset has one, has its context blocks.
         checkpointing: whether the encoder's layers are computed again in the backward pass, and not kept.
-        lora_layers: LoRA in this many of the last layers only, which is less work; None is all.
+        lora_targets: the layers that LoRA is put into, as in `create_adapter`; fewer are less work.
     """
     settings = preset_network_settings(preset) | {"detail_context": detail_context}
     network = TopoSamForSegmentation(shape.config(**settings))
     network.criterion = TopoLoss(ITERATIONS, cldice_weight=0.5, schedule="fixed", target_skeleton="soft")
     if checkpointing:
         network.gradient_checkpointing_enable()
-    return create_adapter(network, preset, lora_layers=lora_layers).train()
+    return create_adapter(network, preset, lora_targets=lora_targets).train()
 
 
 @torch.no_grad()

@@ -125,9 +125,7 @@ def cldice(form: str, size: int, batch: int, iterations: int, device: str) -> Wo
     return Workload(run, draw, least_bytes=5 * 4 * batch * size**2)
 
 
-def training_step(
-    shape: NetworkShape, form: str, dtype: str, batch: int, device: str, cached: bool = False, **settings
-) -> Workload:
+def training_step(shape: NetworkShape, form: str, dtype: str, batch: int, device: str, **settings) -> Workload:
     """A training step of the paper's network: forward, the three losses, every gradient; without the optimizer's step.
 
     Args:
@@ -136,16 +134,11 @@ def training_step(
         dtype: `"float32"`, or `"bfloat16"` by autocast.
         batch: images.
         device: `"cpu"` or `"cuda"`.
-        cached: whether the frozen layers have been run before (`encode_frozen`), as for images that come again.
-        **settings: further arguments of `our_network`; with `preset` or `lora_layers`, which are other work, no limit.
+        **settings: further arguments of `our_network`; with `preset` or `lora_targets`, which are other work, no limit.
     """
     network, step = build_step(shape, form, **settings)
     network.to(device)
     size = shape.config().image_size
-    if cached:
-        with _autocast(device, dtype):
-            features = network.get_base_model().encode_frozen(torch.randn(batch, 3, size, size, device=device))
-        step = partial(step, frozen_features=features)
 
     def run(pixel_values: torch.Tensor, target: torch.Tensor) -> None:
         network.zero_grad(set_to_none=True)
@@ -160,7 +153,7 @@ def training_step(
         images = torch.randn(batch, 3, size, size, device=device).contiguous(memory_format=order)
         return images, draw_target(batch, size, device)
 
-    if settings.keys() & {"preset", "lora_layers"}:
+    if settings.keys() & {"preset", "lora_targets"}:
         return Workload(run, draw, items=batch)
     least_bytes = 2 * _parameter_bytes(network)  # the weights, in both directions
     return Workload(run, draw, items=batch, flops=step_flops(shape, batch), least_bytes=least_bytes)
@@ -243,10 +236,8 @@ def draw_target(batch: int, size: int, device: str) -> torch.Tensor:
     return (F.interpolate(coarse, (size, size), mode="bilinear", align_corners=False) > 0.6).float()
 
 
-def _own_loss(
-    network: nn.Module, pixel_values: torch.Tensor, target: torch.Tensor, frozen_features: torch.Tensor | None = None
-) -> torch.Tensor:
-    return network(pixel_values=pixel_values, labels=target, frozen_features=frozen_features).loss
+def _own_loss(network: nn.Module, pixel_values: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    return network(pixel_values=pixel_values, labels=target).loss
 
 
 def _loss_by_baseline(network: nn.Module, pixel_values: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

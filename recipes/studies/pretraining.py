@@ -85,9 +85,9 @@ class BaseInPretraining(TopoSamForSegmentation):
     __module__ = __name__
     sam_dropout = 0.0
 
-    def _segment(self, pixel_values: torch.Tensor, frozen_features: torch.Tensor | None) -> torch.Tensor:
+    def _segment(self, pixel_values: torch.Tensor) -> torch.Tensor:
         if not (self.training and self.sam_dropout):
-            return super()._segment(pixel_values, frozen_features)
+            return super()._segment(pixel_values)
         # Choose the tiles by position, evenly spaced over the batch. Batches are already shuffled.
         places = torch.arange(len(pixel_values) + 1, device=pixel_values.device)
         seen = (places * (1 - self.sam_dropout) + 1e-6).floor().diff() > 0

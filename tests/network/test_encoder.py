@@ -5,7 +5,6 @@ from torch import nn
 
 from topolora_hf.adapters.creation import create_adapter
 from topolora_hf.network import feed_forward
-from topolora_hf.network.encoder import count_frozen_layers
 from topolora_hf.network.feed_forward import add_feed_forward
 from topolora_hf.network.segmenter import TopoSamForSegmentation
 
@@ -161,27 +160,3 @@ def test_mixed_precision_is_as_close_to_float32_as_transformers_eager_attention(
     assert 0 < errors["logits"] < 1.5 * stock_errors["logits"]
     lora = [name for name in errors if "lora" in name]
     assert 0 < sum(errors[name] for name in lora) < 1.5 * sum(stock_errors[name] for name in lora)
-
-
-@pytest.mark.parametrize("lora_layers", [None, 1])
-def test_frozen_features_go_on_where_they_were_cut(network, lora_layers):
-    torch.manual_seed(0)
-    model = create_adapter(network(), "paper", lora_layers=lora_layers).train()
-    expected = values_and_gradients(model, tiles())
-    base = model.get_base_model()
-    features = base.encode_frozen(tiles())
-    assert not features.requires_grad and features.shape == (2, 4, 4, 64)
-    calls = []
-    base.sam.vision_encoder.layers[0].layer_norm1.register_forward_hook(lambda *_: calls.append(1))
-    forward = model.forward
-    model.forward = lambda pixel_values: forward(pixel_values=pixel_values, frozen_features=features)
-    assert_same(expected, values_and_gradients(model, tiles()))
-    assert len(calls) == (0 if lora_layers else 1), "a frozen layer is not run again"
-
-
-def test_trained_patches_leave_nothing_frozen(network):
-    model = create_adapter(network(), "decoder_only")
-    encoder = model.get_base_model().sam.vision_encoder
-    assert count_frozen_layers(encoder) == len(encoder.layers)
-    encoder.patch_embed.requires_grad_(True)
-    assert count_frozen_layers(encoder) == 0

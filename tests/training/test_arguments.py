@@ -75,7 +75,7 @@ def test_every_limited_setting_is_checked():
     ("settings", "message"),
     [
         ({"preset": "detail_only", "rank": 4}, "preset 'detail_only' has no LoRA: rank 4"),
-        ({"preset": "full", "lora_layers": 1}, "preset 'full' has no LoRA"),
+        ({"preset": "full", "lora": "dora"}, "preset 'full' has no LoRA"),
         ({"preset": "detail_only", "decoder_init": "scratch"}, "'detail_only' does not train the decoder"),
         ({"protocol": "paper", "view": "tiles"}, "protocol paper decides the view"),
         ({"protocol": "paper", "calibrate": "train"}, "scores no training images"),

@@ -12,14 +12,9 @@ import pytest
 import torch
 from accelerate import Accelerator
 from PIL import Image
-from torch import nn
 
 from tests.training.conftest import last_step
 from topolora_hf.data.errors import DataError
-from topolora_hf.network.segmenter import TopoSamForSegmentation
-from topolora_hf.objective.losses import TopoLoss
-from topolora_hf.training import loop
-from topolora_hf.training.memory import fit_batch_size
 from topolora_hf.training.numerics import StepCheck
 from topolora_hf.training.progress import alone_in
 from topolora_hf.training.run import train
@@ -153,41 +148,3 @@ def test_too_little_memory_advises_what_helps(make_arguments, splits):
     advice += "--gradient_checkpointing .* --image_size or --tile_size"
     with pytest.raises(MemoryError, match=advice):
         train(make_arguments(batch_size=4), splits, on_step=lambda trainer: torch.empty(2**50))
-
-
-class Hungry(nn.Module):
-    """A network that finds memory for so many tiles."""
-
-    def __init__(self, tiles: int, network: nn.Module):
-        super().__init__()
-        self.tiles, self.network, self.seen = tiles, network, []
-
-    def forward(self, pixel_values):
-        self.seen.append(len(pixel_values))
-        if len(pixel_values) > self.tiles:
-            torch.empty(2**50)
-        return self.network(pixel_values=pixel_values)
-
-
-def test_batches_shrink_until_they_fit_and_a_step_stays_the_same(make_arguments, stock_sam):
-    args = make_arguments(batch_size=6, auto_batch_size=True)
-    network = TopoSamForSegmentation.from_pretrained(stock_sam("small"), image_size=64, tile_size=48)
-    accelerator, criterion = Accelerator(cpu=True), TopoLoss(iterations=2)
-    model = Hungry(2, network)
-    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    fitting = fit_batch_size(args, accelerator, model, criterion, 48)
-    assert (fitting.batch_size, fitting.gradient_accumulation_steps, model.seen) == (1, 6, [6, 3, 1])
-    assert all(parameter.grad is None for parameter in model.parameters())
-    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
-    with pytest.raises(MemoryError, match="not even one tile of 48 pixels fits"):
-        fit_batch_size(args, accelerator, Hungry(0, network), criterion, 48)
-
-
-def test_found_batches_are_trained_with(make_arguments, splits, monkeypatch):
-    def found(args, *_):
-        return loop.replace(args, batch_size=1, gradient_accumulation_steps=2)
-
-    monkeypatch.setattr("topolora_hf.training.run.fit_batch_size", found)
-    seen = []
-    train(make_arguments(auto_batch_size=True), splits, on_step=lambda trainer: seen.append(trainer.args.batch_size))
-    assert seen == [1, 1]

@@ -20,7 +20,7 @@ from topolora_hf.inference.loading import load_network
 from topolora_hf.inference.predictor import Predictor
 from topolora_hf.metrics.platt_scaling import fit_platt_scaling, logit_counts
 from topolora_hf.metrics.report import score_image, score_set
-from topolora_hf.training import loop, results
+from topolora_hf.training import results
 from topolora_hf.training.results import next_steps
 from topolora_hf.training.run import split_in_words, train
 
@@ -194,18 +194,14 @@ def test_fewer_images_than_a_batch_still_fill_one(make_arguments, make_rows):
     assert (metrics["split"], metrics["n"]) == ("validation", 1)
 
 
-def test_a_step_is_the_same_however_its_tiles_are_shared_out(make_arguments, make_rows, monkeypatch):
+def test_a_step_is_the_same_however_its_tiles_are_shared_out(make_arguments, make_rows):
     """Also where some batches, and some tiles of others, have nothing to find."""
     rows = make_rows(6)
     for row in rows[::2]:
         row["mask"] = np.zeros_like(row["mask"])
     splits = {"train": rows, "test": make_rows(1, first=7)}
 
-    def fit_one(args, *_):
-        return loop.replace(args, batch_size=1, gradient_accumulation_steps=4)
-
-    monkeypatch.setattr("topolora_hf.training.run.fit_batch_size", fit_one)
-    shared = {"2": {"batch_size": 2, "gradient_accumulation_steps": 2}, "auto": {"auto_batch_size": True}}
+    shared = {str(size): {"batch_size": size, "gradient_accumulation_steps": 4 // size} for size in (2, 1)}
     runs = {}
     for name, settings in ({"4": {}} | shared).items():
         args = make_arguments(name, **{"batch_size": 4, "max_steps": 10, "cldice_schedule": "fixed", **settings})

@@ -13,17 +13,18 @@ from safetensors import SafetensorError, safe_open
 
 from ..files import read_json_object
 from .errors import AdapterMismatchError
+from .families import FAMILIES
 from .form import TRAVELLING, NetworkForm
 from .names import ADAPTER_CONFIG, AUTO_MAPPING, SETTINGS_FILE
+from .presets import NO_LORA_TARGETS
 from .settings import AdapterSettings
 from .values import SWITCH, TEXT, Allowed, number, one_of, or_null, several, whole
 
 _PREFIX = "base_model.model."
 _SCALING = "tile_scaling.settings"
-# What `create_adapter` writes, one layer or several named; not any regular expression.
-_TARGETS = re.compile(
-    r"sam\\.vision_encoder\\.layers\\.(\\d\+|\(\?:\d{1,3}(\|\d{1,3})*\))\\.mlp\\.lin(\[12\]|1|2)|dummy-target-modules"
-)
+# What `create_adapter` writes: a family's patterns, or whole names; not any regular expression.
+_PATTERNS = {family.lora_targets(parts) for family in FAMILIES.values() for parts in ("ffn", "attention", "all")}
+_NAMED_LAYERS = re.compile(r"sam\\.vision_encoder\\.\(\?:([A-Za-z0-9_]|\\\.|\|){1,100000}\)")
 _NAME = re.compile(r"[A-Za-z0-9_.]{1,200}")
 
 
@@ -92,7 +93,9 @@ def _scaling_problem(name: str, tensor: torch.Tensor, num_labels: int) -> str | 
 
 
 def _is_pattern(value: object) -> bool:
-    return isinstance(value, str) and bool(_TARGETS.fullmatch(value))
+    if not isinstance(value, str):
+        return False
+    return value == NO_LORA_TARGETS or value in _PATTERNS or bool(_NAMED_LAYERS.fullmatch(value))
 
 
 def _is_auto_mapping(value: object) -> bool:
@@ -121,6 +124,7 @@ _CONFIG_FIELDS = {
     "auto_mapping": or_null(Allowed(_is_auto_mapping, f"{AUTO_MAPPING}, with the `settings` of {SETTINGS_FILE}")),
     "inference_mode": SWITCH,
     "use_rslora": SWITCH,
+    "use_dora": SWITCH,
     "init_lora_weights": SWITCH,  # how LoRA starts where its tensors are not in the file: they are, always
     **dict.fromkeys(("base_model_name_or_path", "revision", "peft_version", "task_type"), or_null(TEXT)),
 }

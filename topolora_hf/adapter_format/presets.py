@@ -1,10 +1,17 @@
 """Presets: which parts of the network an adapter trains."""
 
+import re
 from dataclasses import dataclass
 
 LORA_TARGETS = r"sam\.vision_encoder\.layers\.\d+\.mlp\.lin[12]"
 # PEFT refuses an empty list of targets; this word means "no LoRA layer".
 NO_LORA_TARGETS = "dummy-target-modules"
+# How LoRA starts, or what it computes, by PEFT's names; and `pissa_niter_N`, the same as pissa in N rounds.
+LORA_VARIANTS = (
+    *("lora", "rslora", "dora", "gaussian", "orthogonal"),
+    *("mica", "eva", "pissa", "olora", "lora_ga"),
+)
+STARTS_FROM_DATA = ("eva", "lora_ga")
 # The IoU head and hypernetworks 1 to 3 do not reach the logits: frozen, never saved.
 LIVING_DECODER = (
     "mask_decoder.transformer",
@@ -63,6 +70,17 @@ def get_preset(name: str) -> Preset:
     if name not in PRESETS:
         raise ValueError(f"unknown preset {name!r}: one of {', '.join(PRESETS)}")
     return PRESETS[name]
+
+
+def check_lora(variant: str) -> None:
+    """Check the name of a variant of LoRA; ValueError lists the names."""
+    if variant not in LORA_VARIANTS and not re.fullmatch(r"pissa_niter_\d{1,3}", variant):
+        raise ValueError(f"unknown lora {variant!r}: one of {', '.join(LORA_VARIANTS)}, pissa_niter_N")
+
+
+def lora_subtracts_its_start(variant: str) -> bool:
+    """Whether a variant starts from parts of the base's weights: its adapter has twice the rank."""
+    return variant.startswith("pissa") or variant in ("olora", "lora_ga")
 
 
 def preset_network_settings(preset: str) -> dict:

@@ -1,23 +1,30 @@
 """From a preset to a PEFT model, and to its directory."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 
 from peft import LoraConfig, PeftModel
 
+from ..adapter_format.families import FAMILIES
 from ..adapter_format.form import TRAVELLING, NetworkForm
 from ..adapter_format.names import public_base_name
 from ..adapter_format.presets import (
     LIVING_DECODER,
-    LORA_TARGETS,
     NO_LORA_TARGETS,
     Preset,
+    check_lora,
     get_preset,
+    lora_subtracts_its_start,
     preset_network_settings,
 )
 from ..adapter_format.settings import AdapterSettings
 from ..network.segmenter import TopoSamForSegmentation
 from .adapted import AdaptedNetwork
+from .lora_variants import LoraStart, find_targets
+
+_OF_PEFT = {"rslora": {"use_rslora": True}, "dora": {"use_dora": True}}  # what the variants compute; others start so
 
 
 def create_adapter(
@@ -25,7 +32,9 @@ def create_adapter(
     preset: str = "topolora",
     rank: int | None = None,
     lora_alpha: int | None = None,
-    lora_layers: int | None = None,
+    lora: str = "lora",
+    lora_targets: str = "ffn",
+    batches: Iterable[Mapping] | None = None,
 ) -> AdaptedNetwork:
     """Wrap a base for training: everything is frozen but what the preset trains.
 
@@ -35,11 +44,16 @@ def create_adapter(
         preset: a name in `PRESETS`.
         rank: LoRA rank r in place of the preset's.
         lora_alpha: LoRA scaling in place of the preset's; by default the preset's ratio alpha / r is kept.
-        lora_layers: LoRA in this many of the encoder's last layers only. The layers before them need no backward pass.
+        lora: a variant by PEFT's name, in `LORA_VARIANTS`. The file is plain LoRA on the base as it is (of `dora`,
+            DoRA), and the base keeps its weights; so variants that start from parts of these (`pissa`, `olora`,
+            `lora_ga`) have twice the rank, half of it held.
+        lora_targets: `ffn`, `attention` or `all` linear layers of the encoder, or a regular expression for their whole
+            names. Layers before the first of them need no backward pass.
+        batches: what `eva` (`pixel_values`) and `lora_ga` (`labels` too, and `network.criterion`) start from.
 
     Raises:
-        ValueError: for an unknown preset, a rank or layers for a preset without LoRA, more layers than there are, or a
-            base of another form.
+        ValueError: for an unknown preset or variant, settings of LoRA for a preset without it, targets that match
+            nothing or what is trained anyway, or a base of another form.
     """
     chosen = get_preset(preset)
     if chosen.full:
@@ -48,14 +62,14 @@ def create_adapter(
         raise ValueError(
             f"rank={rank}: preset {preset!r} " + ("needs a rank of 1 or more" if chosen.rank else "has no LoRA")
         )
-    depth = len(network.sam.vision_encoder.layers)
-    if lora_layers is not None and not (chosen.rank and 1 <= lora_layers <= depth):
-        allowed = f"needs 1 to {depth}" if chosen.rank else "has no LoRA"
-        raise ValueError(f"lora_layers={lora_layers}: preset {preset!r} {allowed}")
+    check_lora(lora)
+    if not chosen.rank and (lora, lora_targets) != ("lora", "ffn"):
+        raise ValueError(f"lora={lora!r}, lora_targets={lora_targets!r}: preset {preset!r} has no LoRA")
     form = _form(network, preset)
     # On a bare `SamModel` PEFT must fail, not leave out what it does not find. With LoRA its targets see to that.
     # Without, the decoder's names go without `sam.`: PEFT finds these parts there too, and misses their tensors.
-    modules_to_save = ["tile_scaling", *(f"sam.{name}" if chosen.rank else name for name in chosen.decoder)]
+    decoder = FAMILIES[network.config.family].decoder if chosen.decoder == LIVING_DECODER else chosen.decoder
+    modules_to_save = ["tile_scaling", *(f"sam.{name}" if chosen.rank else name for name in decoder)]
     if network.tile_scaling.num_labels > 1 and chosen.decoder:
         modules_to_save.append("class_masks")
     if chosen.spatial_adapter:
@@ -67,12 +81,18 @@ def create_adapter(
     config = LoraConfig(
         r=rank or 1,
         lora_alpha=lora_alpha or round(rank * ratio) or 1,
-        target_modules=_lora_targets(depth, lora_layers) if rank else NO_LORA_TARGETS,
+        target_modules=find_targets(network, lora_targets, modules_to_save) if rank else NO_LORA_TARGETS,
         modules_to_save=modules_to_save,
         base_model_name_or_path=_use_public_name(network),
         revision=network.revision,
+        **_OF_PEFT.get(lora, {}),
     )
+    start = None if lora in ("lora", *_OF_PEFT) else LoraStart(network, lora, config, batches)
+    if lora_subtracts_its_start(lora):
+        config.r, config.lora_alpha = 2 * config.r, 2 * config.lora_alpha
     model = AdaptedNetwork(network, config)
+    if start is not None:
+        start.apply(network, model.active_adapter)
     network.tile_scaling.change(**{name: getattr(form, name) for name in TRAVELLING})
     network.adapter_settings = AdapterSettings.of_network(network, preset=preset)
     return model
@@ -82,12 +102,16 @@ def unfreeze(network: TopoSamForSegmentation) -> TopoSamForSegmentation:
     """Prepare a whole base for training: every part that reaches the logits learns, the rest is frozen."""
     sam = network.sam
     network.requires_grad_(False)
-    living = [network.get_submodule(f"sam.{name}") for name in LIVING_DECODER]
-    living += [sam.vision_encoder, sam.prompt_encoder.no_mask_embed, network.spatial_adapter, network.detail_branch]
+    family = FAMILIES[network.config.family]
+    living = [attrgetter(name)(sam) for name in ("vision_encoder", *family.decoder, *family.prompts)]
+    living += [network.spatial_adapter, network.detail_branch]
     living += [network.class_masks] if network.tile_scaling.num_labels > 1 else []
     for part in living:
         if part is not None:
             part.requires_grad_(True)
+    for name, part in sam.named_modules():
+        if name in family.unused:
+            part.requires_grad_(False)
     return network
 
 
@@ -108,13 +132,6 @@ def save_adapter(model: PeftModel, settings: AdapterSettings, directory: str | P
         settings.in_form(**network.tile_scaling.travelling), base=public_base_name(settings.base)
     )
     model.save_pretrained(str(directory), save_embedding_layers=False)
-
-
-def _lora_targets(depth: int, last: int | None) -> str:
-    """Give the pattern of the encoder's feed-forward layers, of all `depth` or of the `last` ones."""
-    if last is None:
-        return LORA_TARGETS
-    return LORA_TARGETS.replace(r"\d+", f"(?:{'|'.join(map(str, range(depth - last, depth)))})")
 
 
 def _detail_modules(network: TopoSamForSegmentation, preset: Preset) -> list[str]:

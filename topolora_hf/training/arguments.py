@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from ..adapter_format.names import TINY, full_base_name
-from ..adapter_format.presets import PRESETS, get_preset
+from ..adapter_format.presets import LORA_VARIANTS, PRESETS, check_lora, get_preset
 from ..data.arguments import DataArguments
 from ..data.protocols import PROTOCOLS
 from ..objective import CLDICE_SCHEDULES
@@ -42,8 +42,10 @@ class TrainArguments(DataArguments):
         choices=("tiles", "full"),
     )
     rank: int | None = _network(None, "LoRA rank; by default the preset's", at_least=1)
-    lora_layers: int | None = _network(
-        None, "LoRA in this many last layers of the encoder only: less time and memory", at_least=1
+    lora: str = _network("lora", f"PEFT's variant of LoRA: {', '.join(LORA_VARIANTS)}, or pissa_niter_N (N rounds)")
+    lora_targets: str = _network(
+        "ffn",
+        "LoRA in the encoder's ffn, attention or all linear layers, or in those whose names match a regular expression",
     )
     decoder_init: str = _network(
         "sam",
@@ -70,15 +72,8 @@ class TrainArguments(DataArguments):
     mixed_precision: str = _training(
         "auto", "auto: bf16 if the hardware is faster with it", choices=("auto", "no", "bf16", "fp16")
     )
-    auto_batch_size: bool = _training(
-        False, "if a batch does not fit into memory, halve it until it does; a step keeps its tiles"
-    )
     gradient_checkpointing: bool = _training(
         False, "recompute the encoder in the backward pass: less memory, more time"
-    )
-    cache_features: bool = _training(
-        False,
-        "run the encoder's frozen layers once an image: half the time a step. Needs view full and augmentation none",
     )
 
     cldice_weight: float = _objective(0.5, "weight of the clDice term; 0 for regions without a centreline", at_least=0)
@@ -126,8 +121,9 @@ class TrainArguments(DataArguments):
         if self.calibrate == "train" and "train" not in protocol.scored:
             raise ValueError(f"protocol {self.protocol} scores no training images: calibrate on validation")
         preset = get_preset(self.preset)
-        if not preset.rank and (self.rank, self.lora_layers) != (None, None):
-            given = f"rank {self.rank} and lora_layers {self.lora_layers}"
+        check_lora(self.lora)
+        if not preset.rank and (self.rank, self.lora, self.lora_targets) != (None, "lora", "ffn"):
+            given = f"rank {self.rank}, lora {self.lora} and lora_targets {self.lora_targets}"
             raise ValueError(f"preset {self.preset!r} has no LoRA: {given} have no use")
         if self.decoder_init == "scratch" and not preset.decoder:
             raise ValueError(f"decoder_init scratch: preset {self.preset!r} does not train the decoder")

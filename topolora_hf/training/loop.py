@@ -24,7 +24,6 @@ from ..metrics.platt_scaling import PlattScaling, fit_platt_scaling, logit_count
 from ..objective.losses import TopoLoss
 from .arguments import TrainArguments
 from .checkpoints import FOLDER, Checkpoint, save_checkpoint
-from .features import FeatureCache
 from .interruption import RunStopped, StopRequest, obey_only_the_run
 from .numerics import StepCheck
 from .progress import tiles_a_step
@@ -57,11 +56,10 @@ class Trainer:
         splits: dict[str, Sequence[dict]],
         settings: AdapterSettings,
         started: float,
-        features: FeatureCache | None = None,
         on_step: Callable[["Trainer"], None] | None = None,
     ):
         self.args, self.accelerator, self.run, self.settings = args, accelerator, Path(args.output_dir), settings
-        self.tiles, self.splits, self.features, self.on_step = tiles, splits, features, on_step
+        self.tiles, self.splits, self.on_step = tiles, splits, on_step
         self.step, self.history = 0, []
         self.started = started  # by `time.monotonic`; of a resumed run, as if it had never been stopped
         self.max_steps = count_steps(args, len(tiles.rows), accelerator.num_processes)
@@ -123,9 +121,6 @@ class Trainer:
             advice = "The same command resumes from the last checkpoint; fewer num_workers need less memory"
             said = f"a process that loads data was killed, perhaps for its memory ({error}). {advice}"
             raise ChildProcessError(said) from error
-        finally:
-            if self.features is not None:
-                self.features.close()
 
     def _run_steps(self, bar: tqdm, request: StopRequest) -> None:
         first, timed = self.step, None
@@ -171,7 +166,7 @@ class Trainer:
         for batch in batches:
             with self.accelerator.accumulate(self.model):
                 pixel_values = batch["pixel_values"].contiguous(memory_format=torch.channels_last)
-                logits = self.model(pixel_values=pixel_values, **self._frozen_features(batch)).logits
+                logits = self.model(pixel_values=pixel_values).logits
                 of_batch = self.criterion(logits, *_truth(batch), count)
                 losses.append(torch.stack(of_batch).detach())
                 self.accelerator.backward(of_batch.total)
@@ -198,13 +193,6 @@ class Trainer:
         self.losses = losses.nanmean(0)  # a batch without any target has no clDice
         self.scheduler.step()
         self.optimizer.zero_grad()
-
-    def _frozen_features(self, batch: dict) -> dict[str, torch.Tensor]:
-        """The keyword argument with which our network goes on from cached features."""
-        if self.features is None:
-            return {}
-        with self.accelerator.autocast():
-            return {"frozen_features": self.features(batch["id"], batch["pixel_values"])}
 
     def _after_step(self, bar: tqdm) -> None:
         last = self.step == self.max_steps

@@ -24,7 +24,7 @@ _LOCK, _HOLDER = ".lock", ".holder"
 # Processes that load data notice only after some seconds that their run was killed; until then they hold its lock, too.
 _PATIENCE_SECONDS = 10
 # What a run gives does not depend on them, but for rounding.
-_FREE = set("overwrite output_dir log_with num_workers num_threads push_to_hub hub_model_id auto_batch_size".split())
+_FREE = set("overwrite output_dir log_with num_workers num_threads push_to_hub hub_model_id".split())
 # Only their product with the number of processes counts: the tiles of a step.
 _BATCH = {"batch_size", "gradient_accumulation_steps"}
 

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -12,7 +13,7 @@ from torch import nn
 
 from ..adapter_format.presets import PRESETS
 from ..adapter_format.settings import AdapterSettings
-from ..adapters.parameters import format_parameter_table, parameter_table
+from ..adapters.parameters import format_parameter_table, lora_in_words, parameter_table
 from ..data.catalog import DatasetSpec
 from ..files import write_json
 from ..hub.push import open_repository, push_adapter
@@ -21,7 +22,7 @@ from .arguments import TrainArguments
 from .checkpoints import Checkpoint
 from .classes import TaskClasses
 from .loop import Trainer
-from .memory import advice_on_memory, fit_batch_size
+from .memory import advice_on_memory
 from .progress import SETTINGS, alone_in, find_progress, on_main_process
 from .results import score_and_save
 
@@ -33,7 +34,7 @@ BuildNetwork = Callable[[TrainArguments, DatasetSpec, TaskClasses], tuple[nn.Mod
 def train(
     args: TrainArguments,
     data: dict[str, Sequence[dict]] | None = None,
-    build_network: BuildNetwork = setup.build_network,
+    build_network: BuildNetwork | None = None,
     on_step: Callable[[Trainer], None] | None = None,
     classes: TaskClasses | None = None,
 ) -> dict:
@@ -45,7 +46,8 @@ def train(
     Args:
         args: see `TrainArguments`.
         data: splits of decoded rows in place of `load_segmentation_data(args.dataset, ...)`.
-        build_network: makes what is trained, and the settings that are saved with it. A baseline is any module whose
+        build_network: makes what is trained, and the settings that are saved with it; None: an adapter or a base. A
+            baseline is any module whose
             `forward(pixel_values)` returns something with `logits` (B, K, T, T), and that has
             `save_pretrained(directory)`: it ends in `network/`.
         on_step: called with the trainer after each optimizer step. What it raises ends the run.
@@ -90,7 +92,7 @@ def _build_trainer(
     args: TrainArguments,
     accelerator: Accelerator,
     data: dict[str, Sequence[dict]] | None,
-    build_network: BuildNetwork,
+    build_network: BuildNetwork | None,
     checkpoint: Checkpoint | None,
     started: float,
     on_step: Callable[[Trainer], None] | None,
@@ -102,6 +104,7 @@ def _build_trainer(
     rows, run, classes = splits["train"], Path(args.output_dir), TaskClasses.of(splits, classes)
     if args.calibrate != "none":
         classes.require_structure(splits[args.calibrate], args.calibrate)
+    build_network = build_network or partial(setup.build_network, rows=rows)
     model, settings = build_network(args, spec, classes)
     network = model.get_base_model() if isinstance(model, PeftModel) else model
     if args.score_untrained and network is model:
@@ -118,16 +121,8 @@ def _build_trainer(
         write_json(run / SETTINGS, asdict(args))
         _announce(accelerator, args, splits, settings, criterion, model)
     accelerator.init_trackers(run.resolve().name)
-    if args.auto_batch_size:
-        if checkpoint is not None and checkpoint.note["processes"] == accelerator.num_processes:
-            found = checkpoint.note["arguments"]  # to the same bytes
-            args = replace(args, **{name: found[name] for name in ("batch_size", "gradient_accumulation_steps")})
-        else:
-            args = fit_batch_size(args, accelerator, model, criterion, settings.tile_size)
-        accelerator.gradient_accumulation_steps = args.gradient_accumulation_steps
     tiles = setup.build_tiles(args, rows, settings, spec.augmentation, accelerator.num_processes)
-    features = setup.build_feature_cache(args, network, tiles, run / f"features-{accelerator.process_index}.bin")
-    trainer = Trainer(args, accelerator, model, criterion, tiles, splits, settings, started, features, on_step)
+    trainer = Trainer(args, accelerator, model, criterion, tiles, splits, settings, started, on_step)
     if checkpoint is not None:
         trainer.resume(checkpoint)
     return trainer
@@ -143,6 +138,8 @@ def _announce(accelerator, args, splits, settings, criterion, model) -> None:
     if settings.base:
         print(f"base      {args.base}, encoder at {settings.image_size} pixels, {computing}")
         print(f"preset    {args.preset}: {PRESETS[args.preset].description}")
+    if isinstance(model, PeftModel) and PRESETS[args.preset].rank:
+        print(f"LoRA      {lora_in_words(model, args.lora)}")
     terms = "cross-entropy" if settings.exclusive else "BCE"
     terms += f" + Dice + {args.cldice_weight} clDice ({args.cldice_schedule})"
     print(f"objective {terms}, {criterion.iterations} erosions")

@@ -13,8 +13,10 @@ from accelerate import Accelerator, PartialState
 from accelerate.tracking import get_available_trackers
 from accelerate.utils import DataLoaderConfiguration, DistributedDataParallelKwargs, GradientAccumulationPlugin
 from torch import nn
+from torch.utils.data import default_collate
 
-from ..adapter_format.presets import LIVING_DECODER, WHOLE_DECODER, get_preset, preset_network_settings
+from ..adapter_format.families import FAMILIES
+from ..adapter_format.presets import STARTS_FROM_DATA, WHOLE_DECODER, get_preset, preset_network_settings
 from ..adapter_format.settings import AdapterSettings
 from ..adapters.creation import create_adapter, unfreeze
 from ..data.augmentation import Augmentation
@@ -25,16 +27,15 @@ from ..data.protocols import PROTOCOLS
 from ..data.tiles import TileDataset, largest_half_width
 from ..fundus.colours import FovColours
 from ..fundus.normaliser import fit_fundus
-from ..network.encoder import count_frozen_layers
 from ..network.segmenter import TopoSamForSegmentation
 from ..objective.losses import TopoLoss
 from ..processes import best_device, fast_dtype, launched_on_cpus, usable_cores
 from .arguments import TrainArguments
 from .classes import TaskClasses
-from .features import FeatureCache
 
 _STEPS_AN_EPOCH = 100  # at least: small data sets do not spend their time between epochs
 _FUNDUS_MEASURED = 20
+_START_TILES = 16  # that a variant of LoRA starts from
 _MOST_ITERATIONS = 10  # of soft erosion: what is left inside a wider structure counts as its skeleton
 
 
@@ -162,12 +163,14 @@ def build_network(
     spec: DatasetSpec,
     classes: TaskClasses = TaskClasses(),  # noqa: B008 (frozen)
     load_base: Callable[..., TopoSamForSegmentation] | None = None,
+    rows: Sequence[dict] | None = None,
 ) -> tuple[nn.Module, AdapterSettings]:
     """Build the network to train, and the settings that are saved with it.
 
     Args:
         classes: the network gives a logit map of each, and the settings have their names.
         load_base: called with the base and the form that it needs; by default `TopoSamForSegmentation.from_pretrained`.
+        rows: training rows, for variants of LoRA that start from them.
 
     Returns:
         A `PeftModel`, or with preset full the base itself; what is trained of it requires gradients.
@@ -189,7 +192,22 @@ def build_network(
     settings = AdapterSettings.of_network(network, preset=args.preset, **task)
     if preset.full:
         return unfreeze(network), settings
-    return create_adapter(network, args.preset, rank=args.rank, lora_layers=args.lora_layers), settings
+    lora = {"rank": args.rank, "lora": args.lora, "lora_targets": args.lora_targets}
+    if args.lora in STARTS_FROM_DATA and rows is not None:
+        network.criterion = build_criterion(args, rows, settings, classes.thin)
+        lora["batches"] = _first_batches(args, spec, rows, settings, network.to(PartialState().device).device)
+    return create_adapter(network, args.preset, **lora), settings
+
+
+def _first_batches(
+    args: TrainArguments, spec: DatasetSpec, rows: Sequence[dict], settings: AdapterSettings, device: torch.device
+) -> list[dict]:
+    """Give a few batches of tiles, the same on every process: what a variant of LoRA starts from."""
+    tiles = build_tiles(args, rows, settings, spec.augmentation, processes=1)
+    names = ("pixel_values", "labels", "valid_mask", "skeleton")
+    chosen = [tiles[number] for number in evenly_spread(range(len(tiles)), _START_TILES)]
+    batches = [default_collate(chosen[at : at + args.batch_size]) for at in range(0, len(chosen), args.batch_size)]
+    return [{name: batch[name].to(device) for name in names if name in batch} for batch in batches]
 
 
 def _load_base(base: str, **form) -> TopoSamForSegmentation:
@@ -208,7 +226,7 @@ def restart_decoder(network: TopoSamForSegmentation, seed: int) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         fresh = type(decoder)(decoder.config).apply(network.sam._init_weights)
-    for name in LIVING_DECODER:
+    for name in FAMILIES[network.config.family].decoder:
         part = name.removeprefix("mask_decoder.")
         decoder.get_submodule(part).load_state_dict(fresh.get_submodule(part).state_dict())
     network.class_masks.copy_first(decoder.output_hypernetworks_mlps[0])
@@ -257,20 +275,6 @@ def build_criterion(
     return TopoLoss(iterations, args.cldice_weight, args.cldice_schedule, **form)
 
 
-def build_feature_cache(
-    args: TrainArguments, network: nn.Module, tiles: TileDataset, path: Path
-) -> FeatureCache | None:
-    """Build a cache of what the frozen layers make of each image, if it is asked for and of use."""
-    if not args.cache_features:
-        return None
-    if tiles.view != "full" or tiles.augmentation is not None:
-        found = f"view full (it is {tiles.view!r}) and augmentation none (it is {args.augmentation!r})"
-        raise ValueError(f"cache_features needs tiles that come again: {found}")
-    if not count_frozen_layers(network.sam.vision_encoder):
-        raise ValueError("cache_features needs frozen layers: give lora_layers, or a preset without LoRA")
-    return FeatureCache(network.encode_frozen, path, len(tiles.rows))
-
-
 def build_tiles(
     args: TrainArguments, rows: Sequence[dict], settings: AdapterSettings, usual: Augmentation, processes: int
 ) -> TileDataset:
@@ -298,6 +302,6 @@ def parameter_groups(args: TrainArguments, model: nn.Module, criterion: TopoLoss
         if parameter.requires_grad:
             rate = args.detail_learning_rate if "detail_branch" in name else args.learning_rate
             is_bias = parameter.ndim < 2 or name.endswith("bias")  # those of several classes are stacked
-            decay = 0.0 if is_bias else args.weight_decay
+            decay = 0.0 if is_bias or hasattr(parameter, "held") else args.weight_decay
             groups.setdefault((rate, decay), []).append(parameter)
     return [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()]

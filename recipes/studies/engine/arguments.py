@@ -41,8 +41,8 @@ METHODS = {
 _OWN_FLAGS = {"dataset", "data_dir", "preset", "base", "seed", "max_steps", "output_dir", "num_threads", "resume"}
 _OWN_FLAGS |= {"overwrite"}
 # A baseline has no such part.
-_OURS_ALONE = {"image_size", "rank", "lora_layers", "decoder_init", "detail_learning_rate", "gradient_checkpointing"}
-_OURS_ALONE |= {"cache_features", "compile"}
+_OURS_ALONE = {"image_size", "rank", "lora", "lora_targets", "decoder_init", "detail_learning_rate"}
+_OURS_ALONE |= {"gradient_checkpointing"}
 # A test set is read as the training set, but has its own splits.
 _NOT_FOR_SCORING = {"dataset", "data_dir", "split", "seed"}
 

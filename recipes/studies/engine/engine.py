@@ -34,6 +34,7 @@ def run_jobs(
     slots: int = 1,
     threads: int = 1,
     command: Callable[[Job], list[str]] = worker_command,
+    deadline: float | None = None,
 ) -> None:
     """Do what is not done yet; write into each job's directory how it ended.
 
@@ -45,12 +46,16 @@ def run_jobs(
         slots: How many jobs run at once.
         threads: CPU threads of each.
         command: The command line of a job.
+        deadline: By `time.monotonic`; what then still runs is interrupted.
     """
     waiting = [list(chain) for chain in chains]
     total, running = sum(map(len, waiting)), []
     print(f"{total} jobs, {slots} at once, {threads} CPU threads each", flush=True)
     try:
         while waiting or running:
+            if deadline is not None and time.monotonic() > deadline:
+                print("the time is over: the same command goes on from here", flush=True)
+                return
             while waiting and len(running) < slots:
                 started = _start_next(waiting.pop(0), threads, command)
                 running += [started] if started else []

@@ -204,11 +204,12 @@ def notes(runs: pd.DataFrame, command_line: str) -> list[str]:
         remarks.append(f"Optimizer steps of a run: {steps}.")
     if "machine" in runs:
         machines = "; ".join(runs["machine"].dropna().unique())
-        remarks.append(f"Machine: {machines}. All runs together took {_hours(runs['seconds'].sum())}.")
+        remarks.append(f"Machine: {machines}. All runs together took {hours_text(runs['seconds'].sum())}.")
     return [*remarks, f"Command: {command_line}"]
 
 
-def _hours(seconds: float) -> str:
+def hours_text(seconds: float) -> str:
+    """Write a time in hours and minutes."""
     minutes = round(seconds / 60)
     return f"{minutes // 60} h {minutes % 60} min"
 

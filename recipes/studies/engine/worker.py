@@ -3,6 +3,7 @@
 Beside the command's own files it writes resources.json: time, memory and machine.
 """
 
+import contextlib
 import copy
 import statistics
 import sys
@@ -28,9 +29,10 @@ from topolora_hf.files import read_json_object, write_json
 from topolora_hf.inference.loading import load_network
 from topolora_hf.inference.predictor import Predictor
 from topolora_hf.training.classes import TaskClasses
+from topolora_hf.training.loop import Trainer
 from topolora_hf.training.run import train
 from topolora_hf.training.scoring import score_rows
-from topolora_hf.training.setup import build_network, load_splits, task_settings
+from topolora_hf.training.setup import build_network, load_splits, scored_split, task_settings
 
 _REPEATS = 5
 
@@ -48,7 +50,7 @@ def train_baseline(args: RunArguments, on_step: Callable) -> dict:
 def build_baseline(args: RunArguments, spec: DatasetSpec, classes: TaskClasses) -> tuple[nn.Module, AdapterSettings]:
     """Build the baseline that `args.network` names, and the settings with which it predicts."""
     settings = AdapterSettings(base="", preset=args.network, **task_settings(args, spec, classes))
-    return create_baseline(args.network), settings
+    return create_baseline(args.network, len(classes.labels)), settings
 
 
 def score_base(args: RunArguments, on_step: Callable) -> dict:
@@ -64,12 +66,40 @@ def score_base(args: RunArguments, on_step: Callable) -> dict:
     return metrics
 
 
+def time_steps(args: RunArguments, on_step: Callable) -> dict:
+    """Time a few steps of a run of these settings, and the scoring of one image; nothing is trained to its end."""
+    started, moments, found = time.perf_counter(), [], {}
+
+    class Timed(Exception):
+        pass
+
+    def stop_after_a_few(trainer: Trainer) -> None:
+        moments.append(time.perf_counter())
+        if len(moments) <= _REPEATS:
+            return
+        split = scored_split(trainer.splits)
+        trainer.score(split, 1)
+        found.update(
+            seconds_per_step=statistics.median(later - earlier for earlier, later in pairwise(moments)),
+            seconds_per_image=round(time.perf_counter() - moments[-1], 3),
+            images=len(trainer.splits[split]),
+            seconds_to_start=round(moments[0] - started, 1),
+        )
+        raise Timed
+
+    with contextlib.suppress(Timed):
+        train(args, chosen_data(args), on_step=stop_after_a_few)
+    write_json(Path(args.output_dir, METRICS), found)
+    return found
+
+
 COMMANDS: dict[str, tuple[type, Callable[..., dict]]] = {
     "train": (RunArguments, train_ours),
     "train_baseline": (RunArguments, train_baseline),
     "score": (ScoreArguments, lambda args, on_step: score(args)),
     "score_baseline": (ScoreArguments, lambda args, on_step: score(args, load_baseline(args.adapter))),
     "score_base": (RunArguments, score_base),
+    "time_steps": (RunArguments, time_steps),
 }
 
 
