@@ -220,6 +220,15 @@ def test_layouts_of_class_masks_are_read_right(layout, tmp_path):
     assert (valid_mask == (valid[0] if valid else True)).all()
 
 
+def test_a_palette_means_the_same_whichever_of_its_colours_a_mask_has(tmp_path):
+    with_masks(images(tmp_path), palette(INDEX, np.array([(0, 0, 0), RED, BLUE, (255, 255, 255)], np.uint8)))
+    white = np.where(BOTH, 3, 0).astype(np.uint8)
+    save(tmp_path / "masks/1.png", palette(white, np.array([(0, 0, 0), RED, BLUE, (255, 255, 255)], np.uint8)))
+    data = load_segmentation_data(str(tmp_path), classes=["artery=1,3", "vein=2,3"])
+    row = next(row for rows in data.values() for row in rows if row["id"] == "1")
+    assert (row["mask"] == BOTH).all() and row["valid_mask"].all()
+
+
 def test_classes_say_which_are_thin_and_remarks_what_was_read(tmp_path):
     dataset, classes, *_ = colours_by_json(tmp_path)
     data, *_ = masks_of(dataset, classes)

@@ -169,7 +169,7 @@ class _Levels:
         colours, level_of = np.unique(palette[used].astype(np.int64), axis=0, return_inverse=True)
         if len(colours) == 1 < len(used):
             return
-        if of_classes and (colours != colours[:, :1]).any():
+        if of_classes and (palette != palette[:, :1]).any():  # of all files alike, whichever levels this one has
             self.rgb, self.is_indexed = np.zeros((256, 3), np.int64), True
             self.rgb[: len(palette)] = palette
             return
