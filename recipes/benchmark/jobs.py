@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from itertools import chain, zip_longest
 
 from benchmark.arguments import BenchmarkArguments
+from benchmark.families import steps
 from benchmark.measure import Workload
 from benchmark.networks import NetworkShape
 from benchmark.sharing import LABELS, adapters_in_turn, tiles_through
@@ -106,6 +107,7 @@ def benchmark_groups(args: BenchmarkArguments) -> list[Group]:
         ),
         Group("adapters", f"Several adapters on one base ({args.model})", {}, item="switch"),
         *_onnx_groups(args),
+        *_family_groups(args),
         Group("data", f"Data and scores ({_DATA_SIZE}x{_DATA_SIZE}, one process)", {}, item="item"),
     ]
 
@@ -118,6 +120,14 @@ def _onnx_groups(args: BenchmarkArguments) -> list[Group]:
     return [Group("onnx", title, {"PyTorch": "onnx/torch/float32"}, item="tile")]
 
 
+def _family_groups(args: BenchmarkArguments) -> list[Group]:
+    titles = {row.group: row.help.split(": ")[1] for row in _family_rows(args)}
+    return [
+        Group(name, f"Training step of {name}: {title}", {"transformers SDPA": f"{name}/sdpa/{{dtype}}"}, item="image")
+        for name, title in titles.items()
+    ]
+
+
 def benchmark_rows(args: BenchmarkArguments) -> list[Row]:
     """The rows that the settings ask for, in the order of the table.
 
@@ -126,7 +136,7 @@ def benchmark_rows(args: BenchmarkArguments) -> list[Row]:
     """
     rows = [
         row
-        for row in (*_network_rows(args), *_sharing_rows(args), *_data_rows())
+        for row in (*_network_rows(args), *_sharing_rows(args), *_family_rows(args), *_data_rows())
         if row.dtype in args.dtype or (row.dtype == "int8" and "float32" in args.dtype and args.device == "cpu")
     ]
     for pattern in args.rows:
@@ -153,9 +163,10 @@ def _network_rows(args: BenchmarkArguments) -> Iterable[Row]:
 
 def _step_rows(args: BenchmarkArguments) -> Iterable[Row]:
     depth = args.shape.config().vision_config.num_hidden_layers
-    last = {"lora_layers": max(1, depth // 3)}
-    less_work = f"less work: LoRA on the last {last['lora_layers']} of {depth} layers"
-    cached = {**last, "cached": True}
+    count = max(1, depth // 3)
+    numbers = "|".join(map(str, range(depth - count, depth)))
+    last = {"lora_targets": rf"sam\.vision_encoder\.layers\.({numbers})\.mlp\..*"}
+    less_work = f"less work: LoRA on the last {count} of {depth} layers"
     forms = [
         ("authors/float32", False, "as the paper's authors write it", {}),
         ("authors/bfloat16", False, "as the paper's authors write it, bf16", {}),
@@ -168,8 +179,6 @@ def _step_rows(args: BenchmarkArguments) -> Iterable[Row]:
         ("ours-checkpointing/bfloat16", True, "ours, bf16, gradient checkpointing", {"checkpointing": True}),
         ("ours-last/float32", True, f"ours, {less_work}", last),
         ("ours-last/bfloat16", True, f"ours, bf16, {less_work}", last),
-        ("ours-cached/float32", True, f"ours, {less_work}, frozen features cached", cached),
-        ("ours-cached/bfloat16", True, f"ours, bf16, {less_work}, frozen features cached", cached),
     ]
     for name, ours, text, settings in forms:
         form, dtype = name.split("/")
@@ -231,6 +240,14 @@ def _sharing_rows(args: BenchmarkArguments) -> Iterable[Row]:
     for group in _onnx_groups(args):
         for form in ("torch", "onnxruntime"):
             yield Row(f"{group.name}/{form}/float32", form != "torch", LABELS[form], partial(tiles_through, form))
+
+
+def _family_rows(args: BenchmarkArguments) -> Iterable[Row]:
+    for name, (ours, build, settings) in steps(args.model != "vit_b", args.image_size, args.batch_size).items():
+        form = "ours" if ours else "transformers' own model, SDPA, PEFT"
+        text = f"{form}: LoRA and decoder, {settings['image_size']} pixels"
+        if args.device == "cpu":
+            yield Row(name, ours, text, partial(build, **settings))
 
 
 def _data_rows() -> Iterable[Row]:
