@@ -1,6 +1,8 @@
-"""Train the full network on bases of several sizes, and write the table of accuracy, time, memory and file size.
+"""Train the full network on bases of several sizes and families: a table of accuracy, time, memory and file size.
 
     python recipes/studies/backbones.py --data_root path/to/data --bases tiny facebook/sam-vit-base
+    python recipes/studies/backbones.py --data_root path/to/data --image_size 448 --bases facebook/sam-vit-base \
+        syscv-community/sam-hq-vit-base facebook/sam2.1-hiera-tiny facebook/sam2.1-hiera-base-plus facebook/sam3
 
 A run that is done is not repeated, an interrupted one goes on. --dry_run lists them, --set NAME=VALUE changes settings.
 """
@@ -22,9 +24,9 @@ class BackbonesArguments(StudyArguments):
     """Train the full network on every base: accuracy, step time, memory, time a tile, size of the adapter's file."""
 
     base: str | None = option(None, "not for this study: use bases")
-    bases: list[str] = option(_BASES, "SAMs on the Hub, directories, or embedded bases")
+    bases: list[str] = option(_BASES, "SAMs of any family on the Hub, directories, or embedded bases")
     dataset: str = option("drive", "a name, a folder, or a name that data_dirs gives")
-    image_size: int = option(256, "pixels a side that every encoder sees")
+    image_size: int = option(224, "pixels a side that every encoder sees; multiples of 224 suit every family")
     output_dir: str = option("studies/backbones", "where runs, tables and pictures are written")
 
     def __post_init__(self):
