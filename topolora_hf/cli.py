@@ -14,6 +14,7 @@ from .settings import did_you_mean
 COMMANDS = {
     "train": ("TrainArguments", "train an adapter, score it, and fill a run directory"),
     "predict": ("PredictArguments", "write the masks of images of any size"),
+    "measure": ("MeasureArguments", "measure the lines of masks or images: graphs, lengths, widths, in real units"),
     "score": ("ScoreArguments", "score an adapter on a data set"),
     "describe": ("DescribeArguments", "say what a data set holds, and draw some of it"),
     "convert": ("ConvertArguments", "read and write other forms: .pth, .ckpt, a merged network, ONNX"),

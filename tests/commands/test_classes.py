@@ -48,7 +48,7 @@ def test_a_mask_is_a_palette_of_labels_and_every_class_has_its_files(predicted):
             stored = np.asarray(Image.open(f"predictions/{name}_probability_{label}.png")) / 65535
             np.testing.assert_allclose(stored, prediction.probabilities[place], atol=1e-5)
     lines = json.loads(Path("predictions/a_centreline.json").read_text())
-    assert lines["vein"]["length"] == expected["a"].centrelines["vein"].length > 0
+    assert lines["vein"]["length"] == expected["a"].totals["vein"]["length"] > 0
     assert set(np.unique(np.concatenate([p.label_map for p in expected.values()]))) == {0, 1, 2, 3}
 
 

@@ -1,16 +1,12 @@
 """Lengths, widths and counts of shapes whose geometry is known."""
 
 import math
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from drawing import at, bar, drawn, line, ring, spiral, spiral_length
 
 from topolora_hf.graphs import centreline_graph, graph_totals
-
-sys.path.insert(0, str(Path(__file__).parent))
-from drawing import at, bar, drawn, line, ring, spiral, spiral_length  # noqa: E402
 
 WIDTHS = (1, 2, 3, 5, 8, 15)
 CENTRE = (110.5, 111)

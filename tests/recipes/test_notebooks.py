@@ -57,10 +57,11 @@ def test_five_labels_give_an_adapter(run):
 def test_a_centreline_is_measured(run):
     variables = run("measure_a_centreline", MILLIMETRES_PER_PIXEL=0.01)
     drawn = variables["line"]
-    assert (drawn.branch_points, drawn.end_points) == (1, 3)
-    assert drawn.length == pytest.approx(96 + 24, abs=4)
-    numbers = variables["numbers"]
-    assert numbers["length in mm"] == numbers["length"] / 100 > 1
+    assert (drawn["branch_points"], drawn["end_points"], drawn["segments"]) == (1, 3, 3)
+    assert drawn["length"] == pytest.approx(100 + 24, abs=2)
+    pixels = variables["prediction"].totals["foreground"]
+    assert variables["numbers"]["length"] == pytest.approx(pixels["length"] / 100) and pixels["length"] > 100
+    assert len(variables["segments"]) == pixels["segments"]
     assert Path("centreline.json").is_file() and Path("centreline.png").is_file()
 
 

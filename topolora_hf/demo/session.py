@@ -62,15 +62,15 @@ class Look:
     def numbers(self) -> list[tuple[str, ...]]:
         """Names of what was measured, and values with their units, one a class."""
         seen = self.prediction
-        lines = seen.centrelines.values()
+        lines = seen.totals.values()
         size = f"{seen.masks.shape[2]} x {seen.masks.shape[1]} px"
         return [
             ("Image", *[size] * len(seen.labels)),
             ("Foreground", *(f"{mask.mean():.2%}" for mask in seen.masks)),
-            ("Centreline length", *(f"{line.length:,.0f} px" for line in lines)),
-            ("Branch points", *(f"{line.branch_points:,}" for line in lines)),
-            ("End points", *(f"{line.end_points:,}" for line in lines)),
-            ("Mean width", *("none" if math.isnan(line.mean_width) else f"{line.mean_width:.1f} px" for line in lines)),
+            ("Centreline length", *(f"{line['length']:,.0f} px" for line in lines)),
+            ("Branch points", *(f"{line['branch_points']:,}" for line in lines)),
+            ("End points", *(f"{line['end_points']:,}" for line in lines)),
+            ("Mean width", *(_in_pixels(line["mean_width"]) for line in lines)),
             *([("Threshold", *(f"{threshold:.3g}" for threshold in seen.thresholds))] if len(seen.labels) > 1 else []),
         ]
 
@@ -97,3 +97,7 @@ class Look:
             self.prediction.save_classes(classes)
             files.append(classes)
         return list(map(str, files))
+
+
+def _in_pixels(value: float) -> str:
+    return "none" if math.isnan(value) else f"{value:.1f} px"

@@ -172,13 +172,21 @@ def _as_graph(paths: Paths, width: np.ndarray, shape: tuple[int, int]) -> "netwo
         graph.add_node(number, row=row, column=column, degree=degree, kind=kinds.get(degree, "branch"))
     counted = off_the_nodes(paths, paths.nodes[:, 2] + 1)
     _, lengths = along(paths)
-    split = zip(paths.split(paths.points[:, :2]), paths.split(width), paths.split(counted), strict=True)
-    for (start, end), length, (polyline, own, here) in zip(paths.ends.tolist(), lengths.tolist(), split, strict=True):
-        chord = float(np.hypot(*(polyline[-1] - polyline[0])))
-        measured = own[here]
-        graph.add_edge(
-            start, end, start=start, end=end, length=length, mean_width=float(measured.mean()),
-            min_width=float(measured.min()), max_width=float(measured.max()),
-            tortuosity=length / chord if start != end and chord else float("nan"), polyline=polyline, widths=own,
-        )  # fmt: skip
+    if not len(lengths):
+        return graph
+    starts, places = paths.first[:-1], paths.points[:, :2]
+    chords = np.hypot(*(places[paths.first[1:] - 1] - places[starts]).T)
+    chords[(paths.ends[:, 0] == paths.ends[:, 1]) | (chords == 0)] = np.nan
+    measures = {
+        "length": lengths,
+        "mean_width": np.add.reduceat(width * counted, starts) / np.add.reduceat(counted.astype(int), starts),
+        "min_width": np.minimum.reduceat(np.where(counted, width, np.inf), starts),
+        "max_width": np.maximum.reduceat(np.where(counted, width, 0), starts),
+        "tortuosity": lengths / chords,
+    }
+    columns = zip(*(values.tolist() for values in measures.values()), strict=True)
+    split = zip(paths.ends.tolist(), columns, paths.split(places), paths.split(width), strict=True)
+    for (start, end), own, polyline, widths_ in split:
+        named = dict(zip(measures, own, strict=True))
+        graph.add_edge(start, end, start=start, end=end, **named, polyline=polyline, widths=widths_)
     return graph

@@ -13,9 +13,9 @@ def simplify(paths: Paths, prune: bool = True) -> Paths:
     """Prune spurs, join the paths at nodes where only two meet, and make one node of junctions whose discs overlap.
 
     The disc of a junction is the largest around it inside the mask, enlarged by a fifth and 1.75 pixels: the skeleton
-    of two bars that cross at 45 degrees has two junctions, so far apart. A spur ends freely and is shorter than the local
-    width, twice the largest radius at its junction. No loop is lost. The third column of the nodes is how far a node
-    reaches: its disc, and the way to the junctions that it is made of.
+    of two bars that cross at 45 degrees has two junctions, so far apart. A spur ends freely and is shorter than the
+    local width, twice the largest radius at its junction. No loop is lost. The third column of the nodes is how far a
+    node reaches: its disc, and the way to the junctions that it is made of.
     """
     network = _Network(paths)
     network.dissolve(list(network.touching))

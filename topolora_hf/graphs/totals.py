@@ -58,8 +58,8 @@ def graph_totals(graph: "networkx.MultiGraph", area: float | None = None, label:
 def fractal_dimension(polylines: list[np.ndarray]) -> float:
     """Box-counting dimension of lines, (N, 2) each (Russell, Hanson and Ott 1980, doi:10.1103/PhysRevLett.45.1175).
 
-    The slope of log(boxes that a line enters) over log(1 / side), by least squares. Sides are 4, 8, 16, ... pixels up to a
-    quarter of the longer side of what the lines cover, where the first box begins. NaN with fewer than three sides.
+    The slope of log(boxes that a line enters) over log(1 / side), by least squares. Sides are 4, 8, 16, ... pixels up
+    to a quarter of the longer side of what the lines cover, where the first box begins. NaN with fewer than three.
     """
     if not polylines:
         return math.nan

@@ -42,6 +42,8 @@ def trace(rows: np.ndarray, columns: np.ndarray, radii: np.ndarray) -> Paths:
         rows, columns: int (M,), the skeleton's pixels, row by row.
         radii: float (M,), the distance of each to the background.
     """
+    if not len(rows):
+        return Paths(np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(1, int), np.zeros((0, 2), int))
     count, values = len(rows), np.stack([rows, columns, radii], axis=1).astype(float)
     links, is_branch = _links(rows, columns)
     degree = np.bincount(links.ravel(), minlength=count)

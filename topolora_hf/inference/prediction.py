@@ -12,12 +12,14 @@ from PIL import Image
 from ..data.place import Place
 from ..files import write_json
 from ..geo.geotiff import write_geotiff
+from ..graphs import centreline_graph, graph_totals, joined
 from ..metrics.classes import any_class, class_masks, label_map, label_values
 from .files import save_png
 
 if TYPE_CHECKING:
+    import networkx
+
     from ..adapter_format.settings import AdapterSettings
-    from .centreline import Centreline
 
 _PIXELS_A_LINE = 1000  # of the longer side, for each pixel that a centreline is drawn wider to either side
 
@@ -81,21 +83,26 @@ class Prediction:
         """uint8 (H, W): 0 is background, k the k-th class; sets of overlapping classes have values after those."""
         return label_map(self.masks, label_values(self.labels, self.exclusive))
 
+    def graph(self, prune: bool = True) -> "networkx.MultiGraph":
+        """The graph of the mask's centrelines, for thin structures: see `topolora_hf.graphs.centreline_graph`.
+
+        Of several classes, each has its own pieces of it, and nodes and edges say which `class` they are of.
+        """
+        graphs = self._graphs if prune else self._graphs_of_classes(prune)
+        return joined(graphs) if len(graphs) > 1 else graphs[self.labels[0]].copy()
+
     @cached_property
-    def centreline(self) -> "Centreline":
-        """The skeleton of the mask of any class, measured: for thin structures."""
-        from .centreline import Centreline
+    def _graphs(self) -> "dict[str, networkx.MultiGraph]":
+        return self._graphs_of_classes()
 
-        return Centreline.of_mask(self.mask)
+    def _graphs_of_classes(self, prune: bool = True) -> "dict[str, networkx.MultiGraph]":
+        return {label: centreline_graph(mask, prune) for label, mask in zip(self.labels, self.masks, strict=True)}
 
-    @cached_property
-    def centrelines(self) -> dict[str, "Centreline"]:
-        """The skeleton of each class's mask, by its name."""
-        from .centreline import Centreline
-
-        if len(self.labels) == 1:
-            return {self.labels[0]: self.centreline}
-        return {label: Centreline.of_mask(mask) for label, mask in zip(self.labels, self.masks, strict=True)}
+    @property
+    def totals(self) -> dict[str, dict[str, float]]:
+        """Of each class, by its name, what its graph comes to, in pixels: `graph_totals` over the field of view."""
+        area = None if self.inside is None else int(self.inside.sum())
+        return {label: graph_totals(graph, area) for label, graph in self._graphs.items()}
 
     def overlay(self, centreline: bool = False) -> Image.Image:
         """Draw the masks over the image; or, for thin structures, their centrelines, wide enough to be seen.
@@ -106,12 +113,13 @@ class Prediction:
 
         if not centreline:
             return class_overlay(self.image, self.masks, self.labels)
-        from scipy.ndimage import binary_dilation
-
         width = 1 + 2 * round(max(self.mask.shape) / _PIXELS_A_LINE)
-        around = np.ones((width, width))
-        lines = np.stack([binary_dilation(line.skeleton, around) for line in self.centrelines.values()])
-        return class_overlay(self.image, lines, self.labels, opacity=1)
+        return class_overlay(self.image, self._lines(width), self.labels, opacity=1)
+
+    def _lines(self, width: int = 1) -> np.ndarray:
+        from ..pictures.graphs import draw_lines
+
+        return np.stack([draw_lines(graph, width) for graph in self._graphs.values()])
 
     def save_mask(self, path: str | Path) -> None:
         """Write an 8-bit PNG of the image's own size: 0 and 255; of several classes their label map, in colours.
@@ -168,12 +176,10 @@ class Prediction:
         return files
 
     def save_centreline(self, path: str | Path) -> None:
-        """Write the centreline's numbers as JSON and, beside it, the skeleton as a PNG; of several classes by class."""
-        if len(self.labels) == 1:
-            return self.centreline.save(path)
-        skeletons = np.stack([line.skeleton for line in self.centrelines.values()])
-        save_png(self._of_masks(skeletons), Path(path).with_suffix(".png"))
-        return write_json(Path(path), {label: line.numbers for label, line in self.centrelines.items()})
+        """Write the totals of the centrelines as JSON and, beside it, a PNG of the lines; of several by class."""
+        save_png(self._of_masks(self._lines()), Path(path).with_suffix(".png"))
+        totals = self.totals
+        write_json(Path(path), totals[self.labels[0]] if len(totals) == 1 else totals)
 
     def save_overlay(self, path: str | Path, centreline: bool = False) -> None:
         """Write the overlay as a PNG."""

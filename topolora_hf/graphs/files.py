@@ -1,0 +1,204 @@
+"""Files of a graph of centrelines: CSV, GraphML, GeoJSON, GeoPackage, SWC. Each is written whole or not at all."""
+
+import csv
+import io
+import json
+import math
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from ..files import whole_file, write_file
+
+if TYPE_CHECKING:
+    import networkx
+
+SEGMENT_COLUMNS = (
+    "segment", "class", "start", "end", "length", "mean_width", "min_width", "max_width", "tortuosity",
+    "start_row", "start_column", "end_row", "end_column",
+)  # fmt: skip
+_MEASURES = SEGMENT_COLUMNS[4:9]
+_LAYERS = ("segments", "nodes")
+_TREE_RADIUS = 2  # a width is two radii
+
+
+class OnMap(Protocol):
+    """Where on the map pixels lie: a `Place` of `topolora_hf.data.place`."""
+
+    crs: object
+
+    def map_points(self, points: np.ndarray) -> np.ndarray:
+        """From (row, column) to (x, y) in `crs`."""
+
+    def lonlat(self, points: np.ndarray) -> np.ndarray:
+        """From (row, column) to longitude and latitude."""
+
+
+def write_csv(graph: "networkx.MultiGraph", path: str | Path) -> None:
+    """Write a row a segment: its nodes, measures in the graph's unit, and its ends in pixels. NaN is empty."""
+    text = io.StringIO(newline="")
+    columns = [name for name in SEGMENT_COLUMNS if name != "class" or "classes" in graph.graph]
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(_segments(graph))
+    write_file(Path(path), text.getvalue().encode())
+
+
+def write_graphml(graph: "networkx.MultiGraph", path: str | Path) -> None:
+    """Write nodes and edges with their measures, without polylines, as GraphML. NaN is left out."""
+    import networkx
+
+    plain = networkx.MultiGraph(unit=graph.graph["unit"], pixel_size=graph.graph["pixel_size"])
+    plain.add_nodes_from(graph.nodes(data=True))
+    for own in _segments(graph):
+        values = {name: own[name] for name in ("segment", "class", *_MEASURES) if own.get(name, "") != ""}
+        plain.add_edge(own["start"], own["end"], **values)
+    with whole_file(path) as temporary:
+        networkx.write_graphml_xml(plain, temporary)
+
+
+def write_geojson(graph: "networkx.MultiGraph", path: str | Path, place: OnMap | None = None) -> None:
+    """Write segments and nodes as GeoJSON: in longitude and latitude (RFC 7946), or without a place in pixels.
+
+    In pixels, x is the column and y the row, downward; `coordinates` of the collection says so.
+    """
+    lines, line_values, points, point_values = _features(graph, place.lonlat if place else _in_pixels)
+    digits = 9 if place else 3
+    features = [
+        {"type": "Feature", "geometry": {"type": kind, "coordinates": np.round(place_, digits).tolist()},
+         "properties": {name: _or_none(value) for name, value in values.items()}}
+        for kind, places, of_all in (("LineString", lines, line_values), ("Point", points, point_values))
+        for place_, values in zip(places, of_all, strict=True)
+    ]  # fmt: skip
+    whole = {"type": "FeatureCollection", "unit": graph.graph["unit"], "features": features}
+    if place is None:
+        whole["coordinates"] = "pixels: column, row (downward)"
+    write_file(Path(path), json.dumps(whole, allow_nan=False).encode())
+
+
+def write_geopackage(graph: "networkx.MultiGraph", path: str | Path, place: OnMap) -> None:
+    """Write a GeoPackage of two layers, `segments` and `nodes`, in the raster's coordinate system.
+
+    Raises:
+        ImportError: pyogrio or shapely is not installed.
+    """
+    try:
+        import shapely
+        from pyogrio.raw import write
+    except ImportError as error:
+        raise ImportError(f"a GeoPackage needs pyogrio and shapely: pip install 'topolora_hf[geo]' ({error})") from None
+    lines, line_values, points, point_values = _features(graph, place.map_points)
+    shapes = [[shapely.LineString(line) for line in lines], [shapely.Point(point) for point in points]]
+    names = [("segment", *_known(graph), *_MEASURES), ("node", *_known(graph), "kind", "degree")]
+    crs = place.crs.to_wkt() if place.crs else None
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "graph.gpkg")
+        for layer, own, values, columns, kind in zip(
+            _LAYERS, shapes, (line_values, point_values), names, ("LineString", "Point"), strict=True
+        ):
+            fields = [_column(name, [value.get(name) for value in values]) for name in columns]
+            geometry = np.array([shapely.to_wkb(shape) for shape in own], dtype=object)
+            write(
+                file, geometry, fields, list(columns), layer=layer, driver="GPKG", geometry_type=kind, crs=crs,
+                append=layer != _LAYERS[0],
+            )  # fmt: skip
+        write_file(Path(path), file.read_bytes())
+
+
+def write_swc(graph: "networkx.MultiGraph", path: str | Path) -> int:
+    """Write the polylines as a forest in SWC, the format of neuron tracings. Return how many loops were cut.
+
+    A line is: number, type (0), x (column), y (row), z (0), radius, number of the parent or -1, in the graph's unit.
+    SWC knows no loops: a segment that closes one ends where it would meet the tree again, unconnected.
+    """
+    import networkx
+
+    size, rows, cuts = graph.graph["pixel_size"], [], 0
+    number_of: dict[int, int] = {}
+
+    def add(point: np.ndarray, width: float, parent: int) -> int:
+        row, column = point * size
+        rows.append(f"{len(rows) + 1} 0 {column:.6g} {row:.6g} 0 {width / _TREE_RADIUS:.6g} {parent}")
+        return len(rows)
+
+    done: set[tuple[int, int, int]] = set()
+    for piece in networkx.connected_components(graph):
+        root = min(piece, key=lambda node: (graph.degree(node) != 1, node))
+        waiting = [root]
+        widths = [segment["widths"][0] for *_, segment in graph.edges(root, data=True)]
+        number_of[root] = add(_where(graph, root), max(widths, default=0), -1)
+        while waiting:
+            node = waiting.pop()
+            for _, other, key, segment in graph.edges(node, keys=True, data=True):
+                name = (min(node, other), max(node, other), key)
+                if name in done:
+                    continue
+                done.add(name)
+                points, own = segment["polyline"][1:], segment["widths"][1:]
+                if segment["start"] != node:
+                    points, own = segment["polyline"][-2::-1], segment["widths"][-2::-1]
+                closes, parent = other in number_of, number_of[node]
+                cuts += closes
+                for point, width in zip(points[: len(points) - closes], own, strict=False):
+                    parent = add(point, width, parent)
+                if not closes:
+                    number_of[other] = parent
+                    waiting.append(other)
+    unit = graph.graph["unit"]
+    head = f"# centrelines of topolora_hf, in {unit}; {cuts} loops are cut\n# number type x y z radius parent\n"
+    write_file(Path(path), (head + "".join(f"{row}\n" for row in rows)).encode())
+    return cuts
+
+
+def _segments(graph: "networkx.MultiGraph") -> list[dict]:
+    """The segments in their order, from 0, with what is written of each; what is NaN is empty."""
+    found = []
+    for number, (_, _, segment) in enumerate(graph.edges(data=True)):
+        row = {name: segment.get(name, "") for name in ("class", "start", "end", *_MEASURES)}
+        row = {name: "" if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
+        for end, (down, across) in (("start", segment["polyline"][0]), ("end", segment["polyline"][-1])):
+            row |= {f"{end}_row": round(float(down), 3), f"{end}_column": round(float(across), 3)}
+        found.append({"segment": number, **row})
+    return found
+
+
+def _features(graph: "networkx.MultiGraph", to_map) -> tuple[list, list[dict], np.ndarray, list[dict]]:
+    """Lines and their values, points and theirs; all points are brought to the map at once."""
+    polylines = [segment["polyline"] for _, _, segment in graph.edges(data=True)]
+    nodes = np.array([_where(graph, node) for node in graph]).reshape(-1, 2)
+    points = np.concatenate([*polylines, nodes])
+    moved = to_map(points) if len(points) else points
+    cuts = np.cumsum([len(line) for line in polylines])
+    *lines, points = np.split(moved, cuts)
+    names = ("segment", *_known(graph), *_MEASURES)
+    line_values = [{name: own[name] for name in names} for own in _segments(graph)]
+    names = ("kind", "degree", *_known(graph))
+    point_values = [{"node": node, **{name: own[name] for name in names}} for node, own in graph.nodes(data=True)]
+    return lines, line_values, points, point_values
+
+
+def _known(graph: "networkx.MultiGraph") -> tuple[str, ...]:
+    return ("class",) if "classes" in graph.graph else ()
+
+
+def _where(graph: "networkx.MultiGraph", node: int) -> np.ndarray:
+    own = graph.nodes[node]
+    return np.array([own["row"], own["column"]])
+
+
+def _in_pixels(points: np.ndarray) -> np.ndarray:
+    return points[:, ::-1]
+
+
+def _or_none(value):
+    return None if value == "" else value
+
+
+def _column(name: str, values: list) -> np.ndarray:
+    if name in ("segment", "node", "degree"):
+        return np.array(values, np.int64)
+    if name in ("class", "kind"):
+        return np.array(values, object)
+    return np.array([math.nan if value == "" else value for value in values], float)
