@@ -18,7 +18,7 @@ from topolora_hf.geo.raster import opened_by_rows
 from topolora_hf.inference.rasters import predict_raster
 from topolora_hf.inference.tiling import tile_starts
 
-from .conftest import TILE
+from .conftest import TILE, photograph
 from .test_georeferenced import UTM, written
 
 
@@ -187,7 +187,6 @@ def test_the_memory_it_takes_does_not_grow_with_the_height(tmp_path, predictor, 
         ({"view": "full"}, {}, "full images, resized to one tile"),
         ({"test_time_scales": (0.8, 1.0)}, {}, "--test_time_scales 1 does without"),
         ({}, {"scale": 2.0}, "--scale 1 does without"),
-        ({"fov_diameter": 500.0}, {}, "--scale 1 --no_within_fov does without"),
     ],
 )
 def test_what_needs_the_whole_image_is_refused_with_the_way_out(tmp_path, adapter, settings, changes, arguments, flags):
@@ -195,6 +194,21 @@ def test_what_needs_the_whole_image_is_refused_with_the_way_out(tmp_path, adapte
     with pytest.raises(DataError, match=f"scene.tif: .*{flags}"):
         predict_raster(predictor, scene(tmp_path / "scene.tif"), tmp_path / "mask.tif")
     assert not (tmp_path / "mask.tif").exists()
+
+
+@pytest.mark.parametrize("has_view", [False, True], ids=["no field of view", "a field of view"])
+def test_an_adapter_of_fundus_photographs_takes_rasters_without_a_field_of_view(tmp_path, adapter, settings, has_view):
+    predictor = Predictor(adapter, replace(settings, fov_diameter=90.0))
+    rows, columns = np.mgrid[:150, :150]
+    image = photograph(150, 150) // 2 + np.uint8(90)
+    image[np.hypot(rows - 75, columns - 75) > 70] *= not has_view
+    path = written(tmp_path / "scene.tif", image.transpose(2, 0, 1), **UTM)
+    if has_view:
+        with pytest.raises(DataError, match="scene.tif: .*--scale 1 --no_within_fov does without"):
+            predict_raster(predictor, path, tmp_path / "mask.tif")
+        return
+    predict_raster(predictor, path, tmp_path / "mask.tif")
+    np.testing.assert_array_equal(read(tmp_path / "mask.tif"), whole(predictor, path, tmp_path)[0])
 
 
 def test_an_image_without_data_is_an_error_and_leaves_nothing(tmp_path, predictor):

@@ -19,7 +19,7 @@ class FieldOfView:
     """The field of view of a photograph, uint8 (H, W, 3). It is estimated when it is first needed."""
 
     def __init__(self, photograph: np.ndarray):
-        self.step = ceil(max(photograph.shape[:2]) / _LARGEST_SIDE)  # of the pixels that are looked at
+        self.step = step_of(photograph.shape[:2])  # of the pixels that are looked at
         self._size = photograph.shape[:2]
         self._seen = photograph[:: self.step, :: self.step]
 
@@ -55,6 +55,11 @@ class FieldOfView:
             return mask
         rows, columns = (np.arange(side) // self.step for side in self._size)
         return mask[:, columns][rows]
+
+
+def step_of(size: tuple[int, int]) -> int:
+    """Every how many rows and columns are looked at, of a photograph of that height and width."""
+    return ceil(max(size) / _LARGEST_SIDE)
 
 
 class FundusNormaliser:

@@ -70,6 +70,11 @@ class Raster:
     def _own_scaling(self) -> IntensityScaling:
         return fit_intensity_scaling([lambda: (part.usable for part in self._parts())])
 
+    def reduced(self, step: int, scaling: IntensityScaling | None) -> np.ndarray:
+        """Read every so manieth row and column, as uint8 (h, w, 3)."""
+        held = HeldRows(self, scaling)
+        return np.concatenate([held.between(top, top + 1)[0][:, ::step] for top in range(0, self.size[0], step)])
+
     def _parts(self) -> Iterator[Picture]:
         height, width = self.size
         step = max(1, _PART_PIXELS // width)

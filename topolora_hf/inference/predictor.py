@@ -17,8 +17,9 @@ from ..adapter_format.settings import AdapterSettings
 from ..data.errors import DataError
 from ..data.images.limits import PIXELS_VARIABLE, max_image_pixels, too_large
 from ..data.images.pictures import Picture, read_picture
+from ..data.intensity import IntensityScaling
 from ..data.place import read_place
-from ..fundus.normaliser import FundusNormaliser
+from ..fundus.normaliser import FieldOfView, FundusNormaliser, step_of
 from ..geo.raster import HeldRows, Raster
 from ..network.tile_scaling import resize_antialiased
 from ..objective.losses import class_probabilities
@@ -188,10 +189,10 @@ class Predictor:
             FloatingPointError: The network gives numbers that are not finite.
         """
         settings = self.settings
-        self._require_rows_alone()
+        scaling = raster.scaling(settings.intensity)
+        self._require_rows_alone(raster, scaling)
         classes = settings.thresholds, settings.labels, settings.exclusive
-        batch = self.tile_batch or tiles_at_once(self.device, settings.image_size)
-        held = HeldRows(raster, raster.scaling(settings.intensity))
+        batch, held = self.tile_batch or tiles_at_once(self.device, settings.image_size), HeldRows(raster, scaling)
         while start < raster.size[0]:
             try:
                 for top, probabilities in self._blended_rows(held, raster.size, batch, start):
@@ -220,22 +221,24 @@ class Predictor:
             pixels = torch.from_numpy(held.between(top, bottom)[0]).to(self.device).permute(2, 0, 1)
             return self._tiles_at(pixels, [(y - top, x) for y, x in corners])
 
-        maps = self.settings.num_labels
-        for top, rows in blend_rows(size, tile, self.overlap, batch, self.device, tiles_at, maps, start):
+        last = self.settings.num_labels, start
+        for top, rows in blend_rows(size, tile, self.overlap, batch, self.device, tiles_at, *last):
             yield top, rows.clamp_(0, 1).cpu().numpy()
 
-    def _require_rows_alone(self) -> None:
-        """Refuse settings for which rows depend on more of the image than the tiles that they lie in."""
+    def _require_rows_alone(self, raster: Raster, scaling: IntensityScaling | None) -> None:
+        """Refuse what needs more of the image than tiles. A fundus adapter changes nothing without a field of view."""
         settings, fundus = self.settings, self.fundus
         if settings.view != "tiles":
             raise DataError(
                 "is too large for memory, and the adapter sees full images, resized to one tile: if the memory "
                 f"suffices, raise {PIXELS_VARIABLE}"
             )
-        is_scaled = fundus.scale != 1 if fundus.scale is not None else fundus.diameter is not None
-        flags = {"--scale 1": is_scaled, "--no_match_colours": fundus.colours is not None,
-                 "--no_within_fov": fundus.within_fov,
-                 "--test_time_scales 1": settings.test_time_scales != (1.0,)}  # fmt: skip
+        flags = {"--scale 1": fundus.scale is None and fundus.diameter is not None,
+                 "--no_match_colours": fundus.colours is not None, "--no_within_fov": fundus.within_fov}  # fmt: skip
+        if any(flags.values()) and FieldOfView(raster.reduced(step_of(raster.size), scaling)).mask().all():
+            flags = {}
+        flags["--scale 1"] = flags.get("--scale 1") or fundus.scale not in (None, 1)
+        flags["--test_time_scales 1"] = settings.test_time_scales != (1.0,)
         if any(flags.values()):
             needed = " ".join(flag for flag, is_needed in flags.items() if is_needed)
             raise DataError(

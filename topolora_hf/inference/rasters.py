@@ -17,7 +17,7 @@ from ..data.errors import DataError
 from ..data.images.pictures import no_valid_pixel
 from ..files import flush, output_folder, write_file
 from ..geo.geotiff import write_geotiff
-from ..geo.raster import HeldRows, Raster, opened_by_rows
+from ..geo.raster import Raster, opened_by_rows
 from ..metrics.classes import label_values
 from .doubts import doubts_of_share
 from .files import BY_ROWS, rows_folder, save_png
@@ -190,11 +190,11 @@ def reduced_overlay(raster: Raster, rows: FinishedRows, predictor: Predictor) ->
 
     settings, labels, (height, width) = predictor.settings, rows.masks, raster.size
     step = math.ceil(max(raster.size) / _REDUCED_SIDE)
-    held, columns = HeldRows(raster, raster.scaling(settings.intensity)), np.arange(0, width, step)
+    columns = np.arange(0, width, step)
     values = label_values(settings.labels, settings.exclusive)
     of_class = [[value for classes, value in values.items() if place in classes]
                 for place in range(len(settings.labels))] if len(settings.labels) > 1 else [[255]]  # fmt: skip
-    image = np.concatenate([held.between(top, top + 1)[0][:, ::step] for top in range(0, height, step)])
+    image = raster.reduced(step, raster.scaling(settings.intensity))
     masks = np.zeros((len(of_class), *image.shape[:2]), bool)
     for place, top in enumerate(range(0, height, step)):
         part = np.asarray(labels[top : top + step])
