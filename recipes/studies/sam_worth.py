@@ -156,10 +156,10 @@ def measure_sam(
         raise ValueError("only is not for this command: give datasets and seeds")
     require_same_settings([*timings, *runs])
     deadline = None if args.budget is None else time.monotonic() + 3600 * args.budget
-    if not args.tables_only and not args.dry_run:
-        run_jobs(
-            [[job] for job in timings], 1, args.threads, command, deadline
-        )  # one by one: else they slow each other
+    if not args.tables_only and not args.dry_run:  # one by one: else they slow each other
+        run_jobs([[job] for job in timings], 1, args.threads, command, deadline)
+        if failed := [job for job in timings if job.state == State.FAILED]:
+            return failed
     estimate(args, timings, runs)
     if args.dry_run:
         return []

@@ -101,7 +101,8 @@ CONFIGS = {
     "init_lora_weights": ("pissa", "true or false, got 'pissa'"),
     "peft_type": ("XLORA", "LORA, got 'XLORA'"),
     "loftq_config": ({"loftq_bits": 4}, r"\{\}, as adapters of topolora_hf have it"),
-    "use_dora": (True, "False, as adapters"),
+    "use_dora": ("yes", "true or false, got 'yes'"),
+    "lora_bias": (True, "False, as adapters"),
     "base_model_name_or_path": (["a"], "a text of at most 1000 characters or null"),
 }
 
@@ -115,8 +116,13 @@ def test_settings_of_peft_that_no_adapter_needs_are_refused_by_name(adapter, nam
 
 
 def test_what_this_package_and_plain_peft_write_is_accepted(adapter):
-    layers = r"sam\.vision_encoder\.layers\.(?:10|11)\.mlp\.lin[12]"
-    for changes in ({"target_modules": layers}, {"target_modules": ["lin1", "lin2"]}, {"a_field_of_tomorrow": 1}):
+    layers = r"sam\.vision_encoder\.(?:layers\.10\.mlp\.lin1|layers\.11\.attn\.qkv)"
+    for changes in (
+        {"target_modules": layers},
+        {"use_dora": True},
+        {"target_modules": ["lin1", "lin2"]},
+        {"a_field_of_tomorrow": 1},
+    ):
         assert check_adapter_config(edit_config(adapter, **changes))["r"] == 16
 
 
