@@ -176,12 +176,12 @@ def _ours(shape: str, image_size: int) -> nn.Module:
 
 
 def _theirs(shape: str, image_size: int) -> nn.Module:
-    family, preset = FAMILIES[SHAPES[shape][0]], PRESETS["lora_only"]
+    family, preset = SHAPES[shape][0], PRESETS["lora_only"]
     lora = LoraConfig(
         r=preset.rank,
         lora_alpha=preset.lora_alpha,
-        target_modules=rf".*{family.lora_targets()}",
-        modules_to_save=list(family.decoder),
+        target_modules=rf".*{FAMILIES[family].lora_targets()}",
+        modules_to_save=list(preset.decoder_parts(family)),
     )
     return get_peft_model(StockSegmenter(stock_model(shape, image_size), _criterion()), lora).train()
 

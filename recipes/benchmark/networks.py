@@ -10,12 +10,8 @@ from torch import nn
 from transformers import SamModel
 
 from benchmark.baselines import AuthorsBlock, PromptlessSam
-from topolora_hf.adapter_format.presets import (
-    LIVING_DECODER,
-    LORA_TARGETS,
-    PRESETS,
-    preset_network_settings,
-)
+from topolora_hf.adapter_format.families import FAMILIES
+from topolora_hf.adapter_format.presets import PRESETS, preset_network_settings
 from topolora_hf.adapters.creation import create_adapter
 from topolora_hf.network.configuration import TopoSamConfig
 from topolora_hf.network.embedded import tiny_config
@@ -104,8 +100,8 @@ def transformers_network(shape: NetworkShape, attention: str) -> nn.Module:
     lora = LoraConfig(
         r=_PAPER.rank,
         lora_alpha=_PAPER.lora_alpha,
-        target_modules=LORA_TARGETS,
-        modules_to_save=["spatial_adapter", *LIVING_DECODER],
+        target_modules=FAMILIES["sam"].lora_targets(),
+        modules_to_save=["spatial_adapter", *FAMILIES["sam"].decoder],
     )
     return get_peft_model(network, lora).train()
 
@@ -143,7 +139,7 @@ def fill_with_random_weights(network: nn.Module) -> nn.Module:
     tensors = [*network.named_parameters(), *network.named_buffers()]
     for name, tensor in tensors:
         name = canonical_name(name)
-        if not tensor.is_floating_point():
+        if not (tensor.is_floating_point() and tensor.numel()):  # of one class, further classes have none
             continue
         noise = torch.empty(tensor.shape).normal_(generator=torch.Generator().manual_seed(zlib.crc32(name.encode())))
         if tensor.ndim == 1:

@@ -8,8 +8,9 @@ import torch
 from peft import AutoPeftModel, LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
 
+from topolora_hf.adapter_format.families import FAMILIES
 from topolora_hf.adapter_format.names import public_base_name
-from topolora_hf.adapter_format.presets import LORA_TARGETS, preset_network_settings
+from topolora_hf.adapter_format.presets import preset_network_settings
 from topolora_hf.adapter_format.settings import AdapterSettings
 from topolora_hf.adapters.creation import create_adapter, save_adapter
 from topolora_hf.adapters.loading import load_adapter, merge_adapter
@@ -191,7 +192,7 @@ def test_paper_and_topolora_by_part():
 
 def test_rank_16_with_the_papers_adapter_and_the_whole_decoder_is_5_601_252():
     modules = ["tile_scaling", "spatial_adapter", "sam.mask_decoder"]
-    config = LoraConfig(r=16, lora_alpha=32, target_modules=LORA_TARGETS, modules_to_save=modules)
+    config = LoraConfig(r=16, lora_alpha=32, target_modules=FAMILIES["sam"].lora_targets(), modules_to_save=modules)
     assert trainable_by_part(get_peft_model(vit_b("paper"), config))["all"] == 5_601_252
 
 

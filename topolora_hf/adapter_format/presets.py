@@ -3,7 +3,8 @@
 import re
 from dataclasses import dataclass
 
-LORA_TARGETS = r"sam\.vision_encoder\.layers\.\d+\.mlp\.lin[12]"
+from .families import FAMILIES
+
 # PEFT refuses an empty list of targets; this word means "no LoRA layer".
 NO_LORA_TARGETS = "dummy-target-modules"
 # How LoRA starts, or what it computes, by PEFT's names; and `pissa_niter_N`, the same as pissa in N rounds.
@@ -12,32 +13,29 @@ LORA_VARIANTS = (
     *("mica", "eva", "pissa", "olora", "lora_ga"),
 )
 STARTS_FROM_DATA = ("eva", "lora_ga")
-# The IoU head and hypernetworks 1 to 3 do not reach the logits: frozen, never saved.
-LIVING_DECODER = (
-    "mask_decoder.transformer",
-    "mask_decoder.upscale_conv1",
-    "mask_decoder.upscale_conv2",
-    "mask_decoder.upscale_layer_norm",
-    "mask_decoder.output_hypernetworks_mlps.0",
-    "mask_decoder.mask_tokens",
-    "mask_decoder.iou_token",
-)
-WHOLE_DECODER = ("mask_decoder",)
 
 
 @dataclass(frozen=True)
 class Preset:
-    """Which parts of the network an adapter trains, and the form of the network that it needs."""
+    """Which parts of the network an adapter trains, and the form of the network that it needs.
+
+    Attributes:
+        decoder: `"living"`, the parts of the mask decoder that reach the mask; `"whole"`; or None.
+    """
 
     description: str
     rank: int = 16
     lora_alpha: int = 32
-    decoder: tuple[str, ...] = LIVING_DECODER
+    decoder: str | None = "living"
     spatial_adapter: bool = True
     spatial_adapter_form: str = "paper"
     detail_branch: bool = False
     use_sam: bool = True
     full: bool = False
+
+    def decoder_parts(self, family: str) -> tuple[str, ...]:
+        """Name what is trained of a family's mask decoder."""
+        return {"living": FAMILIES[family].decoder, "whole": ("mask_decoder",), None: ()}[self.decoder]
 
 
 PRESETS = {
@@ -47,7 +45,7 @@ PRESETS = {
         "the authors' code: LoRA of rank 8, spatial adapter with BatchNorm, whole decoder",
         rank=8,
         lora_alpha=16,
-        decoder=WHOLE_DECODER,
+        decoder="whole",
         spatial_adapter_form="seglab",
     ),
     "decoder_only": Preset("the decoder", rank=0, spatial_adapter=False),
@@ -56,7 +54,7 @@ PRESETS = {
     "detail_only": Preset(
         "the detail branch alone, without SAM: what SAM adds is seen against it",
         rank=0,
-        decoder=(),
+        decoder=None,
         spatial_adapter=False,
         detail_branch=True,
         use_sam=False,

@@ -11,7 +11,6 @@ from ..adapter_format.families import FAMILIES
 from ..adapter_format.form import TRAVELLING, NetworkForm
 from ..adapter_format.names import public_base_name
 from ..adapter_format.presets import (
-    LIVING_DECODER,
     NO_LORA_TARGETS,
     Preset,
     check_lora,
@@ -68,7 +67,7 @@ def create_adapter(
     form = _form(network, preset)
     # On a bare `SamModel` PEFT must fail, not leave out what it does not find. With LoRA its targets see to that.
     # Without, the decoder's names go without `sam.`: PEFT finds these parts there too, and misses their tensors.
-    decoder = FAMILIES[network.config.family].decoder if chosen.decoder == LIVING_DECODER else chosen.decoder
+    decoder = chosen.decoder_parts(network.config.family)
     modules_to_save = ["tile_scaling", *(f"sam.{name}" if chosen.rank else name for name in decoder)]
     if network.tile_scaling.num_labels > 1 and chosen.decoder:
         modules_to_save.append("class_masks")

@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils.data import default_collate
 
 from ..adapter_format.families import FAMILIES
-from ..adapter_format.presets import STARTS_FROM_DATA, WHOLE_DECODER, get_preset, preset_network_settings
+from ..adapter_format.presets import STARTS_FROM_DATA, get_preset, preset_network_settings
 from ..adapter_format.settings import AdapterSettings
 from ..adapters.creation import create_adapter, unfreeze
 from ..data.augmentation import Augmentation
@@ -74,7 +74,7 @@ def build_accelerator(args: TrainArguments) -> Accelerator:
         ),
         # A whole decoder has an IoU head, which no loss reaches: several processes must not wait for its gradients.
         kwargs_handlers=[
-            DistributedDataParallelKwargs(find_unused_parameters=get_preset(args.preset).decoder == WHOLE_DECODER)
+            DistributedDataParallelKwargs(find_unused_parameters=get_preset(args.preset).decoder == "whole")
         ],
         log_with=args.log_with,
         project_dir=args.output_dir,
