@@ -254,6 +254,7 @@ def test_classes_say_which_are_thin_and_remarks_what_was_read(tmp_path):
         (FLAT, ["artery=1", "vein=2", "capillary=5"], "any pixel of class capillary; masks hold 0, 1, 2"),
         (ARTERY, ["artery=1", "vein=2"], r"255 \(192 pixels in 4 masks\)"),
         (INDEX, ["artery", "vein"], "artery: it has neither values nor own files"),
+        (INDEX, ["artery=3-1", "vein=2"], "the range 3-1 is empty"),
         (INDEX, ["artery=arteries", "vein=2"], "artery: 'arteries' is no value, and not there"),
         (INDEX, {"artery": "1", "vein": "all", "exclusive": True}, "value 1 is of artery and of vein, and excl"),
         (FLAT // 2, ["artery=1", "vein=#010101", "exclusive=true"], "pixels of two classes.*exclusive=false"),
@@ -283,6 +284,7 @@ def test_wrong_masks_are_refused_with_what_was_found(mask, classes, found, tmp_p
         ({"artery": True}, "got True"),
         ({"artery": []}, "artery has an empty list"),
         (["artery=1,,2"], "artery: got ''"),
+        ([1, 2], "texts such as artery=1, or a mapping, are needed; got [1, 2]"),
     ],
 )  # fmt: skip
 def test_classes_that_make_no_sense_are_refused(given, problem):
@@ -339,6 +341,14 @@ def test_files_that_no_class_names_are_refused(tmp_path):
         load_segmentation_data(str(tmp_path), classes=["artery", "vein"])
     data, masks, _ = masks_of(tmp_path, ["artery", "vein", "background=capillary/"])
     assert (masks == np.stack([ARTERY, VEIN])).all()
+
+
+def test_folders_of_classes_suggest_classes(tmp_path):
+    with_class_files(images(tmp_path))
+    with pytest.raises(DataError, match="If each folder is a class: --classes artery vein"):
+        load_segmentation_data(str(tmp_path))
+    with pytest.raises(DataError, match="artery and vein have the same files, in .*masks/vein"):
+        load_segmentation_data(str(tmp_path), classes=["artery=vein/", "vein"])
 
 
 def test_a_class_without_files_is_refused_with_where_they_were_looked_for(tmp_path):

@@ -5,7 +5,10 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pyogrio
 import pytest
+import rasterio
+import shapely
 import tifffile
 from PIL import Image
 
@@ -14,6 +17,7 @@ from topolora_hf.data.images.masks import read_mask
 from topolora_hf.data.images.pictures import decode_image, read_picture
 from topolora_hf.data.loading import load_segmentation_data
 from topolora_hf.data.mask_rule import MaskRule
+from topolora_hf.data.records import Layout
 
 PAGE = Path(__file__).parents[2] / "docs/reference/data-formats.md"
 LINE = np.zeros((40, 48), bool)
@@ -246,8 +250,61 @@ def outlines(folder):
         rows, remarks = rows_of(root, missing_mask="empty")
         assert "outlines" in remarks and [bool(row["mask"].any()) for row in rows] == [True] * 3 + [False]
         assert (rows[0]["mask"] == expected).all()
-    (root / "labels/0.txt").write_text(f"0 {line}\n1 0.1 0.8 0.9 0.8 0.9 0.9 0.1 0.9\n")
+
+
+def several_labels(folder):
+    root = make_set(folder, [None] * 4)
+    (root / "labels").mkdir()
+    for number in range(3):
+        (root / f"labels/{number}.txt").write_text(
+            "0 0.1 0.1 0.9 0.1 0.9 0.2\n" + "1 0.1 0.8 0.9 0.8 0.9 0.9\n" * (number < 1)
+        )
     refuses(lambda: rows_of(root), "0 (3 shapes), 1 (1 shapes)", "--classes 0 1 makes each", '"foreground=0,1"')
+
+    refuses(lambda: rows_of(root, classes=["crack=0"]), "labels that no class names: 1 (1 shapes)", "background=LABEL")
+    line = {"label": "crack", "shape_type": "line", "points": [[1, 1], [9, 9]]}
+    (root / "images/3.json").write_text(json.dumps({"imagePath": "3.png", "shapes": [line]}))
+    refuses(lambda: rows_of(root), "3.json", "shape of type 'line'")
+
+
+def unlabelled(folder):
+    root = make_set(folder, [None] * 4)
+    pictures = "".join(f'<image name="{n}.png" width="48" height="40">{{}}</image>' for n in range(4))
+    box = '<box label="crack" xtl="4" ytl="4" xbr="30" ybr="12"/>'
+    (root / "annotations.xml").write_text(f"<annotations>{pictures.format(box, box, box, '')}</annotations>")
+    refuses(lambda: rows_of(root), "no mask (1): images/3.png", "--missing_mask empty")
+    rows, _ = rows_of(root, missing_mask="empty")
+    assert [int(row["mask"].sum()) for row in rows] == [8 * 26] * 3 + [0]
+
+
+def on_the_map(path, picture, left=0.0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    bands = np.atleast_3d(picture).transpose(2, 0, 1)
+    place = {"transform": rasterio.Affine(1, 0, left, 0, -1, 40), "crs": "EPSG:32633"}
+    form = {"height": 40, "width": 48, "count": len(bands), "dtype": bands.dtype}
+    with rasterio.open(path, "w", driver="GTiff", **form, **place) as dataset:
+        dataset.write(bands)
+
+
+def other_place(folder):
+    for number in range(4):
+        pixels = np.random.default_rng(number).integers(0, 256, (40, 48, 3), dtype=np.uint8)
+        on_the_map(folder / f"images/{number}.tif", pixels)
+        on_the_map(folder / f"masks/{number}.tif", grey(0, 255), left=5.0 * (number == 1))
+    refuses(lambda: rows_of(folder), "different places of the map (1): images/1.tif")
+
+
+def lines_of_a_gis(folder):
+    for number in range(4):
+        pixels = np.random.default_rng(number).integers(0, 256, (40, 48, 3), dtype=np.uint8)
+        on_the_map(folder / f"images/{number}.tif", pixels)
+    road = shapely.to_wkb(shapely.LineString([(0, 20.0), (48, 20.0)]))
+    pyogrio.raw.write(
+        folder / "roads.gpkg", np.array([road], object), [], [], crs="EPSG:32633", geometry_type="LineString"
+    )
+    refuses(lambda: rows_of(folder, layout=Layout(mask_dir="roads.gpkg")), "line_width=6m", "line_width=3px")
+    rows, _ = rows_of(folder, layout=Layout(mask_dir="roads.gpkg", line_width="4px"))
+    assert rows[0]["mask"][0, 18:22].all() and rows[0]["mask"].sum() == 4 * 48
 
 
 def tables(folder):
@@ -324,8 +381,9 @@ def links(folder):
 
 
 ROWS = [two_levels, several_levels, soft, one_colour, several_colours, layer, black_and_transparent, negative,
-        no_number, min_is_white, different_values, mostly_bright, several_masks, without_mask, outlines, tables,
-        eight_bits, wide, own_range, image_without_data, many_bands, orientation, links]  # fmt: skip
+        no_number, min_is_white, different_values, mostly_bright, several_masks, without_mask, outlines,
+        several_labels, unlabelled, tables, eight_bits, wide, own_range, image_without_data, many_bands, other_place,
+        lines_of_a_gis, orientation, links]  # fmt: skip
 
 
 def table():

@@ -145,7 +145,7 @@ def _remarks(rows: Sequence[RowCheck], repeats: Sequence[str], form: MaskForm) -
          "at the sheet of `topolora describe`"),
         (repeats, "images are there twice in one split: {}"),
     )  # fmt: skip
-    if inverted > len(marked) / 2:
+    if inverted > len(marked) / 2 and not rule.classes:
         warnings.append(
             f"{inverted} of {len(marked)} masks are more foreground than background. If their structure is "
             f"{'bright' if rule.inverted else 'dark'}: --invert_masks{' is wrong' if rule.inverted else ''}"

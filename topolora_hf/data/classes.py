@@ -110,7 +110,7 @@ class Classes:
             for each in (*self.classes, *([self.ignore] if other is self.background else [])):
                 if (value := common_value(each.values, other.values)) is not None and "all" not in each.values:
                     raise DataError(f"--classes: value {value} is {each.name} and {other.name}; give it to one of them")
-        if len({bool(each.place) for each in self.classes}) > 1:
+        if any(each.place for each in self.classes) and any(each.values and not each.place for each in self.classes):
             mixed = [f"{each.name}: {each.place or ', '.join(each.values) or 'its name'}" for each in self.classes]
             raise DataError(f"--classes: give each class a folder or file, or each values; got {'; '.join(mixed)}")
 
@@ -127,6 +127,8 @@ def read_classes(given: "str | Sequence[str] | Mapping | Classes | None") -> Cla
     if given is None or isinstance(given, Classes):
         return given
     texts = [str(given)] if isinstance(given, str | Path) else given
+    if not isinstance(texts, Mapping) and not all(isinstance(text, str) for text in texts):
+        raise DataError(f"--classes: texts such as artery=1, or a mapping, are needed; got {given!r}")
     if isinstance(texts, Mapping):
         pairs = list(texts.items())
     elif len(texts) == 1 and "=" not in texts[0] and Path(texts[0]).suffix.lower() in (".yaml", ".yml", ".json"):

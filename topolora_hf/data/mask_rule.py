@@ -60,6 +60,8 @@ class MaskRule:
             if not is_value(value):
                 allowed = 'a number, a range (128-255), a colour ("#ff0000"), all or transparent'
                 raise DataError(f"{value!r} is no value of a mask; allowed: {allowed}")
+            if (match := RANGE.fullmatch(value)) and float(match["high"] or match["low"]) < float(match["low"]):
+                raise DataError(f"the range {value} is empty: its first number is the larger one")
         if self.values and self.inverted:
             raise DataError("mask_values says what is structure, and so does invert_masks: give one of them")
         if self.classes and (self.values or self.inverted):

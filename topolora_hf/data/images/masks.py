@@ -13,7 +13,7 @@ _NEAR = 24  # by which a lossy format moves a value
 _NOISE = 0.01  # share of a lossy mask between its two levels
 _SMEAR = 0.02  # share of what a lossy mask marks in other colours
 _MOST_EQUAL = 0.6  # of neighbouring grey levels; in a map of classes or objects nearly all are equal
-_MOST_LISTED = 16  # levels of one meaning; more are told as a range
+_MOST_LISTED = 16  # levels of one meaning; more are told as one
 _MOST_SUGGESTED = 12  # classes
 _DARK, _BRIGHT = 85, 170  # for two levels of which none is black
 
@@ -231,14 +231,13 @@ class _Levels:
         levels = {}
         for number, (*in_maps, is_ignored) in enumerate(meanings.T):
             of_meaning = present[meaning_of.ravel() == number]
-            names, counts = [self._name(level) for level in of_meaning[:_MOST_LISTED]], self.counts[of_meaning]
-            if len(of_meaning) > _MOST_LISTED:
-                names, counts = [f"{names[0]} to {self._name(of_meaning[-1])}"], [counts.sum()]
+            names, counts = [self._name(level) for level in of_meaning[: _MOST_LISTED + 1]], self.counts[of_meaning]
+            if self.is_lossy or len(of_meaning) > _MOST_LISTED:
+                names, counts = [f"about {self._name(of_meaning[counts.argmax()])}"], [counts.sum()]
             taken_for = None if is_ignored else tuple(np.flatnonzero(in_maps).tolist())
-            levels |= {
-                name: (int(count) / self.codes.size, taken_for) for name, count in zip(names, counts, strict=True)
-            }
-        masks = np.stack([of_class[self.codes] for of_class in maps]).astype(np.uint8)
+            shares = [int(count) / self.codes.size for count in counts]
+            levels |= {name: (share, taken_for) for name, share in zip(names, shares, strict=True)}
+        masks = np.take(maps.astype(np.uint8), self.codes, axis=1)
         return MaskReading(masks, left_out, levels=levels, orientation=self.contents.orientation, **found)
 
     def _shares(self, levels: np.ndarray) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """A file or a folder a class: which files are whose masks."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,9 @@ def find_class_files(
         usual = "no folder {0}/ and no file NAME_{0}.png"
         tried = "; ".join(f"{each.name}: {each.place or usual.format(each.name)}" for each in missing)
         raise wrong_layout(f"{folder} has no masks of {len(missing)} of {len(asked)} classes ({tried})", places[0])
+    places_of = Counter((each.root, each.pattern) for each in found.values())
+    if twice := [name for name, each in found.items() if places_of[each.root, each.pattern] > 1]:
+        raise DataError(f"--classes: {' and '.join(twice)} have the same files, in {found[twice[0]].root}")
     taken = {path for each in found.values() for path in each.files}
     others = list_images(masks_folder) if masks_folder and masks_folder != images_folder else []
     if others := [name_in(path, masks_folder) for path in others if path not in taken]:
@@ -104,5 +108,4 @@ def pair_classes(
             names = some(sorted(mask.name for mask in unused))
             sentences.append(f"{len(unused)} masks of class {name} belong to no image: {names}")
         of_class.append({stem: masks.get(stem, EMPTY if name == "ignore" else None) for stem in by_stem})
-    sentences.append(f"each class has masks of its own: {', '.join(classes.names)}")
     return {stem: tuple(masks[stem] for masks in of_class) for stem in by_stem}

@@ -40,6 +40,7 @@ _TARGET_FOLDERS += ("ground truth",)
 _TARGET_FOLDERS += ("labels", "label", "annotations", "annotation", "segmentations", "segmentation", "seg", "targets")
 _TARGET_FOLDERS += ("target", "vessel-segmentations", "vessel_segmentations", "vessels", "vessel", "map", "maps")
 _MASK_FOLDERS = ("masks", "mask")
+_MOST_CLASSES = 12  # folders that are suggested as such
 _VIEW_FOLDERS = ("fov", "fovs", "field_of_view", "valid_masks", "valid_mask")
 
 
@@ -151,10 +152,14 @@ def _pair(
     without = [image for stem, image in by_stem.items() if stem not in mask_of]
     differs = explain_names(without[0], unused, images_folder, masks_folder) if without else ""
     if not mask_of:
+        inner = dict.fromkeys(mask.relative_to(masks_folder).parts[0] for mask in masks if mask.parent != masks_folder)
+        is_few = 0 < len(inner) <= _MOST_CLASSES
+        of_class = f". If each folder is a class: --classes {' '.join(inner)}" * is_few
         raise DataError(
             f"no mask in {masks_folder} has the name of an image in {images_folder}"
             + f" by mask_pattern {layout.mask_pattern!r}" * bool(layout.mask_pattern)
             + f" ({len(masks)} masks, {len(without)} images): {differs or 'there is no mask'}"
+            + of_class
         )
     if unused and masks_folder != images_folder:
         names = f"{len(unused)} masks belong to no image: {some(sorted(mask.name for mask in unused))}"
