@@ -127,3 +127,16 @@ def test_labels_that_do_not_fit_the_number_of_maps_are_refused():
             TopoLoss()(logits_of(), labels)
     with pytest.raises(ValueError, match=r"labels must be 0 to 3, or 255 for pixels to leave out; got \[4\]"):
         TopoLoss()(logits_of(), indices() + 1)
+
+
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_batches_that_share_a_step_cost_what_one_batch_of_their_samples_costs(exclusive):
+    logits, labels = logits_of(4), indices(4)
+    labels[1][labels[1] == 2], labels[3] = 0, 0
+    criterion = TopoLoss(exclusive=exclusive, thin=[True, True, False], **SMALL)
+    expected = criterion(logits, labels)
+    batches = list(zip(logits.split(2), masks(labels).split(2), strict=True))
+    counts = torch.stack([criterion.count_centrelines(target) for _, target in batches])
+    assert counts.tolist() == [3, 2]
+    shared = [torch.stack(criterion(*batch, count=counts.mean())) for batch in batches]
+    torch.testing.assert_close(torch.stack(shared).mean(0), torch.stack(expected), rtol=1e-6, atol=1e-6)
