@@ -11,6 +11,7 @@ from ..data.arguments import DataArguments
 from ..data.errors import DataError
 from ..data.protocols import PROTOCOLS
 from ..files import output_folder, write_json
+from ..metrics import LINE_SCORES
 from ..settings import option
 from .arguments import InferenceArguments
 
@@ -30,6 +31,9 @@ class ScoreArguments(InferenceArguments, DataArguments):
     """Score an adapter on a data set. The settings of the data are those of its training run."""
 
     part: str = option("test", "what is scored: train, validation, test, or all of them", group="data")
+    metrics: list[str] = option(
+        [], f"scores to add to the usual ones: {', '.join(LINE_SCORES)}", group="output", choices=LINE_SCORES
+    )
     output_dir: str = option("scores", "where metrics.json, per_image.csv and pictures are written", group="output")
 
     def __post_init__(self):
@@ -57,7 +61,8 @@ def score(args: ScoreArguments, network: "nn.Module | None" = None) -> dict:
         )
     if args.part not in (*splits, "all"):
         raise DataError(f"{args.dataset} has no {args.part!r} images; --part may be {', '.join(splits)} or all")
-    scores = score_rows(predictor, _rows_of_all(splits) if args.part == "all" else splits[args.part])
+    rows = _rows_of_all(splits) if args.part == "all" else splits[args.part]
+    scores = score_rows(predictor, rows, more_metrics=args.metrics)
     output = output_folder(args.output_dir)
     more = {"scale": args.scale, "match_colours": args.match_colours, "dtype": predictor.precision}
     metrics = scores.metrics(settings, Path(args.dataset).name, args.part, args.protocol, **more)

@@ -161,7 +161,11 @@ def widths(paths: Paths, rays: Rays) -> np.ndarray:
     both = rays(
         *(np.concatenate(pair) for pair in ((starts, starts), (across, -across), (inside, inside), (most, most)))
     )
-    return smooth(paths, both[: len(starts)] + both[len(starts) :], rounds=3, grow=0)
+    found = both[: len(starts)] + both[len(starts) :]
+    for tip, inward in ((paths.first[:-1], 1), (paths.first[1:] - 1, -1)):  # rays at a tip run along its edge
+        long = tip[paths.sizes > 4]
+        found[long] = found[long + inward] = found[long + 2 * inward]
+    return smooth(paths, found, rounds=3, grow=0)
 
 
 def off_the_nodes(paths: Paths, reach: np.ndarray) -> np.ndarray:

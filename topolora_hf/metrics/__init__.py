@@ -4,6 +4,9 @@ import lazy_loader as lazy
 
 _REPORT = ["MASK_METRICS", "METRICS", "PROBABILITY_METRICS", "bootstrap_intervals", "score_image", "score_images"]
 
+LINE_SCORES = ("apls", "topo_precision", "topo_recall", "topo_f1", "nsd", "hd95", "cliou")
+"""Names of the scores of lines, which are computed on request."""
+
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     submod_attrs={
@@ -11,6 +14,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "confusion": ["accuracy_on_structure", "confusion", "confusion_table"],
         "calibration": ["Reliability", "ece", "ece_foreground", "reliability"],
         "evaluate_metric": ["SegmentationMetric"],
+        "lines": ["LINE_METRICS", *LINE_SCORES],
         "overlap": ["dice", "iou", "precision", "recall"],
         "platt_scaling": ["LogitCounts", "PlattScaling", "fit_platt_scaling", "logit_counts"],
         "ranking": ["auroc", "average_precision"],

@@ -8,7 +8,7 @@ from datasets import Features, Value
 from datasets import Sequence as Nested
 
 from .masks import as_mask, as_probability
-from .report import METRICS, score_image, score_set
+from .report import METRICS, ON_REQUEST, score_image, score_set
 
 _INPUTS = """
 Args:
@@ -22,7 +22,7 @@ Returns:
 
 
 class SegmentationMetric(evaluate.Metric):
-    """Means over images of some of the metrics in `METRICS`. It needs no download.
+    """Means over images of some of the metrics in `METRICS` and `ON_REQUEST`. It needs no download.
 
     Args:
         names: Which metrics.
@@ -38,16 +38,16 @@ class SegmentationMetric(evaluate.Metric):
     """
 
     def __init__(self, names: Sequence[str] = ("dice",), threshold: float = 0.5, **kwargs):
-        unknown = [names] if isinstance(names, str) else [name for name in names if name not in METRICS]
+        unknown = [names] if isinstance(names, str) else [name for name in names if name not in METRICS | ON_REQUEST]
         if unknown or not names:
-            raise ValueError(f"names must be a list from {', '.join(METRICS)}; got {names!r}")
+            raise ValueError(f"names must be a list from {', '.join(METRICS | ON_REQUEST)}; got {names!r}")
         self.names, self.threshold = tuple(names), threshold
         super().__init__(**kwargs)
 
     def _info(self) -> evaluate.MetricInfo:
         # Nested sequences hold arrays of any size in one column; `Array2D` fixes the width.
         columns = {"predictions": Nested(Nested(Value("float64"))), "references": Nested(Nested(Value("bool")))}
-        description = "\n\n".join(METRICS[name].__doc__ for name in self.names)
+        description = "\n\n".join((METRICS | ON_REQUEST)[name].__doc__ for name in self.names)
         return evaluate.MetricInfo(description, citation="", inputs_description=_INPUTS, features=Features(columns))
 
     def add(self, *, prediction=None, reference=None, predictions=None, references=None) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from ..files import whole_file
 from .calibration import ece, ece_foreground
+from .lines import LINE_METRICS
 from .masks import as_mask, as_probability, as_valid_mask, ratio, ratios
 from .overlap import dice, iou, precision, recall
 from .ranking import auroc, auroc_and_average_precision, average_precision
@@ -29,6 +30,7 @@ MASK_METRICS = {
 }
 PROBABILITY_METRICS = {metric.__name__: metric for metric in (auroc, average_precision, ece, ece_foreground)}
 METRICS = MASK_METRICS | PROBABILITY_METRICS
+ON_REQUEST = LINE_METRICS  # by name, and nothing computes them unless they are asked for
 _KEYS = ("id", "class")  # the columns that are no scores
 _DRAWN_AT_ONCE = 1 << 20  # images of bootstrap samples
 
@@ -48,7 +50,7 @@ def score_image(
         target: (H, W), bool or 0/1.
         valid_mask: (H, W), bool or 0/1, true where the image is to be scored; `None` scores all of it.
         threshold: In [0, 1]; a pixel is predicted if its probability is at least this.
-        names: Which of `METRICS`.
+        names: Which of `METRICS` and of `ON_REQUEST`.
         prediction: (H, W), bool or 0/1, the predicted mask; `None`: where the probability is at least the threshold. Of
             exclusive classes the threshold alone does not give it, see `class_masks`.
 
@@ -77,7 +79,8 @@ def score_image(
         window = next(iter(find_objects(valid_mask.astype(np.uint8))), np.s_[:0, :0])
         probability, target, valid_mask = probability[window], target[window], valid_mask[window]
         prediction = prediction[window]
-    scores = {name: MASK_METRICS[name](prediction, target, valid_mask) for name in names if name in MASK_METRICS}
+    of_masks = MASK_METRICS | ON_REQUEST
+    scores = {name: of_masks[name](prediction, target, valid_mask) for name in names if name in of_masks}
     if {"auroc", "average_precision"} & set(names):  # one sorting of the pixels gives both
         pair = auroc_and_average_precision(probability, target, valid_mask)
         scores |= dict(zip(("auroc", "average_precision"), pair, strict=True))
@@ -90,7 +93,10 @@ def score_image(
 
 
 def score_images(
-    samples: Iterable[Mapping[str, object]], threshold: float = 0.5, workers: int | None = None
+    samples: Iterable[Mapping[str, object]],
+    threshold: float = 0.5,
+    workers: int | None = None,
+    names: Sequence[str] = tuple(METRICS),
 ) -> list[dict[str, object]]:
     """Score many images at once, in threads: nearly all of the work is done in compiled code outside Python's lock.
 
@@ -102,6 +108,7 @@ def score_images(
         threshold: A pixel is predicted when its probability is at least this.
         workers: Number of threads; by default one a core, but no more than eight. At most twice as many samples are
             held in memory.
+        names: As for `score_image`.
 
     Returns:
         `id` (and `class`) and the scores of each sample, in their order. Errors name the image.
@@ -112,7 +119,7 @@ def score_images(
     rows, waiting = [], deque()
     with ThreadPoolExecutor(workers) as pool:
         for sample in samples:
-            waiting.append(pool.submit(_score_sample, sample, threshold))
+            waiting.append(pool.submit(_score_sample, sample, threshold, names))
             if len(waiting) == 2 * workers:
                 rows.append(waiting.popleft().result())
         rows.extend(future.result() for future in waiting)
@@ -205,10 +212,10 @@ def write_per_image_csv(path: str | os.PathLike, rows: Sequence[Mapping[str, obj
         writer.writerows(rows)
 
 
-def _score_sample(sample: Mapping[str, object], threshold: float) -> dict[str, object]:
+def _score_sample(sample: Mapping[str, object], threshold: float, names: Sequence[str]) -> dict[str, object]:
     try:
         seen = sample["probability"], sample["mask"], sample.get("valid_mask")
-        scores = score_image(*seen, threshold, tuple(METRICS), sample.get("prediction"))
+        scores = score_image(*seen, threshold, names, sample.get("prediction"))
     except ValueError as error:
         raise ValueError(f"image {sample['id']}: {error}") from error
     return {**{name: sample[name] for name in _KEYS if name in sample}, **scores}

@@ -66,7 +66,7 @@ def bfscore(
     (1.0, 0.0)
     """
     masks = _checked(prediction, target, valid_mask, tolerance_px)
-    return _f1(*map(_boundary, masks), tolerance_px)
+    return _f1(*map(outline, masks), tolerance_px)
 
 
 def _checked(prediction: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None, tolerance_px: float):
@@ -86,7 +86,8 @@ def _share_near(mask: np.ndarray, other: np.ndarray, radius: float) -> float:
     return float(_within(radius, other)[mask].mean()) if mask.any() else float("nan")
 
 
-def _boundary(mask: np.ndarray) -> np.ndarray:
+def outline(mask: np.ndarray) -> np.ndarray:
+    """The pixels of a mask with a 4-neighbour outside it."""
     framed = np.pad(mask, 1)
     return mask & ~(framed[:-2, 1:-1] & framed[2:, 1:-1] & framed[1:-1, :-2] & framed[1:-1, 2:])
 

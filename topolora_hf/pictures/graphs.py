@@ -43,7 +43,7 @@ def save_graph_picture(path: str | os.PathLike, image: np.ndarray, graph: "netwo
     grey.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
     across, down = _INCHES * np.array([width, height]) / max(width, height)
     figure = new_figure(max(across, 2) + 1.2, max(down, 2))
-    axes = figure.add_subplot(xticks=[], yticks=[])
+    axes = figure.add_subplot(xticks=[], yticks=[], facecolor="black")
     axes.imshow(grey, cmap="gray", vmin=0, vmax=255, alpha=0.6, extent=(-0.5, width - 0.5, height - 0.5, -0.5))
     segments = [segment for _, _, segment in graph.edges(data=True)]
     if segments:

@@ -160,7 +160,7 @@ def save_score_distribution(path: str | os.PathLike, rows: Sequence[Mapping[str,
     defined = [name for name, mean in means.items() if name != "n" and not np.isnan(mean)]
     if not defined:
         raise ValueError(f"there is nothing to draw in {path}: no score is defined in {len(rows)} rows")
-    counts = [name for name in defined if name.endswith("_error")]
+    counts = [name for name in defined if name.endswith("_error") or name == "hd95"]
     errors = [name for name in defined if name.startswith("ece")]
     scores = [name for name in defined if name not in counts + errors]
     panels = {"scores": scores, "calibration errors": errors, "topology errors": counts}

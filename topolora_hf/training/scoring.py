@@ -14,7 +14,7 @@ from ..inference.prediction import Prediction
 from ..inference.predictor import Predictor
 from ..metrics.calibration import Reliability, reliability
 from ..metrics.confusion import accuracy_on_structure, confusion, confusion_table
-from ..metrics.report import score_images, score_set, summarise, write_per_image_csv
+from ..metrics.report import METRICS, score_images, score_set, summarise, write_per_image_csv
 from ..metrics.thresholds import ThresholdCounts, threshold_counts
 from ..pictures.plots import save_precision_recall, save_reliability, save_score_distribution
 from ..pictures.samples import BestAndWorst, save_best_and_worst, save_samples
@@ -91,7 +91,11 @@ class SplitScores:
 
 
 def score_rows(
-    predictor: Predictor, rows: Sequence[dict], accelerator: Accelerator | None = None, description: str = "scoring"
+    predictor: Predictor,
+    rows: Sequence[dict],
+    accelerator: Accelerator | None = None,
+    description: str = "scoring",
+    more_metrics: Sequence[str] = (),
 ) -> SplitScores:
     """Predict and score every image inside its field of view. Images are scored while the next are predicted.
 
@@ -101,6 +105,7 @@ def score_rows(
             masks are of the classes that the predictor has, in its order.
         accelerator: shares the images out, and gives all processes the same; None scores all images here.
         description: of the progress bar.
+        more_metrics: names of `ON_REQUEST` to compute beside the usual ones.
 
     Raises:
         ValueError: The masks have another number of classes than the predictor.
@@ -122,7 +127,7 @@ def score_rows(
                 samples.append((number, sample))
             yield from of_image
 
-    scores, settings = score_images(parts()), predictor.settings
+    scores, settings = score_images(parts(), names=(*METRICS, *more_metrics)), predictor.settings
     each = len(scores) // max(1, len(mine))  # one a class, and of several one of all together
     by_image = [scores[first : first + each] for first in range(0, len(scores), each or 1)]
     of_images = list(zip(mine, by_image, counts, strict=True))

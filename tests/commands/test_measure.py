@@ -1,0 +1,161 @@
+"""`topolora measure`: files of masks and of an adapter's images, gone on with, and what it refuses."""
+
+import csv
+import json
+from pathlib import Path
+
+import networkx
+import numpy as np
+import pytest
+from PIL import Image
+
+from topolora_hf.graphs import centreline_graph, graph_totals
+from topolora_hf.synthetic import draw_synthetic
+
+FILES = ("_segments.csv", "_graph.graphml", "_graph.geojson", ".swc", "_graph.png", "_histogram.png")
+
+
+@pytest.fixture
+def masks(tmp_path):
+    """A folder of masks: vessels, nothing, everything, one pixel, a line of one pixel's height."""
+    folder = tmp_path / "masks"
+    folder.mkdir()
+    vessels = draw_synthetic(0, size=128, kinds=["vessels"])["mask"][0] == 1
+    pixel, row = np.zeros((9, 9), bool), np.zeros((1, 50), bool)
+    pixel[4, 4], row[0, 5:45] = True, True
+    all_of = {"vessels": vessels, "nothing": np.zeros((20, 30), bool), "all": np.ones((40, 60), bool), "pixel": pixel}
+    for name, mask in (all_of | {"row": row}).items():
+        Image.fromarray(mask.astype(np.uint8) * np.uint8(255)).save(folder / f"{name}.png")
+    return folder
+
+
+def rows_of(path="measures/totals.csv"):
+    with open(path, newline="", encoding="utf-8") as file:
+        return {row["id"]: row for row in csv.DictReader(file)}
+
+
+def swc_lines(path):
+    return [list(map(float, line.split())) for line in Path(path).read_text().splitlines() if line[0] != "#"]
+
+
+def test_masks_are_measured(topolora, masks):
+    done = topolora("measure", "--masks", masks, "--pixel_size", 0.5, "--unit", "mm")
+    assert done.status == 0, done.err
+    rows = rows_of()
+    assert set(rows) == {"vessels", "nothing", "all", "pixel", "row"}
+    mask = np.asarray(Image.open(masks / "vessels.png")) == 255
+    graph = centreline_graph(mask)
+    expected = graph_totals(graph)
+    vessels = rows["vessels"]
+    assert float(vessels["length"]) == pytest.approx(expected["length"] / 2)
+    assert float(vessels["density"]) == pytest.approx(expected["density"] * 2)
+    assert int(vessels["segments"]) == expected["segments"] > 5
+    assert (vessels["unit"], vessels["pixel_size"]) == ("mm", "0.5")
+    assert float(rows["row"]["length"]) == pytest.approx(20) and float(rows["row"]["mean_width"]) == pytest.approx(0.5)
+    for name in rows:
+        assert all(Path(f"measures/{name}{ending}").stat().st_size for ending in FILES)
+        stored = networkx.read_graphml(f"measures/{name}_graph.graphml", force_multigraph=True)
+        features = json.loads(Path(f"measures/{name}_graph.geojson").read_text())["features"]
+        segments = list(csv.DictReader(open(f"measures/{name}_segments.csv", newline="")))
+        lines = [each for each in features if each["geometry"]["type"] == "LineString"]
+        assert len(segments) == len(lines) == stored.number_of_edges() == int(rows[name]["segments"])
+        assert len(features) - len(lines) == stored.number_of_nodes()
+        for segment, each in zip(segments, lines, strict=True):
+            length = np.hypot(*np.diff(each["geometry"]["coordinates"], axis=0).T).sum() / 2
+            assert length == pytest.approx(float(segment["length"]), rel=1e-3)
+        swc = swc_lines(f"measures/{name}.swc")
+        assert all(parent < number for number, *_, parent in swc)
+        assert sum(parent == -1 for *_, parent in swc) == networkx.number_connected_components(stored.to_undirected())
+    assert rows["nothing"]["length"] == "0.0" and rows["nothing"]["mean_width"] == ""
+
+
+def test_the_same_command_goes_on_and_another_is_refused(topolora, masks):
+    words = ("measure", "--masks", masks, "--no_pictures")
+    (masks / "broken.png").write_bytes(b"no image")
+    stopped = topolora(*words)
+    assert stopped.status == 1 and "1 images were not measured" in stopped.err and "broken.png" in stopped.err
+    assert len(rows_of()) == 5
+    first = Path("measures/vessels.swc").stat().st_mtime_ns
+    (masks / "broken.png").unlink()
+    again = topolora(*words)
+    assert again.status == 0 and "5 of 5 images are in" in again.out
+    assert Path("measures/vessels.swc").stat().st_mtime_ns == first and len(rows_of()) == 5
+    refused = topolora(*words, "--no_prune")
+    assert refused.status == 1 and "prune was True, is False" in refused.err
+    made = topolora(*words, "--no_prune", "--overwrite")
+    assert made.status == 0 and Path("measures/vessels.swc").stat().st_mtime_ns > first
+    assert not Path("measures/vessels_graph.png").exists()
+
+
+def test_classes_have_rows_and_files_of_their_own_name(topolora, tmp_path):
+    folder = tmp_path / "maps"
+    folder.mkdir()
+    labels = np.zeros((60, 90), np.uint8)
+    labels[20:23, 5:85], labels[5:55, 40:45] = 1, 2
+    labels[50:, :10] = 9
+    Image.fromarray(labels).save(folder / "a.png")
+    (folder / "classes.json").write_text('{"artery": [1], "vein": [2]}')
+    done = topolora("measure", "--masks", folder, "--ignore", 9)
+    assert done.status == 0 and "classes are those of" in done.out, done.err
+    with open("measures/totals.csv", newline="") as file:
+        rows = {row["class"]: row for row in csv.DictReader(file)}
+    assert float(rows["vein"]["length"]) == pytest.approx(50, rel=0.03)
+    assert float(rows["artery"]["length"]) == pytest.approx(75, rel=0.05)  # the vein lies over it
+    assert float(rows["vein"]["density"]) == pytest.approx(float(rows["vein"]["length"]) / (60 * 90 - 100))
+    classes = [row["class"] for row in csv.DictReader(open("measures/a_segments.csv", newline=""))]
+    assert sorted(classes) == ["artery", "artery", "vein"]
+
+
+def test_images_are_segmented_by_an_adapter(topolora, tmp_path):
+    image = draw_synthetic(3, size=96, kinds=["vessels"])["image"]
+    Image.fromarray(image).save(tmp_path / "photograph.png")
+    done = topolora("measure", "--images", tmp_path / "photograph.png", "--adapter", "tiny", "--threshold", 0.3)
+    assert done.status == 0, done.err
+    assert int(rows_of()["photograph"]["segments"]) > 0
+    assert (
+        topolora("predict", "--images", tmp_path / "photograph.png", "--adapter", "tiny", "--threshold", 0.3).status
+        == 0
+    )
+    assert topolora("measure", "--masks", "predictions", "--output_dir", "again").status == 0
+    assert rows_of("again/totals.csv") == rows_of()  # of the masks alone, and named as the image
+
+
+def test_a_raster_on_the_map_gives_metres_and_lines_where_they_are(topolora, tmp_path):
+    rasterio, pyogrio = pytest.importorskip("rasterio"), pytest.importorskip("pyogrio")
+    mask = np.zeros((80, 120), np.uint8)
+    mask[39:42, 10:110] = 255  # the centre of row 40 is 81 m below the upper edge
+    place = {"crs": "EPSG:32633", "transform": rasterio.Affine(2, 0, 500000, 0, -2, 5000000)}
+    with rasterio.open(tmp_path / "road.tif", "w", "GTiff", 120, 80, 1, dtype="uint8", **place) as file:
+        file.write(mask, 1)
+    assert topolora("measure", "--masks", tmp_path / "road.tif", "--vector", "gpkg").status == 0
+    row = rows_of()["road"]
+    assert (row["unit"], row["pixel_size"]) == ("m", "2.0")
+    assert float(row["length"]) == pytest.approx(200, abs=2) and float(row["mean_width"]) == pytest.approx(6, abs=0.3)
+    info = pyogrio.read_info("measures/road_graph.gpkg", layer="segments")
+    assert info["crs"] == "EPSG:32633" and info["features"] == 1
+    assert info["total_bounds"] == pytest.approx((500020, 5000000 - 81, 500220, 5000000 - 81), abs=2)
+    assert topolora("measure", "--masks", tmp_path / "road.tif", "--output_dir", "lonlat").status == 0
+    features = json.loads(Path("lonlat/road_graph.geojson").read_text())["features"]
+    (x, y), *_ = features[0]["geometry"]["coordinates"]
+    assert (x, y) == pytest.approx((15.0, 45.15), abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        ((), "give either masks"),
+        (("--masks", "masks", "--images", "masks"), "give either masks"),
+        (("--images", "masks"), "images need an adapter"),
+        (("--masks", "masks", "--adapter", "tiny"), "masks need none"),
+        (("--masks", "masks", "--threshold", 0.4), "threshold is for images"),
+        (("--masks", "masks", "--unit", "mm"), "give pixel_size and unit together"),
+        (("--masks", "masks", "--pixel_size", 0, "--unit", "mm"), "pixel_size must be above 0"),
+        (("--images", "masks", "--adapter", "tiny", "--ignore", 3), "ignore is for masks"),
+        (("--masks", "masks", "--vector", "shp"), "invalid choice"),
+        (("--masks", "nowhere"), "no images at nowhere"),
+        (("--masks", "masks/pixel.png", "--vector", "gpkg"), "there is no GeoPackage"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(topolora, masks, words, message):
+    done = topolora("measure", *words)
+    assert done.status in (1, 2) and message in done.err
