@@ -37,6 +37,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "objective.losses": ["Losses", "TopoLoss"],
         "objective.soft_skeleton": ["soft_skeletonize"],
         "training.arguments": ["TrainArguments"],
+        "training.classes": ["TaskClasses"],
         "training.interruption": ["RunStopped"],
         "training.run": ["train"],
     },

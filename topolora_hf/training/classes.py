@@ -12,11 +12,15 @@ from ..data.errors import DataError
 class TaskClasses:
     """The K classes of a task.
 
+    Data that `load_segmentation_data` reads says its own; with rows of one's own they are given to `train`.
+
     Attributes:
         labels: their names.
         exclusive: whether a pixel is of one class at most.
         thin: which of them are thin structures, for clDice; by default all.
     """
+
+    __module__ = "topolora_hf"  # wherever the file lies
 
     labels: Sequence[str] = ("foreground",)
     exclusive: bool = False
