@@ -43,8 +43,16 @@ def test_an_image_is_seen_once_and_thresholded_often(visit, adapters, photograph
     assert Image.open(picture).size == (70, 50) and "| Branch points |" in numbers
     names = {Path(file).name: file for file in files}
     assert list(names) == [
-        f"my retina_{name}"
-        for name in ("mask.png", "probability.png", "overlay.png", "centreline.png", "centreline.json")
+        f"my retina{name}"
+        for name in (
+            "_mask.png",
+            "_probability.png",
+            "_overlay.png",
+            "_centreline.png",
+            "_centreline.json",
+            "_segments.csv",
+        )
+        + ("_graph.graphml", ".swc", "_graph.geojson", "_graph.png", "_histogram.png")
     ]
     np.testing.assert_array_equal(np.asarray(Image.open(names["my retina_mask.png"])) == 255, expected.mask)
 

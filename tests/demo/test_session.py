@@ -51,7 +51,12 @@ def test_files_follow_the_threshold(look):
         skeleton = np.asarray(Image.open(files["retina_centreline.png"])) == 255
         numbers = json.loads(Path(files["retina_centreline.json"]).read_text())
         assert numbers["length"] == pytest.approx(skeleton.sum() - numbers["end_points"] / 2, abs=2)
-        assert len(files) == 5
+        lines = [
+            each
+            for each in json.loads(Path(files["retina_graph.geojson"]).read_text())["features"]
+            if "segment" in each["properties"]
+        ]
+        assert len(lines) == numbers["segments"] and len(files) == 11
 
 
 def test_files_go_with_the_last_look_at_them(look):
@@ -70,7 +75,11 @@ def test_pictures_are_of_what_was_chosen(look):
     assert look.picture("centreline").getpixel((30, 21)) == cyan
     assert look.picture("centreline").getpixel((30, 20)) == (90, 90, 90)
     assert look.picture("probability").getpixel((30, 41)) == round(0.3 * 255)
-    with pytest.raises(ValueError, match="view must be one of mask, centreline, probability; got 'x'"):
+    for view in ("graph", "histogram"):
+        assert np.asarray(look.picture(view)).std() > 5
+    with pytest.raises(
+        ValueError, match="view must be one of mask, centreline, probability, graph, histogram; got 'x'"
+    ):
         look.picture("x")
     with pytest.raises(ValueError, match="threshold must be in \\[0, 1\\], got 2"):
         look.with_threshold(2)
@@ -86,9 +95,10 @@ def test_of_classes_each_has_its_numbers_its_files_and_its_colour():
     assert numbers["Threshold"] == ["0.5", "0.6"] and numbers["Mean width"][0] == "3.0 px"
     names = [Path(path).name for path in look.files()]
     ends = (
-        "mask.png probability_artery.png probability_vein.png overlay.png centreline.png centreline.json classes.json"
+        "_mask.png _probability_artery.png _probability_vein.png _overlay.png _centreline.png _centreline.json "
+        "_segments.csv _graph.graphml .swc _graph.geojson _graph.png _histogram.png _classes.json"
     )
-    assert names == [f"retina_{end}" for end in ends.split()]
+    assert names == [f"retina{end}" for end in ends.split()]
     assert not look.with_threshold(0.8).prediction.masks[1].any()
     assert "| measured | artery | vein |\n|---|---:|---:|\n| Image | 80 x 60 px" in _show(look, "mask")[1]
     colours = [look.picture("mask").getpixel(place) for place in ((15, 20), (30, 5), (30, 20))]

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 MEASURE_SETTINGS, TOTALS = "measure_args.json", "totals.csv"
 VECTOR_FILES = ("geojson", "gpkg")
-_ENDINGS = ("_segments.csv", "_graph.graphml", "_graph.geojson", "_graph.gpkg", ".swc", "_graph.png", "_histogram.png")
 _FREE = {"masks", "images", "output_dir", "overwrite", "tile_batch"}  # settings that change no measure
 _OF_MASKS = ("mask_values", "classes", "ignore")
 
@@ -234,22 +233,11 @@ def _in_units(seen: Measured, args: MeasureArguments) -> "networkx.MultiGraph":
 
 def _write(seen: Measured, output: Path, name: str, args: MeasureArguments) -> list[dict]:
     """Write the files of an image; return its rows of totals."""
-    from ..graphs import graph_totals, write_csv, write_geojson, write_geopackage, write_graphml, write_swc
-    from ..pictures.graphs import save_graph_histograms, save_graph_picture
+    from ..graphs import graph_totals
+    from ..inference.measures import save_graph
 
-    graph, place = seen.graph, seen.place if seen.place and seen.place.transform else None
-    write_csv(graph, output / f"{name}_segments.csv")
-    write_graphml(graph, output / f"{name}_graph.graphml")
-    if args.vector == "gpkg":
-        if place is None:
-            raise DataError("nothing says where on the map it lies, so there is no GeoPackage: use --vector geojson")
-        write_geopackage(graph, output / f"{name}_graph.gpkg", place)
-    else:
-        write_geojson(graph, output / f"{name}_graph.geojson", place if place and place.crs else None)
-    write_swc(graph, output / f"{name}.swc")
-    if args.pictures:
-        save_graph_picture(output / f"{name}_graph.png", seen.picture, graph)
-        save_graph_histograms(output / f"{name}_histogram.png", graph)
+    graph = seen.graph
+    save_graph(graph, output, name, seen.picture if args.pictures else None, seen.place, args.vector)
     units = {"unit": graph.graph["unit"], "pixel_size": graph.graph["pixel_size"]}
     return [
         {"id": name, **({"class": label} if label else {}), **units, **graph_totals(graph, seen.area, label)}
@@ -261,7 +249,9 @@ def _begin(args: MeasureArguments, output: Path, names: list[str]) -> list[dict]
     """Note the settings of a folder's measures, or check that they are the same. Return the rows that are there."""
     note, totals, way_out = output / MEASURE_SETTINGS, output / TOTALS, "choose another output_dir, or use --overwrite"
     if args.overwrite:
-        for file in (output / f"{name}{ending}" for name in names for ending in _ENDINGS):
+        from ..inference.measures import GRAPH_FILES
+
+        for file in (output / f"{name}{ending}" for name in names for ending in GRAPH_FILES):
             file.unlink(missing_ok=True)
     elif note.exists():
         if changed := changed_settings(read_json_object(note), args, _FREE):

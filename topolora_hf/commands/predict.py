@@ -49,7 +49,7 @@ class PredictArguments(InferenceArguments):
     class_masks: bool = option(False, "write the mask of each class too, as a PNG of 0 and 255", group="output")
     probability: bool = option(False, "write the probability maps too, as 16-bit PNGs", group="output")
     overlay: bool = option(True, "write a picture of the mask over the image", group="output")
-    centreline: bool = option(False, "write the centreline, its length, branch points, loops and widths", group="output")
+    centreline: bool = option(False, "write the centreline, its length, loops, mean width, ...", group="output")
     overwrite: bool = option(False, "make again what is there, also what was made with other settings", group="output")
 
 

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from ..inference.measures import save_graph
 from ..inference.prediction import Prediction
 from ..pictures.classes import probability_picture
 
 if TYPE_CHECKING:
     from .shelf import AdapterShelf
 
-VIEWS = ("mask", "centreline", "probability")
+VIEWS = ("mask", "centreline", "probability", "graph", "histogram")
 _LONGEST_SIDE = 1600  # wide enough for any screen; the files keep the image's own size
 
 
@@ -49,11 +50,14 @@ class Look:
         return replace(self, prediction=replace(self.prediction, thresholds=thresholds))
 
     def picture(self, view: str) -> Image.Image:
-        """Draw the masks or the centrelines over the image, or the probability, at most 1600 pixels a side."""
+        """Draw one of `VIEWS`, at most 1600 pixels a side: masks, centrelines or the graph lie over the image."""
         if view not in VIEWS:
             raise ValueError(f"view must be one of {', '.join(VIEWS)}; got {view!r}")
         if view == "probability":
             picture = probability_picture(self.prediction.probabilities, self.prediction.labels)
+        elif view in ("graph", "histogram"):
+            self._save_graph()
+            picture = Image.open(Path(self._folder.name, f"{self.stem}_{view}.png")).convert("RGB")
         else:
             picture = self.prediction.overlay(centreline=view == "centreline")
         picture.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
@@ -74,8 +78,12 @@ class Look:
             *([("Threshold", *(f"{threshold:.3g}" for threshold in seen.thresholds))] if len(seen.labels) > 1 else []),
         ]
 
+    def _save_graph(self) -> list[Path]:
+        folder = Path(self._folder.name)
+        return save_graph(self.prediction.graph(), folder, self.stem, self.prediction.image, self.prediction.place)
+
     def files(self) -> list[str]:
-        """Write masks, probabilities, overlay and centrelines, named as by `topolora predict`; return the paths."""
+        """Write what `topolora predict` and `topolora measure` write, named as by them; return the paths."""
         mask, probability, overlay, skeleton, numbers, classes = (
             Path(self._folder.name, f"{self.stem}_{name}")
             for name in (
@@ -92,7 +100,7 @@ class Look:
             self._probabilities.extend(self.prediction.save_probability(probability))
         self.prediction.save_overlay(overlay)
         self.prediction.save_centreline(numbers)
-        files = [mask, *self._probabilities, overlay, skeleton, numbers]
+        files = [mask, *self._probabilities, overlay, skeleton, numbers, *self._save_graph()]
         if len(self.prediction.labels) > 1:
             self.prediction.save_classes(classes)
             files.append(classes)
