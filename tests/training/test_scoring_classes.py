@@ -113,8 +113,10 @@ def test_the_confusion_matrix_and_the_accuracies_count_pixels(scored):
     metrics = scores.metrics(predictor.settings, "bars", "test", "native")
     table, exclusive, on_all, on_found = metrics["confusion"], predictor.settings.exclusive, [], []
     names, expected = table["labels"], np.zeros((len(table["labels"]),) * 2, int)
+    by_probability = []
     for row in rows:
-        masks, valid, right, single, found = expected_maps(row, exclusive)[1], row["valid_mask"], 0, 0, 0
+        (probabilities, masks), valid = expected_maps(row, exclusive), row["valid_mask"]
+        right, single, found, likely = 0, 0, 0, 0
         for y, x in np.argwhere(valid):
             true, seen = (tuple(np.flatnonzero(maps[:, y, x])) for maps in (row["mask"], masks))
             places = [names.index("+".join(LABELS[k] for k in classes) or "background") for classes in (true, seen)]
@@ -122,12 +124,15 @@ def test_the_confusion_matrix_and_the_accuracies_count_pixels(scored):
             single += len(true) == 1
             found += len(true) == 1 and bool(seen)
             right += len(true) == 1 and true == seen
+            likely += len(true) == 1 and int(np.argmax(probabilities[:, y, x])) == true[0]
         on_all.append(right / single if single else math.nan)
         on_found.append(right / found if found else math.nan)
+        by_probability.append(likely / single if single else math.nan)
     np.testing.assert_array_equal(table["pixels"], expected)
     assert names[:4] == ["background", *LABELS] and (len(names) == 4) == exclusive
     assert metrics["accuracy_on_structure"] == pytest.approx(np.nanmean(on_all))
     assert metrics["accuracy_on_found_structure"] == pytest.approx(np.nanmean(on_found))
+    assert metrics["accuracy_by_probability"] == pytest.approx(np.nanmean(by_probability))
     assert metrics["accuracy_on_structure"] < metrics["accuracy_on_found_structure"] < 1
     assert {"accuracy_on_structure", "accuracy_on_found_structure"} < metrics["intervals"].keys()
 

@@ -11,7 +11,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     submod_attrs={
         "classes": ["any_class", "class_masks", "label_map", "label_values"],
-        "confusion": ["accuracy_on_structure", "confusion", "confusion_table"],
+        "confusion": ["accuracy_by_probability", "accuracy_on_structure", "confusion", "confusion_table"],
         "calibration": ["Reliability", "ece", "ece_foreground", "reliability"],
         "evaluate_metric": ["SegmentationMetric"],
         "lines": ["LINE_METRICS", *LINE_SCORES],

@@ -70,6 +70,21 @@ def accuracy_on_structure(counts: Counter[tuple[Classes, Classes]]) -> tuple[flo
     return ratio(right, sum(single.values())), ratio(right, found)
 
 
+def accuracy_by_probability(probabilities: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None = None) -> float:
+    """The share of the pixels that truly belong to exactly one class whose class is the most probable one.
+
+    No threshold takes part: papers on arteries and veins report it on the true vessels' pixels, found or not. NaN
+    where there are none. Arguments are those of `confusion`, with probabilities (K, H, W) in [0, 1].
+
+    >>> accuracy_by_probability([[[0.3, 0.2, 0.1]], [[0.1, 0.4, 0.0]]], [[[1, 1, 0]], [[0, 0, 0]]])
+    0.5
+    """
+    target = np.stack([as_mask(mask, "target") for mask in target])
+    single = (target.sum(0) == 1) & as_valid_mask(valid_mask, target.shape[1:])
+    right = np.asarray(probabilities)[:, single].argmax(0) == target[:, single].argmax(0)
+    return ratio(float(right.sum()), right.size)
+
+
 def confusion_table(counts: Counter[tuple[Classes, Classes]], labels: Sequence[str]) -> dict[str, list]:
     """The counts as a matrix: `labels` names its rows (true) and columns (predicted), `pixels` are its numbers.
 

@@ -1,5 +1,6 @@
 """Scores of a split at full resolution, shared out over the processes and gathered by image; and metrics.json."""
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,14 +14,14 @@ from ..adapter_format.settings import AdapterSettings
 from ..inference.prediction import Prediction
 from ..inference.predictor import Predictor
 from ..metrics.calibration import Reliability, reliability
-from ..metrics.confusion import accuracy_on_structure, confusion, confusion_table
+from ..metrics.confusion import accuracy_by_probability, accuracy_on_structure, confusion, confusion_table
 from ..metrics.report import METRICS, score_images, score_set, summarise, write_per_image_csv
 from ..metrics.thresholds import ThresholdCounts, threshold_counts
 from ..pictures.plots import save_precision_recall, save_reliability, save_score_distribution
 from ..pictures.samples import BestAndWorst, save_best_and_worst, save_samples
 
 _SAMPLES = 6
-_ACCURACIES = ("accuracy_on_structure", "accuracy_on_found_structure")
+_ACCURACIES = ("accuracy_on_structure", "accuracy_on_found_structure", "accuracy_by_probability")
 
 
 @dataclass
@@ -30,6 +31,7 @@ class ImageCounts:
     curves: list[ThresholdCounts]  # for precision and recall, one a class
     reliabilities: list[Reliability]  # one a class
     confusion: Counter
+    accuracy_by_probability: float  # NaN with one class
 
 
 @dataclass
@@ -164,10 +166,15 @@ def _parts(row: dict, prediction: Prediction) -> list[dict]:
 
 def _counts(row: dict, prediction: Prediction, parts: list[dict]) -> ImageCounts:
     seen = [(part["probability"], part["mask"], row["valid_mask"]) for part in parts[: len(row["mask"])]]
-    mixed = confusion(prediction.masks, row["mask"], row["valid_mask"]) if len(seen) > 1 else Counter()
-    return ImageCounts([threshold_counts(*item) for item in seen], [reliability(*item) for item in seen], mixed)
+    mixed, accuracy = Counter(), math.nan
+    if len(seen) > 1:
+        mixed = confusion(prediction.masks, row["mask"], row["valid_mask"])
+        accuracy = accuracy_by_probability(prediction.probabilities, row["mask"], row["valid_mask"])
+    curves, reliabilities = zip(*((threshold_counts(*item), reliability(*item)) for item in seen), strict=True)
+    return ImageCounts(list(curves), list(reliabilities), mixed, accuracy)
 
 
 def _with_accuracy(row: dict, counts: ImageCounts) -> dict:
-    accuracies = zip(_ACCURACIES, accuracy_on_structure(counts.confusion), strict=True)
-    return {name: value for name, value in row.items() if name != "class"} | dict(accuracies)
+    shares = (*accuracy_on_structure(counts.confusion), counts.accuracy_by_probability)
+    scores = {name: value for name, value in row.items() if name != "class"}
+    return scores | dict(zip(_ACCURACIES, shares, strict=True))
