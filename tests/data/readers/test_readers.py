@@ -157,7 +157,10 @@ def test_hidden_files_of_archives_are_not_images(tmp_path):
 
 
 def test_unknown_names_list_the_known_ones():
-    with pytest.raises(DataError, match="'drvie'.*chase_db1, drive, folder, kvasir, sl_ssdd, stare, synthetic"):
+    with pytest.raises(
+        DataError,
+        match="'drvie'.*chase_db1, drive, drive_av, folder, hrf, .*stare, synthetic",
+    ):
         load_segmentation_data("drvie")
     with pytest.raises(DataError, match="'authors'; allowed: native, paper"):
         load_segmentation_data("synthetic", protocol="authors")
