@@ -79,8 +79,8 @@ def test_a_mask_read_by_rows_has_the_same_graph(rows, prune):
 
 
 def test_rows_are_read_again_with_more_around_them_where_structures_are_wide():
-    mask = drawn(bar((50, 300), (550, 300), 300), size=(600, 600))
-    one = graph_totals(graph_of_rows(lambda top, bottom: mask[top:bottom], *mask.shape, rows=100))
+    mask = drawn(bar((20, 160), (300, 160), 200), size=(320, 320))
+    one = graph_totals(graph_of_rows(lambda top, bottom: mask[top:bottom], *mask.shape, rows=60))
     assert one == graph_totals(centreline_graph(mask))
 
 
@@ -169,6 +169,7 @@ def test_fractal_dimensions_of_a_line_and_of_a_triangle_of_sierpinski():
     assert np.isnan(fractal_dimension([straight[:5]]))
 
 
+@pytest.mark.slow  # skan compiles itself first
 def test_the_length_is_that_of_skan_on_the_same_pixels_without_its_steps():
     skan = pytest.importorskip("skan")
     from topolora_hf.graphs import thin

@@ -30,7 +30,9 @@ def edge_distances(mask: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> n
         edge[near] |= around[far]
         edge[far] |= around[near]
     places = np.flatnonzero(edge & ~around)
-    tree = cKDTree(np.column_stack(np.divmod(places, around.shape[1])), balanced_tree=False, compact_nodes=False)
+    tree = cKDTree(
+        np.column_stack(np.divmod(places, around.shape[1])), leafsize=32, balanced_tree=False, compact_nodes=False
+    )
     return tree.query(np.column_stack([rows + 1, columns + 1]))[0] - 0.5
 
 
@@ -40,29 +42,31 @@ def rays_in(mask: np.ndarray, corner: tuple[int, int] = (0, 0)) -> Rays:
     The length is the integral of the mask, read between pixels bilinearly, up to where it becomes 0, or grows again.
     """
     around = np.pad(mask, 2).view(np.uint8)
-    width, most_row, most_column = around.shape[1], around.shape[0] - 2, around.shape[1] - 2
-    flat, shift = around.ravel(), 2 - np.array(corner)[:, None]
+    width, (below, right) = around.shape[1], (side - 2 for side in around.shape)
+    flat, (up, left) = around.ravel(), (2 - side for side in corner)
 
-    def value(points: np.ndarray) -> np.ndarray:
-        corners = np.floor(points)
-        (down, across), (above, left) = (points - corners).T, (corners.T.astype(np.int64) + shift)
-        np.clip(above, 0, most_row, out=above), np.clip(left, 0, most_column, out=left)
-        place = above * width + left
-        upper = flat[place] * (1 - across) + flat[place + 1] * across
-        return upper * (1 - down) + (flat[place + width] * (1 - across) + flat[place + width + 1] * across) * down
+    def value(row: np.ndarray, column: np.ndarray) -> np.ndarray:
+        above, before = np.floor(row), np.floor(column)
+        down, across = row - above, column - before
+        place = np.clip(above.astype(np.int64) + up, 0, below) * width
+        place += np.clip(before.astype(np.int64) + left, 0, right)
+        first, second, third, fourth = (flat[place + step].astype(float) for step in (0, 1, width, width + 1))
+        upper, lower = first + (second - first) * across, third + (fourth - third) * across
+        return upper + (lower - upper) * down
 
     def rays(starts: np.ndarray, directions: np.ndarray, inside: np.ndarray, most: np.ndarray) -> np.ndarray:
         length, running, before = inside.copy(), np.arange(len(starts)), np.ones(len(starts))
-        points = starts + directions * (inside + _STEP / 2)[:, None]
-        for number in range(int((most - inside).max(initial=0) / _STEP) + 1):
-            here = value(points)
-            goes_on = (here > 0) & ((before >= 0.5) | (here <= before))
-            goes_on &= (most - inside)[running] >= (number + 1) * _STEP
-            running, here, points = running[goes_on], here[goes_on], points[goes_on]
+        row, column = (starts + directions * (inside + _STEP / 2)[:, None]).T.copy()
+        step_down, step_across = (directions * _STEP).T.copy()
+        steps = ((most - inside) / _STEP).astype(int)
+        for number in range(steps.max(initial=0)):
+            here = value(row, column)
+            goes_on = np.flatnonzero((here > 0) & ((before >= 0.5) | (here <= before)) & (steps[running] > number))
+            running, before = running[goes_on], here[goes_on]
             if not len(running):
                 break
-            length[running] += here * _STEP
-            before, points = here, points + directions[running] * _STEP
+            length[running] += before * _STEP
+            row, column = row[goes_on] + step_down[running], column[goes_on] + step_across[running]
         return length
 
     return rays
@@ -122,9 +126,9 @@ def drawn_out(paths: Paths, rays: Rays) -> Paths:
     for side, tips in ((0, paths.first[:-1]), (1, last)):
         free = degree[paths.ends[:, side]] == 1
         way = distance if side == 0 else whole - distance
-        # The line is straight from behind the last point that lies nearer to the tip than 1.5 times its radius: a way
+        # The line is straight from behind the last point that lies nearer to the tip than 1.6 times its radius: a way
         # into a corner has 1.4 times the radius that it comes from. And one farther point, for the direction.
-        bent = (way < 1.5 * points[:, 2]) & (way <= whole / 2)
+        bent = (way < 1.6 * (points[:, 2] - 0.5)) & (way <= whole / 2)
         begin = _farthest_from_tip(paths, side, bent, tips)
         begin = np.where(way[begin] <= lengths / 2, begin, tips)
         near = way < np.repeat(way[begin] + 2 * points[begin, 2] + 4, paths.sizes)

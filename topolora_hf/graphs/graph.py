@@ -70,7 +70,7 @@ def graph_of_rows(
     """
     read_filled = lru_cache(1)(lambda top, bottom: _filled(read, top, bottom, height) if prune else read(top, bottom))
     paths = simplify(trace(*_skeleton(read_filled, height, width, rows)), prune)
-    paths.points = smooth(paths, paths.points)
+    paths.points[:, :2] = smooth(paths, paths.points[:, :2])
     rays = _rays_by_rows(read_filled, height, rows)
     paths = drawn_out(thinned_out(paths), rays)
     return _as_graph(paths, widths(paths, rays), (height, width))
