@@ -159,3 +159,22 @@ def test_a_raster_on_the_map_gives_metres_and_lines_where_they_are(topolora, tmp
 def test_what_cannot_be_meant_is_refused(topolora, masks, words, message):
     done = topolora("measure", *words)
     assert done.status in (1, 2) and message in done.err
+
+
+def test_a_raster_too_large_for_memory_is_measured_by_rows_alike(topolora, tmp_path, monkeypatch):
+    rasterio = pytest.importorskip("rasterio")
+    sample = draw_synthetic(1, size=160, kinds=["arteries_veins"])["mask"]
+    place = {"crs": "EPSG:32633", "transform": rasterio.Affine(2, 0, 500000, 0, -2, 5000000)}
+    labels = sample[0] + 2 * sample[1]
+    labels[:40, :30] = 9
+    with rasterio.open(tmp_path / "a.tif", "w", "GTiff", 160, 160, 1, dtype="uint8", nodata=9, **place) as file:
+        file.write(labels, 1)
+    words = ("measure", "--masks", tmp_path / "a.tif", "--classes", "artery=1,3", "vein=2,3", "--output_dir")
+    assert topolora(*words, "whole").status == 0
+    monkeypatch.setenv("TOPOLORA_MAX_IMAGE_PIXELS", "10000")
+    done = topolora(*words, "rows")
+    assert done.status == 0, done.err
+    assert Path("rows/totals.csv").read_text() == Path("whole/totals.csv").read_text()
+    refused = topolora(*words, "ignored", "--ignore", 7)
+    assert refused.status == 1 and "without --ignore" in refused.err
+    assert Path("rows/a_segments.csv").read_text() == Path("whole/a_segments.csv").read_text()

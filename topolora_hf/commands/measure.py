@@ -198,6 +198,8 @@ def _of_raster(file: Path, form: MaskForm, prune: bool) -> Measured:
     values = form.rules[0].classes or ((form.rules[0].values),)
     if not all(value.isdigit() for own in values for value in own):
         raise DataError(f"{file}: is too large for memory, so its classes must be numbers")
+    if form.rules[0].ignore:
+        raise DataError(f"{file}: is too large for memory, so only its own no-data value is left out, without --ignore")
     with opened_by_rows(file) as raster:
         height, width = raster.size
 
@@ -213,7 +215,9 @@ def _of_raster(file: Path, form: MaskForm, prune: bool) -> Measured:
         }
         every = -(-max(height, width) // 2000)
         picture = np.concatenate([raster.levels(top, top + 1)[:, ::every] > 0 for top in range(0, height, every)])
-        return Measured(_of_classes(graphs), height * width, picture.astype(np.uint8) * np.uint8(255), raster.place)
+        parts = (((top, min(height, top + 1024)), (0, width)) for top in range(0, height, 1024))
+        area = sum(np.count_nonzero(raster.dataset.read_masks(1, window=part)) for part in parts)
+        return Measured(_of_classes(graphs), area, picture.astype(np.uint8) * np.uint8(255), raster.place)
 
 
 def _of_classes(graphs: "dict[str, networkx.MultiGraph]") -> "networkx.MultiGraph":
