@@ -137,3 +137,13 @@ def test_the_objective_is_that_of_the_classes(make_arguments):
     decays = {id(parameter): group["weight_decay"] for group in groups for parameter in group["params"]}
     of_classes = {name: decays[id(p)] for name, p in network.named_parameters() if "class_masks.modules" in name}
     assert {name for name, decay in of_classes.items() if not decay} == {n for n in of_classes if n.endswith("bias")}
+
+
+@pytest.mark.parametrize(("count", "exclusive"), [(8, False), (255, True)])
+def test_more_classes_than_a_mask_holds_are_refused_before_training(count, exclusive, make_arguments):
+    rows = SegmentationData({"train": [], "test": []})
+    rows.labels, rows.exclusive, rows.thin = tuple(map(str, range(count))), exclusive, (True,) * count
+    args = make_arguments("many")
+    with pytest.raises(ValueError, match="at most 254 exclusive or 7 overlapping"):
+        train(args, rows)
+    assert not (Path(args.output_dir) / "train_args.json").exists()

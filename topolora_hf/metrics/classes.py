@@ -63,7 +63,7 @@ def label_values(labels: Sequence[str], exclusive: bool) -> dict[tuple[int, ...]
     if (count if exclusive else 2**count - 1) > MOST_VALUES:
         raise ValueError(
             f"{count} {'exclusive' if exclusive else 'overlapping'} classes do not fit into one label map of 8 bits: "
-            "at most 254 exclusive or 7 overlapping ones do"
+            "at most 254 exclusive or 7 overlapping ones do (--classes exclusive=true says that no pixel has two)"
         )
     sizes = range(1, 2 if exclusive else count + 1)
     sets = chain.from_iterable(combinations(range(count), size) for size in sizes)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..data.errors import DataError
+from ..metrics.classes import label_values
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class TaskClasses:
         object.__setattr__(self, "thin", (True,) * len(self.labels) if self.thin is None else tuple(self.thin))
         if len(self.thin) != len(self.labels):
             raise ValueError(f"thin is given for {len(self.thin)} classes, and {len(self.labels)} have names")
+        label_values(self.labels, self.exclusive)  # an error now, not when masks of the trained adapter are written
 
     @classmethod
     def of(cls, splits: Mapping[str, Sequence[dict]], given: "TaskClasses | None" = None) -> "TaskClasses":
