@@ -15,7 +15,7 @@ from topolora_hf.files import replacing_directory
 from topolora_hf.network.segmenter import TopoSamForSegmentation
 from topolora_hf.processes import process_state
 from topolora_hf.settings import option
-from topolora_hf.synthetic import KINDS
+from topolora_hf.synthetic import ALL_KINDS, KINDS
 from topolora_hf.training.arguments import TrainArguments
 from topolora_hf.training.classes import TaskClasses
 from topolora_hf.training.run import train
@@ -53,10 +53,11 @@ class PretrainArguments(TrainArguments):
         at_least=0,
         below=1,
     )
+    freeze_sam: bool = option(False, "with preset full: train the detail branch alone, beside SAM", group="training")
     max_steps: int | None = option(3000, "optimizer steps", group="training", at_least=1)
     output_dir: str | None = option("runs/pretrain", "the run directory; the base is its folder network/")
     kinds: list[str] = option(
-        list(KINDS), "what the pictures show; a kind that is named twice comes twice as often", choices=KINDS
+        list(KINDS), "what the pictures show; a kind that is named twice comes twice as often", choices=ALL_KINDS
     )
     images: int = option(4000, "different pictures drawn for training", at_least=1)
     picture_size: int = option(320, "their side in pixels", at_least=1)
@@ -65,6 +66,8 @@ class PretrainArguments(TrainArguments):
         super().__post_init__()
         if self.detail_base is not None and self.preset != "full":
             raise ValueError(f"detail_base goes with preset full, got preset {self.preset!r}")
+        if self.freeze_sam and self.preset != "full":
+            raise ValueError(f"freeze_sam goes with preset full, got preset {self.preset!r}, which leaves SAM out")
         with_sam = self.batch_size * (1 - self.sam_dropout)
         if round(with_sam) < 1 or abs(with_sam - round(with_sam)) > 1e-6:
             raise ValueError(
@@ -124,7 +127,7 @@ def build_base(
     else:
         network = join_bases(args.base, args.detail_base, BaseInPretraining, **form)
     network.sam_dropout = args.sam_dropout
-    if args.preset == "full":
+    if args.preset == "full" and not args.freeze_sam:
         unfreeze(network)
     else:
         network.requires_grad_(False).detail_branch.requires_grad_(True)

@@ -15,6 +15,14 @@ a seed, so a data set of any length needs no files. Four kinds:
 
 A fifth kind, `arteries_veins`, is drawn only alone: fundus photographs with a map of arteries and one of veins.
 
+Three more are drawn where they are asked for, to pretrain the embedded base:
+
+- `networks`: trees, lines, fibres and meshes 1 to 30 pixels wide, bright or dark, as flat bands, ridges or tubes, on
+  any ground, with speckle, stripes, blur and compression: roots, neurites, hair, rivers, membranes, angiograms. Not in
+  the mask: bodies, patches, rectangles, lines too faint to count.
+- `variants`: vessels, cracks and roads enlarged up to 3.5 times, as negatives, in haze or in grey.
+- `aerial`: roads up to 30 pixels wide, among roofs as bright and as straight as they are.
+
 Masks are exact: a pixel is foreground when the structure covers at least half of its area (vessels, cracks, roads) or
 its centre (blobs). Widths are in pixels whatever the size of the picture.
 """
@@ -23,5 +31,7 @@ import lazy_loader as lazy
 
 SHARES = {"vessels": 0.55, "cracks": 0.2, "roads": 0.15, "blobs": 0.1}  # thin structures matter most here
 KINDS = tuple(SHARES)
+SHARES |= {"networks": 0.6, "variants": 0.4, "aerial": 0.15}  # relative to those, where they are asked for
+ALL_KINDS = tuple(SHARES)
 
 __getattr__, __dir__, __all__ = lazy.attach(__name__, submod_attrs={"picture": ["SMALLEST_SIZE", "draw_synthetic"]})

@@ -12,6 +12,7 @@ from .strokes import Stroke
 STEP_PX = 3.0  # spacing of centreline points of trees
 CELL_PX = 4.0  # resolution at which branches of one tree keep out of each other's way
 MARGIN_PX = 28.0  # around the picture: branches leave it, and may start there or come back
+WIDEST_PX = 30.0  # of the structures of networks and of aerial pictures
 THINNEST_PX = 1.3  # thinner strokes have gaps in the mask at some angles: no pixel is half covered there
 
 

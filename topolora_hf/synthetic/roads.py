@@ -3,9 +3,9 @@
 import numpy as np
 from PIL import Image, ImageDraw
 
-from .growth import border_point, side_branch, smooth_path
+from .growth import WIDEST_PX, border_point, side_branch, smooth_path
 from .strokes import Stroke, rasterise
-from .textures import blend, cast_shadow, colour_cast, light, noise, plain, sensor, spots
+from .textures import blend, cast_shadow, colour_cast, compressed, light, noise, plain, sensor, spots
 
 GREENS = np.array([[92, 104, 62], [120, 122, 78], [70, 88, 58], [150, 132, 95], [104, 116, 84]], float)
 ROOFS = np.array([[165, 85, 65], [120, 112, 110], [205, 200, 195], [95, 90, 95], [150, 125, 100]], float)
@@ -34,6 +34,39 @@ def draw_roads(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndar
     image = colour_cast(rng, image, 0.06)
     image = sensor(rng, image, rng.uniform(1.5, 6), rng.uniform(0.4, 0.9) if rng.random() < 0.6 else 0.0)
     return image, coverage >= 0.5, np.ones((size, size), bool)
+
+
+def draw_aerial(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Roads from lower above, up to 30 pixels wide, among roofs as bright and as straight as they are."""
+    zoom = float(np.exp(rng.uniform(np.log(0.8), np.log(4.0))))
+    angle = rng.uniform(0, np.pi / 2)
+    is_town = rng.random() < 0.65
+    if is_town:
+        strokes = [_road(s.points, min(s.widths[0], WIDEST_PX), s.strengths[0]) for s in _town(rng, size, angle, zoom)]
+    else:
+        strokes = []
+        for _ in range(int(rng.integers(1, 4))):
+            turn = rng.uniform(0, 2 * np.pi)
+            ends = [border_point(rng, size, turn + half, WIDEST_PX) for half in (0, np.pi + rng.normal(0, 0.4))]
+            width = float(np.clip(rng.uniform(2, 9) * zoom, 1.6, WIDEST_PX))
+            strokes.append(_road(smooth_path(rng, *ends, rng.uniform(0.01, 0.15)), width))
+    coverage, strength = rasterise(strokes, size)
+    image = _land(rng, size)
+    if is_town or rng.random() < 0.5:
+        image = _add_houses(rng, image, coverage, angle, zoom * rng.uniform(0.7, 1.3))
+    image = _pave(rng, image, strokes, coverage, strength)
+    if rng.random() < 0.7:
+        count = int(rng.integers(5, 60) * (size / 256) ** 2 / zoom) + 1
+        crowns = spots(rng, size, count, (1.2 * zoom, 4.0 * zoom), 0.7)
+        image = blend(image, np.array([48, 62, 38]) * rng.uniform(0.7, 1.4), crowns * rng.uniform(0.5, 0.9))
+    if rng.random() < 0.5:  # cars, on the roads and beside them
+        cars = spots(rng, size, int(40 * (size / 256) ** 2), (0.8 * zoom, 1.4 * zoom), 0.4)
+        image = blend(image, ROOFS[rng.integers(len(ROOFS))] * rng.uniform(0.4, 1.2), cars * rng.uniform(0.5, 1))
+    image *= light(rng, size, rng.uniform(0.02, 0.1), rng.uniform(0, 0.15))
+    if rng.random() < 0.2:
+        image *= cast_shadow(rng, size, rng.uniform(0.2, 0.4))
+    image = sensor(rng, colour_cast(rng, image, 0.08), rng.uniform(1.5, 8), rng.uniform(0.4, 1.2))
+    return compressed(rng, image), coverage >= 0.5, np.ones((size, size), bool)
 
 
 def _road(points: np.ndarray, width: float, strength: float = 1.0) -> Stroke:

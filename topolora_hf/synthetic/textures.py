@@ -4,6 +4,8 @@ Images here are float32 (3, size, size), 0 to 255, so that fields, float32 (size
 Everything coarse is drawn on a small grid and enlarged, which is what keeps drawing fast.
 """
 
+from io import BytesIO
+
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 from scipy import ndimage
@@ -128,3 +130,12 @@ def colour_cast(rng: np.random.Generator, image: np.ndarray, amount: float) -> n
     bend = np.float32(rng.normal(0, 2 * amount) / 255)  # lifts or lowers the middle tones
     image = np.clip(image, 0, 255)
     return image * (1 + bend * (255 - image)) * gains
+
+
+def compressed(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
+    """Every fourth picture as a JPEG file gives it back, the others as they are."""
+    if rng.random() > 0.25:
+        return image
+    file = BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=int(rng.integers(30, 96)))
+    return np.ascontiguousarray(Image.open(file))

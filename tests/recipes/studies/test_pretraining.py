@@ -123,3 +123,17 @@ def test_pretraining_draws_the_kinds_it_is_told_to(make_arguments, monkeypatch):
     assert PretrainArguments().max_steps == 3000
     with pytest.raises(ValueError, match="dataset must be synthetic, got 'drive'"):
         PretrainArguments(dataset="drive")
+
+
+def test_beside_a_frozen_sam_the_detail_branch_alone_is_trained(make_arguments):
+    args = make_arguments(freeze_sam=True, sam_dropout=0.5)
+    pretrain(args)
+    trained, start = (
+        TopoSamForSegmentation.from_pretrained(name).state_dict() for name in (f"{args.output_dir}/network", args.base)
+    )
+    changed = {
+        name.split(".")[0] for name, tensor in start.items() if not torch.equal(trained[name], tensor.half().float())
+    }
+    assert "detail_branch" in changed and "sam" not in changed and "spatial_adapter" not in changed
+    with pytest.raises(ValueError, match="freeze_sam goes with preset full"):
+        make_arguments(freeze_sam=True, preset="detail_only")
