@@ -299,9 +299,9 @@ def test_classes_that_make_no_sense_are_refused(given, problem):
         ("c.yaml", "artery: #ff0000\n", 'in YAML a colour needs quotes, "#ff0000"'),
         ("c.yaml", "artery: 1\nartery: 2\n", "names artery twice"),
         ("c.json", '{"artery": 1, "artery": 2}', "names artery twice"),
-        ("c.json", '{"artery": 1,', "cannot be read as YAML or JSON"),
+        ("c.json", '{"artery": 1,', "neither key=value nor a YAML or JSON file"),
         ("c.yaml", "3", "must hold name: value, got int"),
-        ("absent.yaml", None, "cannot be read as YAML or JSON"),
+        ("absent.yaml", None, "neither key=value nor a YAML or JSON file"),
     ],
 )
 def test_wrong_files_of_classes_are_refused(name, text, problem, tmp_path):

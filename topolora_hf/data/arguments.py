@@ -1,6 +1,5 @@
 """What a command can be told of a data set: the same flags for training, scoring and describing."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -10,6 +9,7 @@ from ..settings import check_limits, option
 from .classes import read_classes
 from .errors import DataError
 from .intensity import PERCENTILES, TRANSFORMS, IntensityScaling
+from .mapping_file import read_mapping
 from .mask_rule import MaskRule
 from .protocols import PROTOCOLS
 from .records import FIELDS_OF_VIEW, Layout
@@ -110,7 +110,7 @@ class DataArguments:
     def read_layout(self) -> Layout:
         """Make a `Layout` of `layout`; DataError if that is impossible."""
         if len(self.layout) == 1 and "=" not in self.layout[0]:
-            return Layout(**_checked("layout", _read_settings_file(Path(self.layout[0])), _LAYOUT_KEYS))
+            return Layout(**_checked("layout", read_mapping(Path(self.layout[0]), "layout"), _LAYOUT_KEYS))
         return Layout(**_key_values("layout", self.layout, _LAYOUT_KEYS))
 
     def read_intensity(self) -> tuple[str, tuple[float, float] | None]:
@@ -160,19 +160,6 @@ def _key_values(option: str, texts: Sequence[str], allowed: Sequence[str]) -> di
             raise DataError(f"{option}: {text!r} {problem}; keys are {', '.join(allowed)}")
         values[key] = value
     return _checked(option, values, allowed)
-
-
-def _read_settings_file(path: Path) -> Mapping:
-    import yaml
-
-    try:
-        text = path.read_text(encoding="utf-8")
-        content = json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise DataError(f"layout {str(path)!r} is neither key=value nor a YAML or JSON file ({error})") from error
-    if not isinstance(content, Mapping):
-        raise DataError(f"layout file {path} must hold key: value, got {type(content).__name__}")
-    return content
 
 
 def _checked(option: str, values: Mapping, allowed: Sequence[str]) -> dict[str, str]:

@@ -1,12 +1,12 @@
 """The classes of a data set: what they are called, and what marks them in its masks."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .errors import DataError
+from .mapping_file import SUFFIXES, read_mapping
 from .mask_rule import MaskForm, MaskRule, common_value, is_value
 
 _NAME = re.compile(r"\w[\w .()-]{0,63}")  # a part of file names; "artery+vein" stands for two
@@ -131,8 +131,8 @@ def read_classes(given: "str | Sequence[str] | Mapping | Classes | None") -> Cla
         raise DataError(f"--classes: texts such as artery=1, or a mapping, are needed; got {given!r}")
     if isinstance(texts, Mapping):
         pairs = list(texts.items())
-    elif len(texts) == 1 and "=" not in texts[0] and Path(texts[0]).suffix.lower() in (".yaml", ".yml", ".json"):
-        pairs = _read_file(Path(texts[0]))
+    elif len(texts) == 1 and "=" not in texts[0] and Path(texts[0]).suffix.lower() in SUFFIXES:
+        pairs = list(read_mapping(Path(texts[0]), "--classes").items())
     else:
         pairs = [(name, value if sign else {}) for name, sign, value in (text.partition("=") for text in texts)]
     return _of_pairs(pairs) if pairs else None
@@ -202,37 +202,3 @@ def _values_or_place(name: str, value: object) -> tuple[tuple[str, ...], str | N
     if not tokens:
         raise DataError(f"--classes: {name} has an empty list; {_HOW}")
     return tuple(tokens), None
-
-
-def _read_file(path: Path) -> list[tuple[object, object]]:
-    """The names of a file and what it says of them, also those that are there twice."""
-    import yaml
-
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        if path.suffix.lower() == ".json":
-            content = json.loads(text, object_pairs_hook=_Pairs)
-        else:
-            node, content = yaml.compose(text, yaml.SafeLoader), yaml.safe_load(text)
-            keys = [key.value for key, _ in node.value] if isinstance(node, yaml.MappingNode) else []
-            if twice := [key for key in keys if keys.count(key) > 1]:
-                raise DataError(f"classes file {path} names {twice[0]} twice")
-    except DataError:
-        raise
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise DataError(f"classes file {path} cannot be read as YAML or JSON ({error})") from error
-    if isinstance(content, list) and content and all(isinstance(name, str) for name in content):
-        return [(name, {}) for name in content]
-    if not isinstance(content, Mapping) or not content:
-        raise DataError(f"classes file {path} must hold name: value, got {type(content).__name__}")
-    return list(content.items())
-
-
-class _Pairs(dict):
-    """A JSON object; DataError if it has a name twice."""
-
-    def __init__(self, pairs: Sequence[tuple[str, object]]):
-        super().__init__(pairs)
-        names = [name for name, _ in pairs]
-        if twice := [name for name in names if names.count(name) > 1]:
-            raise DataError(f"classes file names {twice[0]} twice")
