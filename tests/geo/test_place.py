@@ -99,6 +99,6 @@ def test_a_point_without_a_longitude_is_an_error():
     with pytest.raises(DataError, match="site grid cannot be transformed to WGS 84"):
         Place(rasterio.CRS.from_wkt('LOCAL_CS["site grid",UNIT["metre",1]]'), NORTH_UP).lonlat([(0, 0)])
     with pytest.raises(DataError, match="cannot be transformed to WGS 84"):
-        Place(rasterio.CRS.from_string("+proj=ortho"), NORTH_UP).to_lonlat([(1e9, 1e9)])
+        Place(rasterio.CRS.from_string("+proj=ortho"), NORTH_UP).lonlat([(1e9, 1e9)])
     with pytest.raises(DataError, match="resample it first, as by gdalwarp"):
         Place(rasterio.CRS.from_epsg(4326)).map_points([(0, 0)])

@@ -45,9 +45,7 @@ class MaskRule:
         DataError: A value is none of these, or structure is named in two ways.
     """
 
-    values: tuple[
-        str, ...
-    ] = ()  # structure; all else is background. Empty: masks have two levels, the bright one is it
+    values: tuple[str, ...] = ()  # structure, all else is background; empty: of two levels the bright one is it
     ignore: tuple[str, ...] = ()  # neither structure nor background: it leaves `valid_mask`
     inverted: bool = False  # of two levels the dark one is structure
     classes: tuple[tuple[str, ...], ...] = ()  # the values of each class, if one mask holds several; none is unnamed

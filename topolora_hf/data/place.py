@@ -23,6 +23,7 @@ _SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jp2", ".webp", ".bmp")
 _BESIDE = (".tfw", ".jgw", ".pgw", ".wld", ".aux.xml")  # what places a file that holds no place itself
 _TIFF = (".tif", ".tiff")
 _GEO_TAGS = (33550, 33922, 34264, 34735, 50844)  # scale, tie points, transform, coordinate system, polynomials
+WGS_84 = "EPSG:4326"
 _CACHE_BYTES = 128 * 2**20  # GDAL takes a twentieth of the memory if nothing is said
 _SAME = 0.1  # of a pixel, between the corners of two images
 _SQUARE = 0.01  # by which the sides of a square pixel may differ
@@ -59,9 +60,8 @@ class Place:
                 "has no transform from pixels to the map (ground control points or rational polynomials at most): "
                 "resample it first, as by gdalwarp"
             )
-        a, b, c, d, e, f = tuple(self.transform)[:6]
         row, column = np.asarray(points, float).reshape(-1, 2).T + 0.5
-        return np.stack([a * column + b * row + c, d * column + e * row + f], axis=1)
+        return np.stack(applied(self.transform, column, row), axis=1)
 
     def lonlat(self, points: np.ndarray) -> np.ndarray:
         """The same as degrees of longitude and latitude of WGS 84.
@@ -69,30 +69,14 @@ class Place:
         Raises:
             DataError: There is no transform, or no coordinate system that can be transformed to WGS 84.
         """
-        return self.to_lonlat(self.map_points(points))
-
-    def to_lonlat(self, xy: np.ndarray) -> np.ndarray:
-        """Bring points, (N, 2) of (x, y) in `crs`, to longitude and latitude of WGS 84; errors as `lonlat`."""
-        from rasterio.warp import transform
-
         if self.crs is None:
             raise DataError("has no coordinate system, so nothing in it has a longitude and a latitude")
-        xy = np.asarray(xy, float).reshape(-1, 2)
-        try:
-            found = np.stack(transform(self.crs, "EPSG:4326", xy[:, 0], xy[:, 1])[:2], axis=1).reshape(-1, 2)
-        except Exception as error:  # GDAL's own errors are of a private class
-            raise DataError(f"{self.name} cannot be transformed to WGS 84 ({str(error):.80})") from error
-        if not np.isfinite(found).all():
-            raise DataError(f"{self.name} cannot be transformed to WGS 84 at every point")
-        return found
+        return reproject(self.map_points(points), self.crs, WGS_84)
 
     @property
     def name(self) -> str:
-        """What to call the coordinate system, as EPSG:32633 or, without such a number, the name that it has."""
-        if self.crs is None:
-            return "no coordinate system"
-        text = self.crs.to_string()
-        return text if text.startswith("EPSG:") else text.split('"')[1] if '"' in text else text
+        """What to call the coordinate system."""
+        return crs_name(self.crs)
 
     def pixel_size(self) -> float | None:
         """The side of a pixel in metres; None where the system is not projected, or nothing says where pixels lie.
@@ -119,13 +103,11 @@ class Place:
         Raises:
             DataError: Nothing says so.
         """
-        from rasterio.warp import transform
-
         middle = np.array([(height / 2, width / 2)])
         ((longitude, latitude),) = self.lonlat(middle)
         around = self.map_points(middle + [(0, 0), (0, 1), (1, 0)])
         local = f"+proj=aeqd +lat_0={latitude} +lon_0={longitude}"  # distances from the middle are true
-        x, y = (np.asarray(each) for each in transform(self.crs, local, *around.T)[:2])
+        x, y = reproject(around, self.crs, local).T
         across, down = np.hypot(x[1:] - x[0], y[1:] - y[0])
         return float(across), float(down)
 
@@ -138,16 +120,39 @@ class Place:
             return f"{self.name} and {other.name}"
         if self.transform and other.transform:
             corners = np.array([(-0.5, -0.5), (-0.5, width - 0.5), (height - 0.5, -0.5), (height - 0.5, width - 0.5)])
-            a, b, c, d, e, f = tuple(~self.transform)[:6]
-            x, y = other.map_points(corners).T
-            there = np.stack([d * x + e * y + f, a * x + b * y + c], axis=1) - 0.5
-            if (apart := np.abs(there - corners).max()) > _SAME:
+            column, row = applied(~self.transform, *other.map_points(corners).T)
+            if (apart := np.abs(np.stack([row, column], axis=1) - 0.5 - corners).max()) > _SAME:
                 return f"corners are {apart:.6g} pixels apart"
-        return "" if _numbers(self) == _numbers(other) or not (self.gcps and other.gcps) else "other control points"
+        mine, others = ([(p.row, p.col, p.x, p.y, p.z) for p in place.gcps] for place in (self, other))
+        return "other control points" if mine and others and mine != others else ""
 
 
-def _numbers(place: Place) -> list[tuple]:
-    return [(point.row, point.col, point.x, point.y, point.z) for point in place.gcps]
+def applied(transform: "Affine", x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Transform points. Versions of affine differ in the operator that does it."""
+    a, b, c, d, e, f = tuple(transform)[:6]
+    return a * x + b * y + c, d * x + e * y + f
+
+
+def crs_name(crs: "CRS | str | None") -> str:
+    """What to call a coordinate system, as EPSG:32633 or, without such a number, the name that it has."""
+    if crs is None:
+        return "no coordinate system"
+    text = crs if isinstance(crs, str) else crs.to_string()
+    return text if text.startswith("EPSG:") else text.split('"')[1] if '"' in text else text
+
+
+def reproject(xy: np.ndarray, crs: "CRS", to: "CRS | str") -> np.ndarray:
+    """Bring points, (N, 2) of (x, y), from one coordinate system to another; DataError if one cannot be brought."""
+    from rasterio.warp import transform
+
+    problem = f"{crs_name(crs)} cannot be transformed to {'WGS 84' if to == WGS_84 else crs_name(to)}"
+    try:
+        found = np.reshape(np.transpose(transform(crs, to, *np.transpose(xy))[:2]), (-1, 2))
+    except Exception as error:  # GDAL's own errors are of a private class
+        raise DataError(f"{problem} ({str(error):.80})") from error
+    if not np.isfinite(found).all():
+        raise DataError(f"{problem} at every point")
+    return found
 
 
 def place_of(dataset: "DatasetReader") -> Place | None:

@@ -67,14 +67,8 @@ def _write(
     import rasterio
 
     count, height, width = values.shape
-    form = {
-        "driver": "GTiff",
-        "dtype": values.dtype,
-        "count": count,
-        "height": height,
-        "width": width,
-        "nodata": nodata,
-    }
+    form = {"driver": "GTiff", "dtype": values.dtype, "count": count, "height": height, "width": width,
+            "nodata": nodata}  # fmt: skip
     packing = {"compress": "deflate", "predictor": {"f": 3}.get(values.dtype.kind, min(2, values.itemsize)),
                "tiled": True, "blockxsize": _SIDE, "blockysize": _SIDE, "bigtiff": "if_safer"}  # fmt: skip
     where = {"crs": place.crs, "transform": place.transform, "gcps": list(place.gcps) or None, "rpcs": place.rpcs}

@@ -25,13 +25,10 @@ class MaskReading:
     mask: np.ndarray  # uint8 (K, H, W) of 0 and 1
     ignored: np.ndarray | None = None  # bool (H, W), what is neither structure nor background; None if nothing
     structure: str = ""  # the level taken as structure where the rule names none; empty if the mask has none
-    unnamed: dict[str, float] = field(
-        default_factory=dict
-    )  # share of each background level that the rule does not name
+    unnamed: dict[str, float] = field(default_factory=dict)  # share of each background level that no rule names
     unknown: dict[str, int] = field(default_factory=dict)  # pixels of each level that has no class, though it needs one
-    levels: dict[str, tuple[float, tuple[int, ...] | None]] = field(
-        default_factory=dict
-    )  # share of each, and the maps that have it (none: background); None if it is left out
+    # share of each level, and the maps that have it (none: background); None if it is left out
+    levels: dict[str, tuple[float, tuple[int, ...] | None]] = field(default_factory=dict)
     is_soft: bool = False  # it has grey levels from dark to bright, and was cut at half
     orientation: int = 1  # of EXIF or TIFF, as stored; 1 if nothing had to be turned
 

@@ -124,10 +124,7 @@ def _groups(counts: Mapping[str, int], classes: Classes | None, files: Sequence[
             f"{some([path.name for path in files])} have labels that no class names: {some(unknown, 8)}. Named are: "
             f'{", ".join(group_of)}. "NAME=LABEL" in --classes gives one a class, "background=LABEL" leaves it out'
         )
-    if several := [label for each, _ in numbered for label in each.labels if _count(numbered, label) > 1]:
+    uses = Counter(label for each, _ in numbered for label in set(each.labels))
+    if several := [label for label, count in uses.items() if count > 1]:
         raise DataError(f"--classes: label {several[0]} is of two classes; give it to one of them")
     return {label: group_of[label] for label in counts}
-
-
-def _count(numbered: Sequence[tuple], label: str) -> int:
-    return sum(label in each.labels for each, _ in numbered)

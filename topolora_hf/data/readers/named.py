@@ -1,7 +1,7 @@
 """Data sets as their authors distribute them: DRIVE, STARE, CHASE_DB1, HRF, SL-SSDD and Kvasir-SEG."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -72,30 +72,33 @@ _KVASIR_LISTS = {"train": "train.txt", "test": "val.txt"}  # publications test o
 def read_drive(data_dir: Path, options: ReadOptions) -> tuple[Splits, list[str]]:
     """Pair image, vessels and field of view by their leading number."""
     masks = {1: "1st_manual", 2: "2nd_manual"}[options.annotator]
-    parts = {"train": "training", "test": "test"} if options.annotator == 1 else {"test": "test"}
-    files: dict[str, dict[str, Path]] = {"image": {}, "mask": {}, "field of view": {}}
-    lists = {}
-    for split, folder in parts.items():
-        for kind, name in zip(files, ("images", masks, "mask"), strict=True):
-            files[kind] |= _find(data_dir, (folder, name), r"(\d+)", f"{{:0>2}}_{folder}")
-        lists[split] = [f"{number:02d}_{folder}" for number in _DRIVE_NUMBERS[split]]
+    places = {"image": (data_dir, "images"), "mask": (data_dir, masks), "field of view": (data_dir, "mask")}
+    files, lists = _drive_files(places, ("train", "test") if options.annotator == 1 else ("test",))
     return _rows_of_lists(data_dir, "DRIVE", DRIVE, files, replace(options, lists=lists))
 
 
 def read_drive_av(data_dir: Path, options: ReadOptions) -> tuple[Splits, list[str]]:
     """Pair DRIVE's images and fields of view with labels of arteries and veins, by their leading number."""
     drive, av = find_folder(data_dir, "drive") or data_dir, find_folder(data_dir, "drive_av")
-    files: dict[str, dict[str, Path]] = {"image": {}, "mask": {}, "field of view": {}}
-    lists = {}
-    for split, folder in (("train", "training"), ("test", "test")):
-        labels = (av, folder, "1st_manual") if av else (drive, folder, "av")
-        places = ((drive, folder, "images"), labels, (drive, folder, "mask"))
-        for kind, (root, *place) in zip(files, places, strict=True):
-            files[kind] |= _find(root, tuple(place), r"(\d+)", f"{{:0>2}}_{folder}")
-        lists[split] = [f"{number:02d}_{folder}" for number in _DRIVE_NUMBERS[split]]
+    labels = (av, "1st_manual") if av else (drive, "av")
+    places = {"image": (drive, "images"), "mask": labels, "field of view": (drive, "mask")}
+    files, lists = _drive_files(places, ("train", "test"))
     if not files["field of view"]:  # RITE has none
         del files["field of view"]
     return _rows_of_lists(data_dir, "DRIVE with arteries and veins", DRIVE_AV, files, replace(options, lists=lists))
+
+
+def _drive_files(
+    places: Mapping[str, tuple[Path, str]], splits: Sequence[str]
+) -> tuple[dict[str, dict[str, Path]], dict[str, list[str]]]:
+    """The files of each kind by id, and the ids of each split; `places` are folders inside training/ and test/."""
+    files, lists = {kind: {} for kind in places}, {}
+    for split in splits:
+        folder = {"train": "training", "test": "test"}[split]
+        lists[split] = [f"{number:02d}_{folder}" for number in _DRIVE_NUMBERS[split]]
+        for kind, (root, name) in places.items():
+            files[kind] |= _find(root, (folder, name), r"(\d+)", f"{{:0>2}}_{folder}")
+    return files, lists
 
 
 def read_hrf(data_dir: Path, options: ReadOptions, masks: str = "manual1") -> tuple[Splits, list[str]]:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from ..archives import cached_folder
 from ..errors import DataError
-from ..place import Place, opened_raster, place_of
+from ..place import Place, applied, crs_name, opened_raster, place_of, reproject
 from ..records import Layout, some
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def _reach(place: Place, bounds, crs, layout: Layout) -> tuple[float, float, flo
     try:
         return transform_bounds(place.crs, crs, *around)
     except Exception as error:  # GDAL's own errors are of a private class
-        raise DataError(f"{place.name} cannot be transformed to {Place(crs).name} ({str(error):.80})") from error
+        raise DataError(f"{place.name} cannot be transformed to {crs_name(crs)} ({str(error):.80})") from error
 
 
 def _read(file: Path, layer: str | None, bbox: tuple[float, ...]) -> "np.ndarray[Geometry]":
@@ -142,23 +142,15 @@ def _read(file: Path, layer: str | None, bbox: tuple[float, ...]) -> "np.ndarray
 def _in_pixels(shapes: np.ndarray, place: Place, crs, file: Path) -> np.ndarray:
     """Geometries in (column, row) of an image, where whole numbers are corners of pixels."""
     import shapely
-    from rasterio.warp import transform
-
-    a, b, c, d, e, f = tuple(~place.transform)[:6]
 
     def to_pixels(xy: np.ndarray) -> np.ndarray:
-        x, y = xy.T
-        if crs is not None and crs != place.crs:
-            x, y = (np.asarray(each) for each in transform(crs, place.crs, x, y)[:2])
-        return np.stack([a * x + b * y + c, d * x + e * y + f], axis=1)
+        xy = xy if crs is None or crs == place.crs else reproject(xy, crs, place.crs)
+        return np.stack(applied(~place.transform, *xy.T), axis=1)
 
     try:
-        found = shapely.transform(shapes, to_pixels)
-    except Exception as error:
-        raise DataError(f"{file}: cannot be brought to {place.name} ({str(error):.80})") from error
-    if not np.isfinite(shapely.get_coordinates(found)).all():
-        raise DataError(f"{file}: cannot be brought to {place.name} at every point")
-    return found
+        return shapely.transform(shapes, to_pixels)
+    except DataError as error:
+        raise DataError(f"{file}: {error}") from error
 
 
 def _burnt(shapes: np.ndarray, size: tuple[int, int], place: Place, layout: Layout, file: Path) -> np.ndarray:
