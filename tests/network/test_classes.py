@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
-from transformers import SamModel
+from safetensors.torch import load_file, save_file
+from transformers import AutoModel, SamModel
 
 from topolora_hf.adapter_format.names import TINY, TINY_RANDOM, VIT_B_RANDOM
 from topolora_hf.network.configuration import TopoSamConfig
@@ -92,6 +92,17 @@ def test_a_whole_network_of_several_classes_reads_back_and_one_of_one_class_hold
     )
     small_network(**form).save_pretrained(tmp_path / "one")
     assert not [name for name in load_file(tmp_path / "one" / "model.safetensors") if "class_masks" in name]
+
+
+@pytest.mark.parametrize("form", [{}, {"detail_channels": 0}])
+def test_a_whole_network_without_the_masks_of_its_classes_is_refused(small_network, tmp_path, form):
+    small_network(num_labels=3, **form).save_pretrained(tmp_path)
+    file = tmp_path / "model.safetensors"
+    tensors = {name: tensor for name, tensor in load_file(file).items() if "class_masks" not in name}
+    save_file(tensors, file, metadata={"format": "pt"})
+    for load in (TopoSamForSegmentation.from_pretrained, AutoModel.from_pretrained):
+        with pytest.raises(ValueError, match=f"{tmp_path} .*missing class_masks.layers.0.bias.* and 3 more"):
+            load(tmp_path, **form)
 
 
 @pytest.mark.parametrize("labels", [1, 2, 4])

@@ -165,7 +165,9 @@ def _take_out(network: nn.Module, adapter: str) -> None:
         del network.peft_config
 
 
-def check_base_parts(network: nn.Module, unexpected: Iterable[str], mismatched: Iterable[tuple]) -> None:
+def check_base_parts(
+    network: nn.Module, unexpected: Iterable[str], mismatched: Iterable[tuple], missing: Iterable[str] = ()
+) -> None:
     """Check that each stored part of a base is read whole, or left out whole (`detail_channels=0`).
 
     Context blocks that a stored detail branch lacks are no fault: they start as the identity.
@@ -174,12 +176,14 @@ def check_base_parts(network: nn.Module, unexpected: Iterable[str], mismatched: 
         network: the base, in the form that was asked for.
         unexpected: names of stored tensors that it has no place for.
         mismatched: (name, stored shape, expected shape) of others that do not fit.
+        missing: names of tensors that are not stored. Those of SAM are transformers' to report.
 
     Raises:
-        ValueError: naming the tensors that would have been left out.
+        ValueError: naming the tensors that would have been left out or made up.
     """
     parts = ("spatial_adapter.",) if network.detail_branch is None else ("spatial_adapter.", "detail_branch.")
-    problems = [f"no place for {key}" for key in sorted(unexpected) if key.startswith(parts)]
+    problems = [f"missing {key}" for key in sorted(missing) if key.startswith("class_masks.")]
+    problems += [f"no place for {key}" for key in sorted(unexpected) if key.startswith(parts)]
     problems += [_misfit(*entry) for entry in sorted(mismatched)]
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""

@@ -94,7 +94,7 @@ def _load_base(network_class: type, read: Callable, name: str, *args, **kwargs) 
 
 def _load_directory(read: Callable, name: str, *args, **kwargs) -> tuple[nn.Module, dict]:
     network, info = read(name, *args, **kwargs, ignore_mismatched_sizes=True)  # the check raises, and names them
-    check_base_parts(network, info["unexpected_keys"], info["mismatched_keys"])
+    check_base_parts(network, info["unexpected_keys"], info["mismatched_keys"], info["missing_keys"])
     network.revision = _commit_of(name, kwargs.get("revision"), kwargs.get("cache_dir"))
     settings = stored_settings(name, **hub_options(kwargs))
     if settings is not None:  # such as those of an adapter merged into it

@@ -65,6 +65,8 @@ class TopoSamForSegmentation(PeftDoors, SamPreTrainedModel):
             self.detail_branch = DetailBranch(form.detail_channels, width, form.num_labels, form.detail_context, finer)
         self.criterion: nn.Module | None = None
         self.revision: str | None = None
+        if form.num_labels > 1 and type(self).__name__ in (config.architectures or ()):  # a whole directory has them
+            self._keys_to_ignore_on_load_missing = [r"^(spatial_adapter|detail_branch|tile_scaling)\."]
         self.register_load_state_dict_pre_hook(check_adapter_keys)
         self.register_state_dict_pre_hook(carry_settings)
         self.post_init()
