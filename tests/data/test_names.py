@@ -32,15 +32,17 @@ NAMES = {
 }
 
 
-@pytest.mark.parametrize("kind", NAMES)
-def test_images_of_any_name_are_read_scored_and_described(make_pairs, tmp_path, monkeypatch, kind):
+@pytest.mark.parametrize("kinds", [[kind for kind in NAMES if kind != "bytes"], ["bytes"]], ids=["text", "bytes"])
+def test_images_of_any_name_are_read_scored_and_described(make_pairs, tmp_path, monkeypatch, kinds):
     monkeypatch.chdir(tmp_path)
-    make_pairs(tmp_path / "set", 4)
-    for part in ("images", "masks"):
-        os.rename(tmp_path / "set" / part / "002.png", tmp_path / "set" / part / f"{NAMES[kind]}.png")
+    make_pairs(tmp_path / "set", len(kinds) + 3)
+    for number, kind in enumerate(kinds):
+        for part in ("images", "masks"):
+            os.rename(tmp_path / "set" / part / f"{number:03d}.png", tmp_path / "set" / part / f"{NAMES[kind]}.png")
     data = load_segmentation_data("set", validation_fraction=0)
     rows = [row for split in data.values() for row in split]
-    assert len(rows) == 4 and all(row["mask"].any() for row in rows)
+    assert {NAMES[kind] for kind in kinds if kind != "bytes"} <= {row["id"] for row in rows}
+    assert len(rows) == len(kinds) + 3 and all(row["mask"].any() for row in rows)
     write_per_image_csv(tmp_path / "per_image.csv", [{"id": row["id"], "dice": 1.0} for row in rows])
     with open(tmp_path / "per_image.csv", newline="", encoding="utf-8") as file:
         assert [row["id"] for row in csv.DictReader(file)] == [row["id"] for row in rows]
