@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from topolora_hf.commands.score import print_metrics
 from topolora_hf.data.loading import load_segmentation_data
 
 
@@ -19,7 +20,7 @@ def score(topolora, adapter, folder, no_pictures):
         done = topolora("score", "--adapter", adapter, "--dataset", dataset, *words)
         assert done.status == 0, done.err
         metrics = json.loads(Path("scores/metrics.json").read_text())
-        assert f"dice                   {metrics['dice']:.4f}" in done.out
+        assert f"{'dice':27} {metrics['dice']:.4f}" in done.out
         return metrics, [row["id"] for row in csv.DictReader(Path("scores/per_image.csv").open())]
 
     return run
@@ -58,6 +59,20 @@ def test_flags_win_over_the_adapters_own_flips_and_scales(score, adapter, tmp_pa
     for settings in (own, asked):
         assert (settings["test_time_flips"], settings["test_time_scales"]) == (True, [0.8, 1.25])
     assert own["auroc"] == asked["auroc"] != without["auroc"] == undone["auroc"]
+
+
+@pytest.mark.parametrize("undefined", [None, float("nan")])  # in the file, and before it is written
+def test_scores_of_classes_are_printed_as_a_table_with_a_dash_for_what_is_not_defined(undefined, capsys):
+    own = dict.fromkeys(("dice", "iou", "precision", "recall", "cldice", "auroc"), 0.5)
+    confusion = {"labels": ["background", "artery"], "pixels": [[7, 0], [1, 20]]}
+    classes = {"artery": {**own, "precision": undefined, "n_defined": {"precision": 0}}, "vein": own}
+    print_metrics({"dice": 0.5, "n_defined": {"dice": 3, "recall": 2}, "classes": classes, "all": own,
+                   "intervals": {"dice": [None, None]}, "confusion": confusion})  # fmt: skip
+    out = capsys.readouterr().out
+    assert "dice 3, recall 2" in out and "{" not in out and "[" not in out
+    table = {line.split()[0]: line.split()[1:] for line in out.splitlines()}
+    assert table["vein"] == ["0.5000"] * 6 and table["artery"] == ["1", "20"]
+    assert "0.5000  0.5000          -  0.5000" in out
 
 
 def test_what_cannot_be_scored_is_named(topolora, adapter, folder):

@@ -104,18 +104,25 @@ def print_metrics(metrics: dict) -> None:
         if isinstance(value, float):
             low, high = intervals.get(name, (math.nan, math.nan))  # None in the file, where one image has no interval
             low_high = "" if low is None or math.isnan(low) else f"   [{low:.4f}, {high:.4f}]"
-            print(f"{name:22} {value:.4f}{low_high}")
+            print(f"{name:27} {value:.4f}{low_high}")
+        elif name == "n_defined":
+            print(f"{name:27} {', '.join(f'{metric} {count}' for metric, count in value.items())}")
         elif name not in ("intervals", *_TABLES):
-            print(f"{name:22} {value}")
+            print(f"{name:27} {value}")
     if "classes" in metrics:
         by_class = {**metrics["classes"], "all together": metrics["all"]}
-        _print_table(_OF_CLASS, {name: [f"{own[key]:.4f}" for key in _OF_CLASS] for name, own in by_class.items()})
+        _print_table(_OF_CLASS, {name: [_number(own[key]) for key in _OF_CLASS] for name, own in by_class.items()})
         names, pixels = metrics["confusion"]["labels"], metrics["confusion"]["pixels"]
         print("pixels: rows are what they are, columns what they were predicted to be")
         _print_table(names, {name: list(map(str, row)) for name, row in zip(names, pixels, strict=True)})
 
 
+def _number(value: float | None) -> str:
+    """Four decimals; of what is not defined, which is None in the file, a dash."""
+    return "-" if value is None or math.isnan(value) else f"{value:.4f}"
+
+
 def _print_table(head: Sequence[str], rows: dict[str, list[str]]) -> None:
     widths = [max(map(len, column)) for column in zip(head, *rows.values(), strict=True)]
     for name, cells in {"": head, **rows}.items():
-        print(f"{name:22} " + "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)))
+        print(f"{name:27} " + "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)))

@@ -86,6 +86,7 @@ def render_model_card(
     scores = {name: [_defined(own.get(name)) for _, own in parts] for name in METRIC_NAMES}
     scores = {name: values for name, values in scores.items() if any(value is not None for value in values)}
     threshold = metrics.get("threshold", settings.get("threshold", 0.5))
+    of_parts = [threshold, *threshold, threshold] if isinstance(threshold, list | tuple) else [threshold] * len(parts)
     name = repo_id.split("/")[-1] if repo_id else f"topolora-{_slug(dataset.name)}"
     results = [
         EvalResult(
@@ -96,7 +97,7 @@ def render_model_card(
             metric_type=metric,
             metric_name=f"{METRIC_NAMES[metric]}, {part}" if place else METRIC_NAMES[metric],
             metric_value=round(float(value), 4),
-            metric_args={"threshold": threshold},
+            metric_args={"threshold": of_parts[place]},
         )
         for metric, values in scores.items()
         for place, ((part, _), value) in enumerate(zip(parts, values, strict=True))
