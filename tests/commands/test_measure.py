@@ -3,6 +3,7 @@
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import networkx
 import numpy as np
@@ -95,7 +96,7 @@ def test_classes_have_rows_and_files_of_their_own_name(topolora, tmp_path):
     labels[50:, :10] = 9
     Image.fromarray(labels).save(folder / "a.png")
     (folder / "classes.json").write_text('{"artery": [1], "vein": [2]}')
-    done = topolora("measure", "--masks", folder, "--ignore", 9)
+    done = topolora("measure", "--masks", folder, "--ignore", 9, "--no_pictures")
     assert done.status == 0 and "classes are those of" in done.out, done.err
     with open("measures/totals.csv", newline="") as file:
         rows = {row["class"]: row for row in csv.DictReader(file)}
@@ -104,20 +105,28 @@ def test_classes_have_rows_and_files_of_their_own_name(topolora, tmp_path):
     assert float(rows["vein"]["density"]) == pytest.approx(float(rows["vein"]["length"]) / (60 * 90 - 100))
     classes = [row["class"] for row in csv.DictReader(open("measures/a_segments.csv", newline=""))]
     assert sorted(classes) == ["artery", "artery", "vein"]
+    pieces = [sum(parent == -1 for *_, parent in swc_lines(f"measures/a_{name}.swc")) for name in ("artery", "vein")]
+    assert pieces == [2, 1] and not Path("measures/a.swc").exists()
+    again = topolora("measure", "--masks", folder, "--classes", "artery=1", "--overwrite", "--no_pictures")
+    assert again.status == 1 and "values that are of no class: 2 (" in again.err
+    assert not list(Path("measures").glob("*.swc"))
 
 
-def test_images_are_segmented_by_an_adapter(topolora, tmp_path):
+def test_images_are_segmented_by_an_adapter(topolora, tmp_path, monkeypatch):
     image = draw_synthetic(3, size=96, kinds=["vessels"])["image"]
     Image.fromarray(image).save(tmp_path / "photograph.png")
-    done = topolora("measure", "--images", tmp_path / "photograph.png", "--adapter", "tiny", "--threshold", 0.3)
+    words = ("--images", tmp_path / "photograph.png", "--adapter", "tiny", "--threshold", 0.3)
+    done = topolora("measure", *words)
     assert done.status == 0, done.err
     assert int(rows_of()["photograph"]["segments"]) > 0
-    assert (
-        topolora("predict", "--images", tmp_path / "photograph.png", "--adapter", "tiny", "--threshold", 0.3).status
-        == 0
-    )
-    assert topolora("measure", "--masks", "predictions", "--output_dir", "again").status == 0
+    assert topolora("predict", *words, "--no_overlay").status == 0
+    assert topolora("measure", "--masks", "predictions", "--output_dir", "again", "--no_pictures").status == 0
     assert rows_of("again/totals.csv") == rows_of()  # of the masks alone, and named as the image
+    pytest.importorskip("rasterio")
+    monkeypatch.setenv("TOPOLORA_MAX_IMAGE_PIXELS", "4000")
+    done = topolora("measure", *words, "--output_dir", "rows", "--no_pictures")
+    assert done.status == 0, done.err
+    assert rows_of("rows/totals.csv") == rows_of() and Path("rows/photograph_mask.tif").exists()
 
 
 def test_a_raster_on_the_map_gives_metres_and_lines_where_they_are(topolora, tmp_path):
@@ -127,17 +136,63 @@ def test_a_raster_on_the_map_gives_metres_and_lines_where_they_are(topolora, tmp
     place = {"crs": "EPSG:32633", "transform": rasterio.Affine(2, 0, 500000, 0, -2, 5000000)}
     with rasterio.open(tmp_path / "road.tif", "w", "GTiff", 120, 80, 1, dtype="uint8", **place) as file:
         file.write(mask, 1)
-    assert topolora("measure", "--masks", tmp_path / "road.tif", "--vector", "gpkg").status == 0
+    assert topolora("measure", "--masks", tmp_path / "road.tif", "--vector", "gpkg", "--no_pictures").status == 0
     row = rows_of()["road"]
     assert (row["unit"], row["pixel_size"]) == ("m", "2.0")
     assert float(row["length"]) == pytest.approx(200, abs=2) and float(row["mean_width"]) == pytest.approx(6, abs=0.3)
     info = pyogrio.read_info("measures/road_graph.gpkg", layer="segments")
     assert info["crs"] == "EPSG:32633" and info["features"] == 1
     assert info["total_bounds"] == pytest.approx((500020, 5000000 - 81, 500220, 5000000 - 81), abs=2)
-    assert topolora("measure", "--masks", tmp_path / "road.tif", "--output_dir", "lonlat").status == 0
+    assert topolora("measure", "--masks", tmp_path / "road.tif", "--output_dir", "lonlat", "--no_pictures").status == 0
     features = json.loads(Path("lonlat/road_graph.geojson").read_text())["features"]
     (x, y), *_ = features[0]["geometry"]["coordinates"]
     assert (x, y) == pytest.approx((15.0, 45.15), abs=0.01)
+
+
+def test_a_system_that_is_not_true_to_scale_is_refused(topolora, tmp_path):
+    rasterio = pytest.importorskip("rasterio")
+    place = {"crs": "EPSG:3857", "transform": rasterio.Affine(2, 0, 1.5e6, 0, -2, 8e6)}  # at 58 degrees north
+    with rasterio.open(tmp_path / "road.tif", "w", "GTiff", 20, 9, 1, dtype="uint8", **place) as file:
+        file.write(np.eye(9, 20, dtype=np.uint8), 1)
+    words = ("measure", "--masks", tmp_path / "road.tif", "--no_pictures")
+    refused = topolora(*words)
+    assert refused.status == 1 and "a pixel of 2 m is 1.0" in refused.err and "--pixel_size" in refused.err
+    assert topolora(*words, "--pixel_size", 1.05, "--unit", "m", "--overwrite").status == 0
+
+
+def test_several_processes_are_refused(topolora, masks, monkeypatch):
+    monkeypatch.setattr("topolora_hf.commands.measure.process_state", lambda: SimpleNamespace(num_processes=2))
+    refused = topolora("measure", "--masks", masks)
+    assert refused.status == 1 and "launched as 2" in refused.err and not Path("measures").exists()
+
+
+@pytest.mark.parametrize(
+    "kind, message",
+    [
+        ("stray", "no class: 7 (1 pixels), 255 ("),
+        ("bands", "a mask has one band, and this has 3"),
+        ("float", "has more than 256 levels in its first 40 rows"),
+        ("palette", "has a palette"),
+    ],
+)
+def test_a_mask_by_rows_with_other_levels_than_a_masks_is_refused(topolora, tmp_path, monkeypatch, kind, message):
+    rasterio = pytest.importorskip("rasterio")
+    monkeypatch.setenv("TOPOLORA_MAX_IMAGE_PIXELS", "1000")
+    values = np.zeros((3 if kind == "bands" else 1, 40, 50), np.float32 if kind == "float" else np.uint8)
+    values[:, 20] = 255
+    values[0, 0, 0] = 7 * (kind == "stray")
+    if kind == "float":
+        values += np.random.default_rng(0).random(values.shape, np.float32)
+    look = {"photometric": "palette"} if kind == "palette" else {}
+    size = {"height": 40, "width": 50, "count": len(values), "dtype": values.dtype}
+    with rasterio.open(tmp_path / "a.tif", "w", "GTiff", **size, **look) as file:
+        file.write(values)
+        if kind == "palette":
+            file.write_colormap(1, {0: (255, 255, 255), 255: (0, 0, 0)})
+    refused = topolora("measure", "--masks", tmp_path / "a.tif")
+    assert refused.status == 1 and message in refused.err
+    named = topolora("measure", "--masks", tmp_path / "a.tif", "--mask_values", 255, "--overwrite", "--no_pictures")
+    assert (named.status == 0) == (kind in ("stray", "palette"))
 
 
 @pytest.mark.parametrize(
@@ -170,7 +225,7 @@ def test_a_raster_too_large_for_memory_is_measured_by_rows_alike(topolora, tmp_p
     with rasterio.open(tmp_path / "a.tif", "w", "GTiff", 160, 160, 1, dtype="uint8", nodata=9, **place) as file:
         file.write(labels, 1)
     words = ("measure", "--masks", tmp_path / "a.tif", "--classes", "artery=1,3", "vein=2,3", "--output_dir")
-    assert topolora(*words, "whole").status == 0
+    assert topolora(*words, "whole", "--no_pictures").status == 0
     monkeypatch.setenv("TOPOLORA_MAX_IMAGE_PIXELS", "10000")
     done = topolora(*words, "rows")
     assert done.status == 0, done.err

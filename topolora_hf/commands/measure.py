@@ -1,7 +1,11 @@
 """`topolora measure`: graphs of the centrelines of masks, and what they come to, in real units."""
 
 import csv
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,19 +17,24 @@ from ..data.errors import DataError
 from ..data.images.limits import TooLarge
 from ..data.mask_rule import MaskForm, MaskRule
 from ..files import output_folder, read_json_object, write_history, write_json
-from ..inference.files import find_images, output_names
+from ..inference.files import file_a_class, find_images, is_by_rows, output_names, rows_folder
+from ..processes import process_state
 from ..settings import changed_settings, option
 from .arguments import ADAPTER_HELP, InferenceArguments
-from .predict import CLASSES, PREDICT_SETTINGS
+from .predict import CLASSES, PREDICT_SETTINGS, duration, tell_progress
 
 if TYPE_CHECKING:
     import networkx
 
     from ..data.place import Place
+    from ..geo.raster import Raster
 
 MEASURE_SETTINGS, TOTALS = "measure_args.json", "totals.csv"
 VECTOR_FILES = ("geojson", "gpkg")
 _FREE = {"masks", "images", "output_dir", "overwrite", "tile_batch"}  # settings that change no measure
+_ROWS, _MOST_LEVELS = 1024, 256  # of a mask that is too large for memory: looked at at once; allowed
+_TURNED = (0, 3)  # TIFFs where a higher number need not be brighter: MinIsWhite, a palette
+_TRUE = 0.01  # by which the side of a pixel may differ from what it is on the ground
 _OF_MASKS = ("mask_values", "classes", "ignore")
 
 
@@ -95,11 +104,20 @@ def measure(args: MeasureArguments) -> Path:
     pictures `NAME_graph.png` and `NAME_histogram.png`. Its row is written last: an image that has one is skipped, and
     the same command goes on where it stopped.
 
+    An image that is too large for memory (`max_image_pixels`) is segmented and measured by rows; `NAME_mask.tif` is
+    written for it.
+
     Raises:
         DataError: Some images could not be measured. Every other one is then.
-        ValueError: The folder holds measures made with other settings or by something else.
+        ValueError: The folder holds measures made with other settings or by something else, or there are several
+            processes.
         ImportError: `vector` is gpkg, and pyogrio or shapely is not installed.
     """
+    if (count := process_state().num_processes) > 1:
+        raise ValueError(
+            f"measure is one process, and was launched as {count}: share the images among processes with `topolora "
+            "predict`, and measure its masks by `topolora measure --masks`"
+        )
     files = _masks_of(args.masks) if args.masks else find_images(args.images)
     names = [name.removesuffix("_mask") for name in output_names(files)]
     if len(set(names)) < len(names):
@@ -110,11 +128,12 @@ def measure(args: MeasureArguments) -> Path:
     waiting = [(file, name) for file, name in zip(files, names, strict=True) if name not in done]
     if there := len(files) - len(waiting):
         print(f"{there} of {len(files)} images are in {output / TOTALS} already (--overwrite measures them again)")
-    look = _looker(args) if waiting else None
-    problems = []
-    for file, name in (bar := tqdm(waiting, desc="measuring", disable=None)):
+    bar = tqdm(waiting, desc="measuring", disable=None)
+    look = _looker(args, output, bar.write) if waiting else None
+    problems, start = [], time.monotonic()
+    for number, (file, name) in enumerate(bar):
         try:
-            seen = look(file)
+            seen = look(file, name)
             seen.graph = _in_units(seen, args)
             rows += _write(seen, output, name, args)
         except (DataError, FloatingPointError, MemoryError) as error:
@@ -124,6 +143,9 @@ def measure(args: MeasureArguments) -> Path:
         write_history(output / TOTALS, rows)
         length, unit = sum(row["length"] for row in rows if row["id"] == name), seen.graph.graph["unit"]
         bar.write(f"{file}: {seen.graph.number_of_edges():,} segments, {length:,.6g} {unit}")
+        if number == 0 and len(waiting) > 1:
+            seconds = time.monotonic() - start
+            bar.write(f"{seconds:.1f} s an image: about {duration(seconds * (len(waiting) - 1))} to go")
     print(f"{len(done) + len(waiting) - len(problems)} images are in {output / TOTALS}")
     if problems:
         raise DataError(f"{len(problems)} images were not measured:\n" + "\n".join(problems))
@@ -144,14 +166,14 @@ def _masks_of(patterns: list[str]) -> list[Path]:
     return list(found)
 
 
-def _looker(args: MeasureArguments):
-    """A function from a file to what is measured in it."""
+def _looker(args: MeasureArguments, output: Path, tell: Callable[[str], None]):
+    """A function from a file, and the name of its results, to what is measured in it."""
     if args.images:
         print(f"loading {args.adapter}")
         predictor = args.build_predictor(bands=args.bands or None)
-        return lambda file: _of_prediction(predictor(file), args.prune)
+        return partial(_of_image, predictor, args.prune, output, tell)
     form = _form_of_masks(args)
-    return lambda file: _of_mask(file, form, args.prune)
+    return lambda file, name: _of_mask(file, form, args.prune, tell)
 
 
 def _form_of_masks(args: MeasureArguments) -> MaskForm:
@@ -169,13 +191,24 @@ def _form_of_masks(args: MeasureArguments) -> MaskForm:
     return classes.form(rule, False) if classes else MaskForm((rule,))
 
 
-def _of_prediction(prediction, prune: bool) -> Measured:
+def _of_image(predictor, prune: bool, output: Path, tell: Callable[[str], None], file: Path, name: str) -> Measured:
+    """Segment an image and measure it. The mask of one that is too large for memory is a file, which is kept."""
+    try:
+        prediction = predictor(file)
+    except TooLarge:
+        from ..inference.prediction import Prediction
+        from ..inference.rasters import predict_raster
+
+        mask = output / f"{name}_mask.tif"
+        if not (mask.exists() and is_by_rows(mask)):
+            predict_raster(predictor, file, mask, progress=tell_progress(str(file), tell))
+        return _of_raster(mask, Prediction.without_pixels(predictor.settings).values_of_classes, prune, tell)
     inside = prediction.inside
     area = prediction.mask.size if inside is None else int(inside.sum())
     return Measured(prediction.graph(prune), area, prediction.image, prediction.place)
 
 
-def _of_mask(file: Path, form: MaskForm, prune: bool) -> Measured:
+def _of_mask(file: Path, form: MaskForm, prune: bool, tell: Callable[[str], None]) -> Measured:
     from ..data.images.masks import read_mask
     from ..data.place import read_place
     from ..graphs import centreline_graph
@@ -183,41 +216,100 @@ def _of_mask(file: Path, form: MaskForm, prune: bool) -> Measured:
     try:
         reading = read_mask(file, rule=form.rules[0])
     except TooLarge:
-        return _of_raster(file, form, prune)
+        return _of_raster(file, _numbers_of_classes(file, form), prune, tell, bool(form.rules[0].values))
+    if reading.unknown:
+        raise DataError(f"has values that are of no class: {_in_words(reading.unknown)}; name them, or --ignore them")
     graphs = {name: centreline_graph(mask == 1, prune) for name, mask in zip(form.names, reading.mask, strict=True)}
     area = reading.mask[0].size - (0 if reading.ignored is None else int(reading.ignored.sum()))
     picture = reading.mask.any(0).astype(np.uint8) * np.uint8(255)
     return Measured(_of_classes(graphs), area, picture, read_place(file))
 
 
-def _of_raster(file: Path, form: MaskForm, prune: bool) -> Measured:
-    """Measure a mask that is too large for memory, by rows. Its values are numbers; other than 0 is structure."""
-    from ..geo.raster import opened_by_rows
-    from ..graphs import graph_of_rows
-
-    values = form.rules[0].classes or ((form.rules[0].values),)
+def _numbers_of_classes(file: Path, form: MaskForm) -> dict[str, Sequence[int]]:
+    """The values of each class in a mask that is too large for memory; none: all but 0."""
+    values = form.rules[0].classes or (form.rules[0].values,)
     if not all(value.isdigit() for own in values for value in own):
         raise DataError(f"{file}: is too large for memory, so its classes must be numbers")
     if form.rules[0].ignore:
         raise DataError(f"{file}: is too large for memory, so only its own no-data value is left out, without --ignore")
+    return {name: [int(value) for value in own] for name, own in zip(form.names, values, strict=True)}
+
+
+def _of_raster(
+    file: Path,
+    classes: Mapping[str, Sequence[int]],
+    prune: bool,
+    tell: Callable[[str], None],
+    others_are_background: bool = False,
+) -> Measured:
+    """Measure a mask that is too large for memory, by rows. Of one class without numbers, its only level is structure.
+
+    Raises:
+        DataError: It has several bands, or levels that nothing names.
+    """
+    from ..geo.raster import opened_by_rows
+    from ..graphs import graph_of_rows
+
     with opened_by_rows(file) as raster:
         height, width = raster.size
+        area, classes = _levels_of(raster, classes, others_are_background)
 
-        def rows_of(own: tuple[str, ...]):
-            numbers = [int(value) for value in own]
-            return lambda top, bottom: (
-                np.isin(raster.levels(top, bottom), numbers) if numbers else raster.levels(top, bottom) > 0
-            )
+        def rows_of(label: str, numbers: Sequence[int]):
+            of_class = f"{file}, {label}" if len(classes) > 1 else str(file)
+            progress, farthest = tell_progress(f"{of_class}, thinned", tell), 0
+
+            def read(top: int, bottom: int) -> np.ndarray:
+                nonlocal farthest
+                if top > farthest:  # later on, the same rows are read again for widths, which is quick
+                    progress(0, farthest := top, height)
+                levels = raster.levels(top, bottom)
+                return np.isin(levels, numbers)
+
+            return read
 
         graphs = {
-            name: graph_of_rows(rows_of(own), height, width, prune)
-            for name, own in zip(form.names, values, strict=True)
+            label: graph_of_rows(rows_of(label, numbers), height, width, prune) for label, numbers in classes.items()
         }
         every = -(-max(height, width) // 2000)
         picture = np.concatenate([raster.levels(top, top + 1)[:, ::every] > 0 for top in range(0, height, every)])
-        parts = (((top, min(height, top + 1024)), (0, width)) for top in range(0, height, 1024))
-        area = sum(np.count_nonzero(raster.dataset.read_masks(1, window=part)) for part in parts)
         return Measured(_of_classes(graphs), area, picture.astype(np.uint8) * np.uint8(255), raster.place)
+
+
+def _levels_of(
+    raster: "Raster", classes: Mapping[str, Sequence[int]], others_are_background: bool
+) -> tuple[int, dict[str, Sequence[int]]]:
+    """The measured area in pixels, and the values of each class, if all levels of a mask are known."""
+    (height, width), dataset, seen = raster.size, raster.dataset, {}
+    if dataset.count > 1:
+        raise DataError(f"{raster.path}: a mask has one band, and this has {dataset.count}")
+    for top in range(0, height, _ROWS):
+        bottom = min(height, top + _ROWS)
+        levels, counts = np.unique(raster.levels(top, bottom), return_counts=True)
+        for level, count in zip(levels.tolist(), counts.tolist(), strict=True):
+            seen[level] = seen.get(level, 0) + count
+        if len(seen) > _MOST_LEVELS:
+            raise DataError(f"{raster.path}: has more than {_MOST_LEVELS} levels in its first {bottom:,} rows")
+    named = {number for numbers in classes.values() for number in numbers}
+    if not named and raster.page is not None and raster.page.photometric in _TURNED:
+        raise DataError(f"{raster.path}: has a palette, or white is 0: name the values of structure by --mask_values")
+    if others_are_background:
+        seen = {}
+    if unnamed := {level: count for level, count in seen.items() if level != 0 and level not in named}:
+        if named or len(unnamed) > 1 or min(unnamed) < 0:
+            raise DataError(
+                f"{raster.path}: has values that are of no class: {_in_words(unnamed)}; name them by --mask_values or "
+                "--classes, or make them its no-data value"
+            )
+        classes = dict.fromkeys(classes, list(unnamed))
+    if dataset.nodata == 0:  # a map of structures may call its background no data
+        return height * width, dict(classes)
+    parts = (((top, min(height, top + _ROWS)), (0, width)) for top in range(0, height, _ROWS))
+    return sum(np.count_nonzero(dataset.read_masks(1, window=part)) for part in parts), dict(classes)
+
+
+def _in_words(pixels: Mapping[object, int]) -> str:
+    shown = [f"{level} ({count:,} pixels)" for level, count in list(pixels.items())[:3]]
+    return ", ".join(shown) + (f" and {len(pixels) - 3} more" if len(pixels) > 3 else "")
 
 
 def _of_classes(graphs: "dict[str, networkx.MultiGraph]") -> "networkx.MultiGraph":
@@ -232,6 +324,14 @@ def _in_units(seen: Measured, args: MeasureArguments) -> "networkx.MultiGraph":
     if args.pixel_size is not None:
         return in_units(seen.graph, args.pixel_size, args.unit)
     metres = seen.place.pixel_size() if seen.place else None
+    if metres:
+        ground = seen.place.pixel_metres(*seen.graph.graph["shape"])
+        if max(abs(each - metres) for each in ground) > _TRUE * metres:
+            raise DataError(
+                f"{seen.place.name} is not true to scale here: a pixel of {metres:.6g} m is {ground[0]:.6g} x "
+                f"{ground[1]:.6g} m on the ground; resample it to a system that is, such as UTM (gdalwarp -t_srs), or "
+                "give --pixel_size and --unit"
+            )
     return in_units(seen.graph, metres, "m") if metres else seen.graph
 
 
@@ -252,21 +352,26 @@ def _write(seen: Measured, output: Path, name: str, args: MeasureArguments) -> l
 def _begin(args: MeasureArguments, output: Path, names: list[str]) -> list[dict]:
     """Note the settings of a folder's measures, or check that they are the same. Return the rows that are there."""
     note, totals, way_out = output / MEASURE_SETTINGS, output / TOTALS, "choose another output_dir, or use --overwrite"
+    rows = []
+    if totals.exists():
+        with totals.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
     if args.overwrite:
         from ..inference.measures import GRAPH_FILES
 
-        for file in (output / f"{name}{ending}" for name in names for ending in GRAPH_FILES):
+        for file in (output / f"{name}{ending}" for name in names for ending in (*GRAPH_FILES, "_mask.tif")):
             file.unlink(missing_ok=True)
+        for row in rows:
+            if row["id"] in names and "class" in row:
+                (output / file_a_class(f"{row['id']}.swc", [row["class"]])[0]).unlink(missing_ok=True)
+        for name in names:
+            shutil.rmtree(rows_folder(output / f"{name}_mask.tif"), ignore_errors=True)
     elif note.exists():
         if changed := changed_settings(read_json_object(note), args, _FREE):
             raise ValueError(f"{output} holds measures made with other settings ({'; '.join(changed)}): {way_out}")
     elif totals.exists():
         raise ValueError(f"{totals} was not made by this command ({note} is missing): {way_out}")
     write_json(note, {name: value for name, value in asdict(args).items() if name not in _FREE})
-    if not totals.exists():
-        return []
-    with totals.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
     return [_numbers(row) for row in rows if not (args.overwrite and row["id"] in names)]
 
 

@@ -112,9 +112,9 @@ def _predict_all(args: PredictArguments, work: list[tuple[Path, Path]]) -> list[
         doubtful += bool(warnings)
         if number == 0 and len(work) > 1:
             seconds = time.monotonic() - start
-            bar.write(f"{seconds:.1f} s an image: about {_duration(seconds * (len(work) - 1))} to go")
+            bar.write(f"{seconds:.1f} s an image: about {duration(seconds * (len(work) - 1))} to go")
     masks = len(work) - len(problems)
-    print(f"{masks} mask{'s' * (masks != 1)} in {_duration(time.monotonic() - start)}, in {args.output_dir}")
+    print(f"{masks} mask{'s' * (masks != 1)} in {duration(time.monotonic() - start)}, in {args.output_dir}")
     if doubtful:
         print(f"warning: {doubtful} of them may be wrong: see the warnings above", file=sys.stderr)
     return problems
@@ -143,18 +143,10 @@ def _predict_by_rows(
             "is too large for memory: its mask is one GeoTIFF, without --class_masks and --centreline (`topolora "
             "measure` measures it)"
         )
-    raster, began, told = mask.with_suffix(".tif"), time.monotonic(), [-math.inf]
-
-    def progress(first: int, done: int, height: int) -> None:
-        now = time.monotonic()
-        if now - told[0] >= _SECONDS_BETWEEN and done < height:
-            told[0], left = now, (now - began) / (done - first) * (height - done)
-            before = f", {first:,} of them before" if first else ""
-            tell(f"{file}: {done:,} of {height:,} rows{before}, about {_duration(left)} to go")
-
+    raster = mask.with_suffix(".tif")
     probability = _beside(mask, "_probability.tif") if args.probability else None
     overlay = _beside(mask, "_overlay.png") if args.overlay else None
-    warnings = predict_raster(predictor, file, raster, probability, overlay, progress)
+    warnings = predict_raster(predictor, file, raster, probability, overlay, tell_progress(str(file), tell))
     if len(predictor.settings.labels) > 1:
         Prediction.without_pixels(predictor.settings).save_classes(mask.with_name(CLASSES))
     return [str(raster), *(path.name for path in (probability, overlay) if path)], warnings
@@ -210,7 +202,21 @@ def _beside(mask: Path, ending: str) -> Path:
     return mask.with_name(mask.name.removesuffix("_mask.png") + ending)
 
 
-def _duration(seconds: float) -> str:
+def tell_progress(name: str, tell: Callable[[str], None]) -> Callable[[int, int, int], None]:
+    """A function of the first row of this run, the rows that are done, and all: it tells of them once a minute."""
+    began, told = time.monotonic(), [-math.inf]
+
+    def progress(first: int, done: int, height: int) -> None:
+        now = time.monotonic()
+        if now - told[0] >= _SECONDS_BETWEEN and first < done < height:
+            told[0], left = now, (now - began) / (done - first) * (height - done)
+            before = f", {first:,} of them before" if first else ""
+            tell(f"{name}: {done:,} of {height:,} rows{before}, about {duration(left)} to go")
+
+    return progress
+
+
+def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,5 +1,6 @@
 """Which files are images, and what the results of each are called and how they are written."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from glob import has_magic
@@ -66,6 +67,14 @@ def output_names(files: Sequence[Path]) -> list[str]:
     if twice:
         raise DataError(f"several images of the same name would overwrite each other's masks: {', '.join(twice)}")
     return names
+
+
+def file_a_class(path: str | Path, labels: Sequence[str]) -> list[Path]:
+    """Name a file of each class: `NAME_artery.png` for `NAME.png`."""
+    path, names = Path(path), [re.sub(r"[^\w.()-]+", "_", label) for label in labels]
+    if len(set(map(str.casefold, names))) < len(names):
+        names = [f"{number}_{name}" for number, name in enumerate(names, start=1)]
+    return [path.with_name(f"{path.stem}_{name[:60]}{path.suffix}") for name in names]
 
 
 def rows_folder(mask: Path) -> Path:

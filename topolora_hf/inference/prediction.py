@@ -1,6 +1,5 @@
 """What was seen in one image, and the files of it."""
 
-import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +13,7 @@ from ..files import write_json
 from ..geo.geotiff import write_geotiff
 from ..graphs import centreline_graph, graph_totals, joined
 from ..metrics.classes import any_class, class_masks, label_map, label_values
-from .files import save_png
+from .files import file_a_class, save_png
 
 if TYPE_CHECKING:
     import networkx
@@ -82,6 +81,15 @@ class Prediction:
     def label_map(self) -> np.ndarray:
         """uint8 (H, W): 0 is background, k the k-th class; sets of overlapping classes have values after those."""
         return label_map(self.masks, label_values(self.labels, self.exclusive))
+
+    @property
+    def values_of_classes(self) -> dict[str, list[int]]:
+        """The values of each class in the file of the mask."""
+        if len(self.labels) == 1:
+            return {self.labels[0]: [255]}
+        values = label_values(self.labels, self.exclusive)
+        return {label: [value for classes, value in values.items() if place in classes]
+                for place, label in enumerate(self.labels)}  # fmt: skip
 
     def graph(self, prune: bool = True) -> "networkx.MultiGraph":
         """The graph of the mask's centrelines, for thin structures: see `topolora_hf.graphs.centreline_graph`.
@@ -156,10 +164,7 @@ class Prediction:
 
     def save_classes(self, path: str | Path) -> None:
         """Write a JSON file that says which values of a label map are of each class; `--classes` reads it."""
-        values = label_values(self.labels, self.exclusive)
-        of_class = {label: [value for classes, value in values.items() if place in classes]
-                    for place, label in enumerate(self.labels)}  # fmt: skip
-        write_json(Path(path), {**of_class, "exclusive": self.exclusive})
+        write_json(Path(path), {**self.values_of_classes, "exclusive": self.exclusive})
 
     def save_probability(self, path: str | Path) -> list[Path]:
         """Write a 16-bit grey PNG, 0 to 65535 for 0 to 1; of several classes one a class, `NAME_artery.png`.
@@ -206,7 +211,4 @@ class Prediction:
         return {value: colours[classes[0]] if len(classes) == 1 else SEVERAL for classes, value in values.items()}
 
     def _file_a_class(self, path: str | Path) -> list[Path]:
-        path, names = Path(path), [re.sub(r"[^\w.()-]+", "_", label) for label in self.labels]
-        if len(set(map(str.casefold, names))) < len(names):
-            names = [f"{number}_{name}" for number, name in enumerate(names, start=1)]
-        return [path.with_name(f"{path.stem}_{name[:60]}{path.suffix}") for name in names]
+        return file_a_class(path, self.labels)

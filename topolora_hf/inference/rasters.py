@@ -18,7 +18,6 @@ from ..data.images.pictures import no_valid_pixel
 from ..files import flush, output_folder, write_file
 from ..geo.geotiff import write_geotiff
 from ..geo.raster import Raster, opened_by_rows
-from ..metrics.classes import label_values
 from .doubts import doubts_of_share
 from .files import BY_ROWS, rows_folder, save_png
 from .prediction import Prediction
@@ -191,9 +190,7 @@ def reduced_overlay(raster: Raster, rows: FinishedRows, predictor: Predictor) ->
     settings, labels, (height, width) = predictor.settings, rows.masks, raster.size
     step = math.ceil(max(raster.size) / _REDUCED_SIDE)
     columns = np.arange(0, width, step)
-    values = label_values(settings.labels, settings.exclusive)
-    of_class = [[value for classes, value in values.items() if place in classes]
-                for place in range(len(settings.labels))] if len(settings.labels) > 1 else [[255]]  # fmt: skip
+    of_class = Prediction.without_pixels(settings).values_of_classes.values()
     image = raster.reduced(step, raster.scaling(settings.intensity))
     masks = np.zeros((len(of_class), *image.shape[:2]), bool)
     for place, top in enumerate(range(0, height, step)):
