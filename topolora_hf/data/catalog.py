@@ -60,6 +60,7 @@ _retinal = partial(DatasetSpec, fov="auto", annotators=2, thin_structures=True)
 # By index, or by RITE's colours. Where an artery and a vein cross, or nobody can tell, a pixel is both.
 _ARTERY_VEIN = read_classes({"artery": ["1", "3", "#ff0000", "#00ff00", "#ffffff"],
                              "vein": ["2", "3", "#0000ff", "#00ff00", "#ffffff"]})  # fmt: skip
+_BUDAI = "Budai et al., Robust vessel segmentation in fundus images, International Journal of Biomedical Imaging, 2013"
 _hrf = partial(
     _retinal,
     layout=named.HRF,
@@ -68,8 +69,7 @@ _hrf = partial(
     counts={"train": 15, "test": 30},
     tile_size=512,  # vessels are six times as wide as DRIVE's
     licence="CC BY 4.0",
-    citation="Budai et al., Robust vessel segmentation in fundus images, International Journal of Biomedical Imaging, "
-    "2013",
+    citation=_BUDAI,
     url="https://www5.cs.fau.de/research/data/fundus-images",
     limits="HRF is 45 photographs of one camera (45 degrees, 3504 x 2336 pixels): 15 of healthy eyes, 15 with diabetic "
     "retinopathy, 15 with glaucoma.",
@@ -102,8 +102,9 @@ CATALOG: dict[str, DatasetSpec] = {
             counts={"train": 20, "test": 20},
             classes=_ARTERY_VEIN,
             licence="research and teaching only, see the sites",
-            citation="images: Staal et al., IEEE TMI 23, 2004; arteries and veins: Hu et al., Automated separation of "
-            "binary overlapping trees in low-contrast color retinal images (RITE), MICCAI 2013",
+            citation="images: Staal et al., IEEE TMI 23, 2004; arteries and veins of RITE: Hu et al., Automated "
+            "separation of binary overlapping trees in low-contrast color retinal images, MICCAI 2013; of other labels "
+            "see your copy",
             url="https://drive.grand-challenge.org",
             note="20 images are trained on and 20 tested. Labels of the training images lie on the first annotator's "
             "vessels, those of the test images on the second's. Crossing and uncertain pixels are both classes; "
@@ -122,6 +123,8 @@ CATALOG: dict[str, DatasetSpec] = {
             title="HRF with arteries and veins",
             reader=named.read_hrf_av,
             classes=_ARTERY_VEIN,
+            citation=f"photographs: {_BUDAI}; arteries and veins: see your copy",
+            licence="CC BY 4.0 (photographs); of the labels of arteries and veins see your copy",
             note="The first 5 images of each kind are trained on, the other 30 tested. Crossing and uncertain pixels "
             "are both classes; --classes artery=1 vein=2 ignore=3 leaves them out.",
         ),
