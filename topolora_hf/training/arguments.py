@@ -84,7 +84,8 @@ class TrainArguments(DataArguments):
     output_dir: str | None = option(None, "the run directory; by default runs/DATASET-PRESET-SEED")
     calibrate: str = option(
         "none",
-        "calibrate the probabilities on validation images, or on train if every image is trained on; the masks stay",
+        "calibrate the probabilities on validation images, or on train if every image is trained on; the masks stay, "
+        "those of exclusive classes nearly",
         choices=("none", "validation", "train"),
     )
     test_time_flips: bool = option(
