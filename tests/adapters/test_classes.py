@@ -116,7 +116,12 @@ def test_what_every_door_saves_is_the_same_file(made, save, tmp_path):
     assert AdapterSettings.from_pretrained(tmp_path).labels == LABELS[:3]
 
 
-@pytest.mark.parametrize("preset", ["topolora", "paper", "seglab", "detail_only", "lora_only", "adapter_only"])
+slow = partial(pytest.param, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize(
+    "preset", ["topolora", "paper", "detail_only", slow("seglab"), slow("lora_only"), slow("adapter_only")]
+)
 def test_every_preset_has_maps_of_its_own_and_merges_into_a_whole_network(made, preset, tmp_path):
     expected, directory = made(2, preset)
     assert (expected[:, 0] - expected[:, 1]).abs().max() > 1e-3
@@ -146,9 +151,8 @@ def test_one_class_is_merged_into_a_base_of_three(made, tmp_path):
         assert_same(logits_of(load_adapter(tmp_path / preset)), expected)
 
 
-@pytest.mark.parametrize("of_base", [1, 2])
-@pytest.mark.parametrize("order", [(3, 1, 5), (1, 5, 3)])
-@pytest.mark.parametrize("door", ["ours", "plain", "transformers"])
+@pytest.mark.parametrize(("of_base", "order"), [(1, (3, 1, 5)), (2, (1, 5, 3)), slow(1, (1, 5, 3)), slow(2, (3, 1, 5))])
+@pytest.mark.parametrize("door", ["ours", slow("plain"), "transformers"])
 def test_adapters_of_one_three_and_five_classes_share_a_base(made, door, order, of_base):
     presets = dict(zip(order, ["topolora", "detail_only", "paper"], strict=True))
     expected = {labels: made(labels, preset) for labels, preset in presets.items()}
@@ -217,8 +221,14 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("why", WRONG)
-@pytest.mark.parametrize("door", ["ours", "beside another", "plain", "transformers"])
+@pytest.mark.parametrize(
+    ("why", "door"),
+    [
+        pytest.param(why, door, marks=() if door == "ours" or why == "no hypernetworks" else pytest.mark.slow)
+        for why in WRONG
+        for door in ("ours", "beside another", "plain", "transformers")
+    ],
+)
 def test_a_file_whose_parts_disagree_about_the_classes_is_refused_and_changes_nothing(made, tmp_path, door, why):
     edit, message = WRONG[why]
     directory = damage(made()[1], tmp_path, edit)

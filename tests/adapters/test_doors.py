@@ -111,6 +111,9 @@ LOAD = {
 }
 
 
+WHOLE = ("merge_adapter", "AutoModel")
+
+
 @pytest.fixture(scope="module")
 def saved(adapters_of_the_session, stock_sam, tmp_path_factory):
     """`saved(door)`: the directory that a door in `SAVE` wrote, once."""
@@ -125,8 +128,19 @@ def saved(adapters_of_the_session, stock_sam, tmp_path_factory):
     return write
 
 
-@pytest.mark.parametrize("load", LOAD)
-@pytest.mark.parametrize("save", SAVE)
+def grid(ones: list, others: list, quick) -> list:
+    """All pairs; those that are not `quick(one, other)` are slow."""
+    return [
+        pytest.param(one, other, marks=() if quick(one, other) else pytest.mark.slow)
+        for one in ones
+        for other in others
+    ]
+
+
+@pytest.mark.parametrize(
+    ("save", "load"),
+    grid(SAVE, LOAD, lambda save, load: "save_adapter" == save or "load_adapter" == load or (save, load) == WHOLE),
+)
 @pytest.mark.filterwarnings("ignore:Could not find a config file")
 def test_what_one_door_saves_another_loads_with_its_settings_or_refuses_by_name(adapter, saved, save, load):
     expected, given = adapter()
@@ -158,8 +172,10 @@ def transformers(given):
     return network
 
 
-@pytest.mark.parametrize("presets", [SHARING, SHARING[::-1]])
-@pytest.mark.parametrize("door", [ours, plain, transformers])
+@pytest.mark.parametrize(
+    ("presets", "door"),
+    grid([SHARING, SHARING[::-1]], [ours, plain, transformers], lambda presets, door: presets is SHARING),
+)
 def test_adapters_of_all_presets_of_one_form_share_a_base(adapter, door, presets):
     expected = {preset: adapter(preset, image_size=32 if preset == "paper" else 64) for preset in presets}
     model = door(expected[presets[0]][1])
@@ -210,8 +226,10 @@ def state_of(model) -> tuple:
     return list(getattr(model, "peft_config", {})), active, learnt, [*model.state_dict()], model.training
 
 
-@pytest.mark.parametrize("why", REFUSED)
-@pytest.mark.parametrize("door", [ours, plain, transformers, None])
+@pytest.mark.parametrize(
+    ("why", "door"),
+    grid(REFUSED, [ours, plain, transformers, None], lambda why, door: door is ours or why == "a tensor is missing"),
+)
 def test_a_refused_adapter_leaves_the_model_as_it_was(adapter, door, why):
     refused = REFUSED[why](adapter)
     model = base().eval() if door is None else door(adapter("lora_only")[1])

@@ -96,7 +96,7 @@ def test_of_classes_each_has_its_numbers_its_files_and_its_colour():
     names = [Path(path).name for path in look.files()]
     ends = (
         "_mask.png _probability_artery.png _probability_vein.png _overlay.png _centreline.png _centreline.json "
-        "_segments.csv _graph.graphml .swc _graph.geojson _graph.png _histogram.png _classes.json"
+        "_segments.csv _graph.graphml _artery.swc _vein.swc _graph.geojson _graph.png _histogram.png _classes.json"
     )
     assert names == [f"retina{end}" for end in ends.split()]
     assert not look.with_threshold(0.8).prediction.masks[1].any()

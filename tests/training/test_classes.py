@@ -45,7 +45,9 @@ def splits_of(exclusive: bool = True, maps: int = 2) -> dict:
     return {split: make_rows(*which, exclusive, maps) for split, which in counts.items()}
 
 
-@pytest.mark.parametrize(("exclusive", "maps", "steps"), [(True, 2, 10), (False, 3, 4)])
+@pytest.mark.parametrize(
+    ("exclusive", "maps", "steps"), [(True, 2, 6), pytest.param(False, 3, 4, marks=pytest.mark.slow)]
+)
 def test_a_run_of_several_classes_is_resumed_to_the_bit_and_saved_with_its_names(
     make_arguments, exclusive, maps, steps
 ):
@@ -70,7 +72,12 @@ def test_a_run_of_several_classes_is_resumed_to_the_bit_and_saved_with_its_names
 
 
 @pytest.mark.parametrize(
-    "settings", [{"preset": "full"}, {"gradient_checkpointing": True}, {"mixed_precision": "bf16"}]
+    "settings",
+    [
+        {"preset": "full"},
+        pytest.param({"gradient_checkpointing": True}, marks=pytest.mark.slow),
+        pytest.param({"mixed_precision": "bf16"}, marks=pytest.mark.slow),
+    ],
 )
 @pytest.mark.filterwarnings("ignore:mixed_precision bf16 is slower", "ignore:`gradient_checkpointing_enable`")
 def test_six_classes_train_in_every_way(make_arguments, settings):
