@@ -118,12 +118,9 @@ def load_segmentation_data(
                 f"data set {spec.name!r} is drawn, with its field of view: protocol must be native and fov given, got "
                 f"{protocol} and {fov or 'given'}, and no setting of masks changes it"
             )
-        from .rows import SegmentationData, generated_rows
+        from .rows import generated_data
 
-        data = SegmentationData({part: generated_rows(spec, part) for part in spec.counts})
-        if spec.classes is not None:
-            data.labels, data.thin = spec.classes.names, spec.classes.thin
-        return data
+        return generated_data(spec)
     classes = classes or spec.classes
     options = ReadOptions(spec.counts, spec.split_lists.get(split, {}), annotator, skip_bad, layout, classes)
     root, splits, shortcomings = list_rows(spec, location, options, split)

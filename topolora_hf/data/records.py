@@ -215,7 +215,8 @@ def read_names(path: Path) -> list[str]:
 def wrong_layout(problem: str, folder: Path, layout: str = "") -> DataError:
     """The error for a folder with another layout: what was expected, and what was found."""
     expected = f"Expected:\n{layout}\n" if layout else ""
-    return DataError(f"{problem}. {expected}Found: {describe_contents(folder)}")
+    names = sorted(child.name + "/" * child.is_dir() for child in folder.iterdir() if not child.name.startswith("."))
+    return DataError(f"{problem}. {expected}Found: {some(names, 8) or 'nothing (the folder is empty)'}")
 
 
 def incomplete(data_dir: Path, problems: Sequence[str], layout: str) -> DataError:
@@ -224,12 +225,6 @@ def incomplete(data_dir: Path, problems: Sequence[str], layout: str) -> DataErro
         f"{data_dir} is incomplete:\n  " + "\n  ".join(problems) + f"\nExpected:\n{layout}\n"
         "skip_bad (--skip_bad) takes the complete rows that are there."
     )
-
-
-def describe_contents(folder: Path, limit: int = 8) -> str:
-    """Name what lies directly in `folder`."""
-    names = sorted(child.name + "/" * child.is_dir() for child in folder.iterdir() if not child.name.startswith("."))
-    return some(names, limit) or "nothing (the folder is empty)"
 
 
 def some(names: Sequence[str], most: int = 3) -> str:

@@ -114,7 +114,7 @@ def rows_from_records(records: Sequence[Record], reader: RowReader = RowReader()
     columns = {
         "id": [printable(record.id) for record in records],
         "image": [str(record.image) for record in records],
-        "mask": [_EMPTY + str(record.image) if record.is_negative else _text(record) for record in records],
+        "mask": [_EMPTY + str(record.image) if record.is_negative else _mask_text(record) for record in records],
         "valid_mask": [str(record.valid_mask) if record.valid_mask else None for record in records],
     }
     features = Features({column: Value("string") for column in COLUMNS})
@@ -126,16 +126,21 @@ def rows_from_records(records: Sequence[Record], reader: RowReader = RowReader()
     return Dataset.from_dict(columns, features=features).with_transform(reader)
 
 
-def _text(record: Record) -> str:
+def _mask_text(record: Record) -> str:
+    """The files of a row's masks as one text, which `RowReader._mask` takes apart."""
     return _BETWEEN_CLASSES.join(_BETWEEN.join(map(str, group)) or EMPTY for group in record.groups)
 
 
-def generated_rows(spec: DatasetSpec, split: str) -> Dataset:
+def generated_data(spec: DatasetSpec) -> SegmentationData:
     """Make a data set of numbers. Its rows are drawn when they are read."""
-    first = _SYNTHETIC_FIRST_INDEX[split]
-    numbers = list(range(first, first + spec.counts[split]))
-    draw = partial(_draw_rows, size=spec.image_size, kinds=spec.kinds)
-    return Dataset.from_dict(dict.fromkeys(COLUMNS, numbers)).with_transform(draw)
+    data, draw = SegmentationData(), partial(_draw_rows, size=spec.image_size, kinds=spec.kinds)
+    for split, count in spec.counts.items():
+        first = _SYNTHETIC_FIRST_INDEX[split]
+        numbers = list(range(first, first + count))
+        data[split] = Dataset.from_dict(dict.fromkeys(COLUMNS, numbers)).with_transform(draw)
+    if spec.classes is not None:
+        data.labels, data.thin = spec.classes.names, spec.classes.thin
+    return data
 
 
 def _draw_rows(batch: dict[str, list[int]], size: int, kinds: Sequence[str]) -> dict[str, list[Any]]:

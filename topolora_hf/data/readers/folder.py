@@ -1,6 +1,7 @@
 """A user's own folder: images and masks in two folders or one, with or without split folders above or below them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..archives import find_folder
@@ -67,27 +68,36 @@ def read_folder(data_dir: Path, options: ReadOptions) -> tuple[Splits, list[str]
     raise wrong_layout(f"{data_dir} is not a folder of images and masks", data_dir, LAYOUT)
 
 
+@dataclass(frozen=True)
+class _Places:
+    """The folders of a data set, or of one of its splits."""
+
+    root: Path
+    images: Path
+    masks: Path | None  # `images` itself, if they lie there
+    views: Path | None
+
+
 def _pair_folder(folder: Path, options: ReadOptions, sentences: list[str]) -> list[Record]:
     """The rows of one folder of images and one of masks, sorted by image name; `sentences` gets what is to be told."""
     layout, classes = options.layout, options.classes
-    images_folder = _images_folder(folder, layout, classes is not None and not classes.by_value)
-    masks_folder, views_folder = _mask_folders(folder, layout, images_folder, sentences)
-    found = find_class_files(folder, images_folder, masks_folder, classes) if classes else None
-    images, masks = list_images(images_folder), list_images(masks_folder) if masks_folder else []
+    places = _places(folder, layout, classes is not None and not classes.by_value, sentences)
+    found = find_class_files(folder, places.images, places.masks, classes) if classes else None
+    images, masks = list_images(places.images), list_images(places.masks) if places.masks else []
     if not images:
-        raise wrong_layout(f"{images_folder} holds no image file", images_folder)
+        raise wrong_layout(f"{places.images} holds no image file", places.images)
     if found is not None:
         taken = {path for each in found.values() for path in each.files}
         images = [path for path in images if path not in taken]
-    if masks_folder == images_folder:
-        images, masks = _separate(images, images_folder, layout)
+    if places.masks == places.images:
+        images, masks = _separate(images, places.images, layout)
     else:  # masks may lie below the images, as in photos beside masks/
-        inner = [place for place in (masks_folder, views_folder) if place and images_folder in place.parents]
+        inner = [place for place in (places.masks, places.views) if place and places.images in place.parents]
         images = [path for path in images if not any(place in path.parents for place in inner)]
-    by_stem = image_stems(images, images_folder, layout.image_pattern)
+    by_stem = image_stems(images, places.images, layout.image_pattern)
     if not by_stem:
-        raise DataError(f"{images_folder} holds no image named like image_pattern {layout.image_pattern!r}")
-    mask_of: dict[str, Found] = {}
+        raise DataError(f"{places.images} holds no image named like image_pattern {layout.image_pattern!r}")
+    mask_of: dict[str, Masks] = {}
     of_classes: dict[str, tuple[Masks, ...]] = {}
     if found is not None:
         of_classes = pair_classes(by_stem, found, classes, sentences)
@@ -98,70 +108,64 @@ def _pair_folder(folder: Path, options: ReadOptions, sentences: list[str]) -> li
         mask_of = {stem: burnt[image] for stem, image in by_stem.items()}
         sentences.append(sentence)
     elif drawn := draw_labels(folder, images, classes) if not masks and layout.mask_dir is None else None:
-        of_drawn = {stem: drawn.masks[image] for stem, image in by_stem.items() if image in drawn.masks}
         sentences += drawn.sentences
         if classes is None:
-            mask_of = {stem: files[0] for stem, files in of_drawn.items()}
+            mask_of = {stem: drawn.masks.get(image, (None,))[0] for stem, image in by_stem.items()}
         else:
-            of_classes = {stem: of_drawn.get(stem, (None,) * len(classes.names)) for stem in by_stem}
+            nothing = (None,) * len(classes.names)
+            of_classes = {stem: drawn.masks.get(image, nothing) for stem, image in by_stem.items()}
     else:
-        masks_folder = _present(folder, masks_folder, masks, images_folder)
-        mask_of = _pair(by_stem, masks, images_folder, masks_folder, layout, sentences)
-    view_of = _fields_of_view(folder, by_stem, images_folder, masks_folder, views_folder, layout, sentences)
-    ids = name_rows(list(by_stem.values()), images_folder)
+        mask_of = _pair(by_stem, masks, places, layout, sentences)
+    view_of = _fields_of_view(by_stem, places, layout, sentences)
+    ids = name_rows(list(by_stem.values()), places.images)
     return [
         Record(row_id, image, mask_of.get(stem), view_of.get(stem), of_classes.get(stem, ()))
         for row_id, (stem, image) in zip(ids, by_stem.items(), strict=True)
     ]
 
 
-def _present(folder: Path, masks_folder: Path | None, masks: Sequence[Path], images_folder: Path) -> Path:
-    """The folder of masks, which must be there and hold some."""
-    if masks_folder is None:
-        raise wrong_layout(f"{folder} has no masks/", folder, LAYOUT)
-    if not masks and masks_folder != images_folder:
-        raise wrong_layout(f"{masks_folder} holds no image file", masks_folder)
-    return masks_folder
-
-
 def _fields_of_view(
-    folder: Path, by_stem: dict[str, Path], images_folder: Path, masks_folder: Path | None, views_folder: Path | None,
-    layout: Layout, sentences: list[str],
-) -> dict[str, Path]:  # fmt: skip
+    by_stem: Mapping[str, Path], places: _Places, layout: Layout, sentences: list[str]
+) -> dict[str, Path]:
     """The fields of view by the stem of their image."""
-    if views_folder is None and layout.valid_mask_pattern is None:
-        return {}
-    if views_folder is None:
-        views_folder = images_folder
-        if masks_folder != images_folder:
-            problem = f"{folder} has no folder of fields of view for valid_mask_pattern {layout.valid_mask_pattern!r}"
-            raise wrong_layout(f"{problem}; --layout valid_mask_dir=NAME says which", folder)
-    view_of, _ = pair_by_name(by_stem, list_images(views_folder), views_folder, layout.valid_mask_pattern)
-    view_of = {stem: view for stem, view in view_of.items() if isinstance(view, Path)}
+    folder = places.views
+    if folder is None:
+        if layout.valid_mask_pattern is None:
+            return {}
+        if places.masks != places.images:
+            pattern = f"valid_mask_pattern {layout.valid_mask_pattern!r}"
+            problem = f"{places.root} has no folder of fields of view for {pattern}"
+            raise wrong_layout(f"{problem}; --layout valid_mask_dir=NAME says which", places.root)
+        folder = places.images
+    found, _ = pair_by_name(by_stem, list_images(folder), folder, layout.valid_mask_pattern)
+    view_of = {stem: view for stem, view in found.items() if isinstance(view, Path)}
     if missing := [image.name for stem, image in by_stem.items() if stem not in view_of]:
-        sentences.append(f"{views_folder.name}/ has no field of view for {len(missing)} images: {some(missing)}")
+        sentences.append(f"{folder.name}/ has no field of view for {len(missing)} images: {some(missing)}")
     return view_of
 
 
 def _pair(
-    by_stem: dict[str, Path], masks: Sequence[Path], images_folder: Path, masks_folder: Path, layout: Layout,
-    sentences: list[str],
-) -> dict[str, Found]:  # fmt: skip
+    by_stem: Mapping[str, Path], masks: Sequence[Path], places: _Places, layout: Layout, sentences: list[str]
+) -> dict[str, Found]:
     """The masks by the stem of their image."""
-    mask_of, unused = pair_by_name(by_stem, masks, masks_folder, layout.mask_pattern)
+    folder = places.masks
+    if folder is None:
+        raise wrong_layout(f"{places.root} has no masks/", places.root, LAYOUT)
+    if not masks and folder != places.images:
+        raise wrong_layout(f"{folder} holds no image file", folder)
+    mask_of, unused = pair_by_name(by_stem, masks, folder, layout.mask_pattern)
     without = [image for stem, image in by_stem.items() if stem not in mask_of]
-    differs = explain_names(without[0], unused, images_folder, masks_folder) if without else ""
+    differs = explain_names(without[0], unused, places.images, folder) if without else ""
     if not mask_of:
-        inner = dict.fromkeys(mask.relative_to(masks_folder).parts[0] for mask in masks if mask.parent != masks_folder)
+        inner = dict.fromkeys(mask.relative_to(folder).parts[0] for mask in masks if mask.parent != folder)
         is_few = 0 < len(inner) <= _MOST_CLASSES
-        of_class = f". If each folder is a class: --classes {' '.join(inner)}" * is_few
         raise DataError(
-            f"no mask in {masks_folder} has the name of an image in {images_folder}"
+            f"no mask in {folder} has the name of an image in {places.images}"
             + f" by mask_pattern {layout.mask_pattern!r}" * bool(layout.mask_pattern)
             + f" ({len(masks)} masks, {len(without)} images): {differs or 'there is no mask'}"
-            + of_class
+            + f". If each folder is a class: --classes {' '.join(inner)}" * is_few
         )
-    if unused and masks_folder != images_folder:
+    if unused and folder != places.images:
         names = f"{len(unused)} masks belong to no image: {some(sorted(mask.name for mask in unused))}"
         sentences.append(f"{names}. {differs}" if differs else names)
     several = [f"{by_stem[stem].name} ({len(of_one)})" for stem, of_one in mask_of.items() if isinstance(of_one, tuple)]
@@ -182,7 +186,7 @@ def _one_folder_an_image(data_dir: Path) -> list[Record]:
     return records
 
 
-def _images_folder(folder: Path, layout: Layout, of_files: bool = False) -> Path | None:
+def _images_folder(folder: Path, layout: Layout, of_files: bool) -> Path | None:
     """The folder of the images; `folder` itself where masks lie among them, or where classes may have files there."""
     if layout.image_dir is not None:
         given = folder / layout.image_dir
@@ -196,13 +200,13 @@ def _images_folder(folder: Path, layout: Layout, of_files: bool = False) -> Path
     return folder if _separate(files, folder, layout)[1] or (files and has_labels) else None
 
 
-def _mask_folders(
-    folder: Path, layout: Layout, images_folder: Path, sentences: list[str]
-) -> tuple[Path | None, Path | None]:
-    """The folders of the masks and of the fields of view."""
+def _places(folder: Path, layout: Layout, of_files: bool, sentences: list[str]) -> _Places:
+    """Find the folders that `layout` names, or those with usual names."""
+    images = _images_folder(folder, layout, of_files)
     view = _given(folder, layout.valid_mask_dir, "valid_mask_dir") or find_folder(folder, *_VIEW_FOLDERS)
     if layout.mask_dir is not None:
-        return None if vector_file(folder, layout) else _given(folder, layout.mask_dir, "mask_dir"), view
+        given = None if vector_file(folder, layout) else _given(folder, layout.mask_dir, "mask_dir")
+        return _Places(folder, images, given, view)
     target, masks = (find_folder(folder, *names) for names in (_TARGET_FOLDERS, _MASK_FOLDERS))
     if target and not list_images(target):
         target = None
@@ -211,8 +215,8 @@ def _mask_folders(
             f"{target.name}/ is taken as the masks and {masks.name}/ as the field of view; mask_dir and valid_mask_dir "
             "say otherwise"
         )
-        return target, masks
-    return masks or target or (images_folder if images_folder == folder else None), view
+        return _Places(folder, images, target, masks)
+    return _Places(folder, images, masks or target or (images if images == folder else None), view)
 
 
 def _given(folder: Path, name: str | None, option: str) -> Path | None:

@@ -11,7 +11,6 @@ from xml.etree import ElementTree
 import numpy as np
 
 from ..errors import DataError
-from ..images.containers import read_contents
 
 SUFFIXES = (".json", ".xml", ".txt")
 Find = Callable[[str, Path], Path | None]  # the image that a file means by a name
@@ -52,7 +51,7 @@ def read_label_file(path: Path, find: Find) -> Iterator[tuple[Path, Drawing]]:
 def _read(path: Path, find: Find) -> Iterator[tuple[Path, tuple[int, int] | None, list[Shape]]]:
     if path.suffix == ".txt":
         if image := find(path.stem, path):
-            yield image, None, _yolo(path.read_text(encoding="utf-8-sig"), image)
+            yield image, None, _yolo(path.read_text(encoding="utf-8-sig"))
         return
     if path.suffix == ".xml":
         root = ElementTree.parse(path).getroot()
@@ -71,12 +70,11 @@ def _read(path: Path, find: Find) -> Iterator[tuple[Path, tuple[int, int] | None
             yield image, size, shapes
 
 
-def _yolo(text: str, image: Path) -> list[Shape]:
+def _yolo(text: str) -> list[Shape]:
     rows = [line.split() for line in text.splitlines() if line.strip()]
     if any(len(row) < 7 or len(row) % 2 == 0 for row in rows):
         raise DataError("has lines that are no YOLO polygon (class and x y pairs of 0 to 1)")
-    height, width = read_contents(image).values.shape[:2]
-    return [Shape(row[0], _polygon(np.array(row[1:], float).reshape(-1, 2) * (width, height))) for row in rows]
+    return [Shape(row[0], _polygon(np.array(row[1:], float).reshape(-1, 2), is_share=True)) for row in rows]
 
 
 def _labelme(content: Mapping, path: Path, find: Find) -> Iterator:
@@ -219,14 +217,16 @@ def decode_brush(content: Sequence[int]) -> np.ndarray:
     return np.concatenate(parts).astype(np.uint8)
 
 
-def _polygon(points: np.ndarray) -> Callable[[np.ndarray], None]:
+def _polygon(points: np.ndarray, is_share: bool = False) -> Callable[[np.ndarray], None]:
+    """Draw an outline of (x, y) in pixels, where whole numbers are corners, or in shares of the image's sides."""
     if len(points) < 3:
         raise DataError(f"has an outline of {len(points)} points, which has no area")
 
     def draw(canvas: np.ndarray) -> None:
         from skimage.draw import polygon
 
-        canvas[polygon(points[:, 1] - 0.5, points[:, 0] - 0.5, canvas.shape)] = True  # centres of pixels
+        x, y = (points * canvas.shape[::-1] if is_share else points).T - 0.5  # whole numbers are now centres
+        canvas[polygon(y, x, canvas.shape)] = True
 
     return draw
 

@@ -1,7 +1,7 @@
 """Data sets as their authors distribute them: DRIVE, STARE, CHASE_DB1, HRF, SL-SSDD and Kvasir-SEG."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -97,37 +97,39 @@ def _drive_files(
         folder = {"train": "training", "test": "test"}[split]
         lists[split] = [f"{number:02d}_{folder}" for number in _DRIVE_NUMBERS[split]]
         for kind, (root, name) in places.items():
-            files[kind] |= _find(root, (folder, name), r"(\d+)", f"{{:0>2}}_{folder}")
+            files[kind] |= _find(root, (folder, name), r"\d+", lambda found, part=folder: f"{int(found[0]):02d}_{part}")
     return files, lists
 
 
 def read_hrf(data_dir: Path, options: ReadOptions, masks: str = "manual1") -> tuple[Splits, list[str]]:
     """Pair images, vessels and fields of view by the number and the kind that their names begin with."""
-    files = {}
-    for kind, name in (("image", "images"), ("mask", masks), ("field of view", "mask")):
-        folder = find_folder(data_dir, name.lower())
-        paths = list_images(folder) if folder else []
-        found = [(re.match(r"\d\d_(h|dr|g)(?![a-z])", path.name.lower()), path) for path in paths]
-        files[kind] = _by_id((match[0], path) for match, path in found if match)
+    pattern, folders = r"\d\d_(h|dr|g)(?![a-z])", {"image": "images", "mask": masks, "field of view": "mask"}
+    files = {kind: _find(data_dir, (name,), pattern, lambda found: found[0].lower()) for kind, name in folders.items()}
     return _rows_of_lists(data_dir, "HRF", HRF, files, options)
 
 
 def read_hrf_av(data_dir: Path, options: ReadOptions) -> tuple[Splits, list[str]]:
     """The same with arteries and veins."""
-    return read_hrf(data_dir, options, "AVmanual")
+    return read_hrf(data_dir, options, "avmanual")
 
 
 def read_stare(data_dir: Path, options: ReadOptions) -> tuple[Splits, list[str]]:
     """Pair images and vessels by their number."""
     folders = {"image": "stare-images", "mask": {1: "labels-ah", 2: "labels-vk"}[options.annotator]}
-    files = {kind: _find(data_dir, (folder,), r"im(\d+)", "im{:0>4}") for kind, folder in folders.items()}
+    files = {
+        kind: _find(data_dir, (name,), r"im(\d+)", lambda found: f"im{int(found[1]):04d}")
+        for kind, name in folders.items()
+    }
     return _rows_of_lists(data_dir, "STARE", STARE, files, options)
 
 
 def read_chase_db1(data_dir: Path, options: ReadOptions) -> tuple[Splits, list[str]]:
     """Pair images and vessels by name, in one folder."""
     endings = {"image": "", "mask": {1: "_1stHO", 2: "_2ndHO"}[options.annotator]}
-    files = {kind: _find(data_dir, (), rf"Image_(\d\d[LR]){end}\.", "Image_{:0>3}") for kind, end in endings.items()}
+    files = {
+        kind: _find(data_dir, (), rf"Image_(\d\d[LR]){end}\.", lambda found: f"Image_{found[1].upper()}")
+        for kind, end in endings.items()
+    }
     return _rows_of_lists(data_dir, "CHASE_DB1", CHASE_DB1, files, options)
 
 
@@ -184,13 +186,13 @@ def read_kvasir(data_dir: Path, options: ReadOptions) -> tuple[Splits, list[str]
     return splits, problems
 
 
-def _find(data_dir: Path, folders: tuple[str, ...], pattern: str, row_id: str) -> dict[str, Path]:
-    """The images in a sub-folder whose names begin with a pattern, by `row_id` with the number that it finds."""
+def _find(data_dir: Path, folders: tuple[str, ...], pattern: str, row_id: Callable[[re.Match], str]) -> dict[str, Path]:
+    """The images in a sub-folder whose names begin with a pattern, by the id that `row_id` makes of what it finds."""
     place: Path | None = data_dir
     for name in folders:
         place = place and find_folder(place, name)
     matches = {path: re.match(pattern, path.name, re.IGNORECASE) for path in (list_images(place) if place else ())}
-    return _by_id((row_id.format(found[1].upper().lstrip("0")), path) for path, found in matches.items() if found)
+    return _by_id((row_id(found), path) for path, found in matches.items() if found)
 
 
 def _by_stem(paths: Iterable[Path]) -> dict[str, Path]:
