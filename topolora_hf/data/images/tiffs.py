@@ -40,8 +40,7 @@ def read(source: str | os.PathLike | bytes) -> Contents:
         with tifffile.TiffFile(io.BytesIO(source) if isinstance(source, bytes) else Path(source)) as tiff:
             page, mask = _image_and_mask(tiff)
             _require_size(page)
-            contents = _contents(page, source)
-            contents = replace(contents, orientation=orientation_of(page))
+            contents = replace(_contents(page, source), orientation=orientation_of(page))
             if mask is None:
                 return _masked_beside(contents, source)
             _require_size(mask)
@@ -157,10 +156,8 @@ def _of_numbers(channels: np.ndarray, page: tifffile.TiffPage) -> Contents:
     if is_min_white:
         top = True if channels.dtype == bool else np.iinfo(channels.dtype).max
         channels, nodata = top ^ channels, None if nodata is None else top - nodata
-    # GDAL escapes names twice.
-    named = {
-        int(band): unescape(unescape(name)) for band, name in _BAND_NAME.findall(page.tags.valueof(_GDAL_METADATA, ""))
-    }
+    found = _BAND_NAME.findall(page.tags.valueof(_GDAL_METADATA, ""))
+    named = {int(band): unescape(unescape(name)) for band, name in found}  # GDAL escapes names twice
     names = tuple(named.get(band, "") for band in range(count)) if named else ()
     return Contents(channels, alpha=alpha, nodata=nodata, is_min_white=is_min_white, colours=colours, names=names)
 
