@@ -7,6 +7,7 @@ import math
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from .predictor import Predictor
 logger = logging.getLogger(__name__)
 
 _REDUCED_SIDE = 2000  # of the overlay, in pixels
-_ROWS = 1024  # that are looked at at once
+_ROWS = 128  # that are counted at once
 
 
 def predict_raster(
@@ -135,23 +136,25 @@ class FinishedRows:
         """uint8 (H, W), once all are done; on the disk."""
         return np.memmap(self._masks, np.uint8, "r", shape=self.size)
 
+    @cached_property
+    def _levels(self) -> np.ndarray:
+        """How many pixels have each value, (256,), once all are done."""
+        parts = (self.masks[top : top + _ROWS] for top in range(0, self.size[0], _ROWS))
+        return sum(np.bincount(part.ravel(), minlength=256) for part in parts)
+
     def foreground(self) -> float:
         """The share of foreground, once all are done. DataError: no pixel has data."""
-        nodata, valid, foreground = Prediction.without_pixels(self.settings).nodata, 0, 0
-        for top in range(0, self.size[0], _ROWS):
-            part = np.asarray(self.masks[top : top + _ROWS])
-            valid += np.count_nonzero(part != nodata)
-            foreground += np.count_nonzero((part != nodata) & (part > 0))
-        if not valid:
+        form, count = Prediction.without_pixels(self.settings), self.masks.size
+        no_data = self._levels[form.nodata]
+        if no_data == count:
             self.remove()
             raise no_valid_pixel()
-        self._has_holes = valid < self.masks.size
-        return foreground / self.masks.size
+        return float(count - self._levels[0] - no_data) / count
 
     def write_masks(self, path: Path) -> None:
         """Write them as a GeoTIFF."""
         form = Prediction.without_pixels(self.settings)
-        nodata = form.nodata if self._has_holes else None
+        nodata = form.nodata if self._levels[form.nodata] else None
         look = {"nodata": nodata, "colours": form.palette, "tags": BY_ROWS}
         write_geotiff(path, self.masks, self._raster.place, **look)
 
