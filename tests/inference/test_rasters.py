@@ -22,7 +22,7 @@ from .conftest import TILE, photograph
 from .test_georeferenced import UTM, written
 
 
-def scene(path, height=130, width=80, kind="uint8", bands=3, seed=0, **profile):
+def scene(path, height=130, width=60, kind="uint8", bands=3, seed=0, **profile):
     values = np.random.default_rng(seed).integers(1, 255, (bands, height, width)).astype(kind)
     values[:, : height // 3, : width // 4] = 0
     return written(path, values, **{"nodata": 0, **UTM, **profile})
@@ -53,10 +53,10 @@ def whole(predictor, image, folder):
         {"tiled": True, "blockxsize": 32, "blockysize": 64, "compress": "lzw"},
         {"kind": "uint16"},
         {"kind": "float32", "bands": 1},
-        {"height": 30, "width": 200},
+        {"height": 30, "width": 130},
         {"height": 20, "width": 30},
         {"height": 1, "width": 1, "nodata": None},
-        {"height": 400, "width": 3},
+        {"height": 140, "width": 3},
     ],
     ids=["plain", "tiled", "16 bits", "float", "low", "smaller than a tile", "a pixel", "narrow"],
 )
@@ -76,7 +76,7 @@ def test_a_mask_by_rows_is_that_of_the_whole_image(tmp_path, predictor, profile)
 @pytest.mark.parametrize("overlap", [0, 0.5, 0.8])
 def test_other_overlaps_flips_and_batches_give_the_whole_images_mask(tmp_path, adapter, settings, overlap):
     predictor = Predictor(adapter, settings, overlap=overlap, tile_batch=3, flips=overlap == 0)
-    image = scene(tmp_path / "scene.tif", 80, 70)
+    image = scene(tmp_path / "scene.tif", 70, 60)
     predict_raster(predictor, image, tmp_path / "mask.tif")
     np.testing.assert_array_equal(read(tmp_path / "mask.tif"), whole(predictor, image, tmp_path)[0])
 
@@ -94,7 +94,7 @@ def test_any_row_of_tiles_is_one_to_start_at(tmp_path, predictor):
     with opened_by_rows(image) as raster:
         starts = predictor.row_starts(130)
         assert starts == tile_starts(130, TILE, 0.5)
-        for start in starts:
+        for start in starts[::2]:
             parts = list(predictor.by_rows(raster, start))
             assert [top for top, _ in parts] == starts[starts.index(start) :]
             found = np.concatenate([part.probabilities for _, part in parts], axis=1)
@@ -120,7 +120,7 @@ def test_a_stopped_call_goes_on_after_the_finished_rows(tmp_path, predictor, cut
         path = tmp_path / ".mask.tif.rows" / file
         os.truncate(path, path.stat().st_size - cut)
     predict_raster(predictor, image, *(tmp_path / name for name in names), progress=lambda *rows: seen.append(rows))
-    whole_rows = seen[2][1] - math.ceil(cut / 80)  # a row of the mask takes 80 bytes
+    whole_rows = seen[2][1] - math.ceil(cut / 60)  # a row of the mask takes 60 bytes
     assert seen[3][0] == max(start for start in predictor.row_starts(130) if start <= whole_rows)
     assert seen[-1][1] == 130
     for name in names:
@@ -175,7 +175,7 @@ def test_the_memory_it_takes_does_not_grow_with_the_height(tmp_path, predictor, 
     held = []
     own = np.concatenate
     monkeypatch.setattr("topolora_hf.geo.raster.np.concatenate", lambda arrays: held.append(own(arrays)) or held[-1])
-    with opened_by_rows(scene(tmp_path / "scene.tif", 500, 40)) as raster:
+    with opened_by_rows(scene(tmp_path / "scene.tif", 250, 40)) as raster:
         for _, part in predictor.by_rows(raster):
             assert part.image.shape[0] <= TILE
     assert max(len(array) for array in held) <= TILE
@@ -199,8 +199,9 @@ def test_what_needs_the_whole_image_is_refused_with_the_way_out(tmp_path, adapte
 @pytest.mark.parametrize("has_view", [False, True], ids=["no field of view", "a field of view"])
 def test_an_adapter_of_fundus_photographs_takes_rasters_without_a_field_of_view(tmp_path, adapter, settings, has_view):
     predictor = Predictor(adapter, replace(settings, fov_diameter=90.0))
-    rows, columns = np.mgrid[:150, :150]
-    image = photograph(150, 150) // 2 + np.uint8(90)
+    side = 150 if has_view else 60
+    rows, columns = np.mgrid[:side, :side]
+    image = photograph(side, side) // 2 + np.uint8(90)
     image[np.hypot(rows - 75, columns - 75) > 70] *= not has_view
     path = written(tmp_path / "scene.tif", image.transpose(2, 0, 1), **UTM)
     if has_view:
