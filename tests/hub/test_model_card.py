@@ -88,6 +88,9 @@ def test_classes_have_a_column_each_and_their_names():
     assert "given it): 0.830" in card.text and "prediction.masks  # bool (2, H, W)" in card.text
     named = {result.metric_name: result.metric_value for result in card.data.eval_results}
     assert named["Dice"] == 0.7 and named["Dice, vein"] == 0.72 and "clDice, artery" not in named
+    assert "clDice, on the logits" in card.text
+    for thin, loss in ((("artery",), "clDice of artery, on the logits"), ((), "cross-entropy + Dice, on the logits")):
+        assert loss in render_model_card(OF_CLASSES | {"thin": thin}, {}).text
     thresholds = {result.metric_name: result.metric_args["threshold"] for result in card.data.eval_results}
     assert thresholds["Dice, artery"] == 0.5 and thresholds["Dice, vein"] == 0.4
     assert thresholds["Dice"] == thresholds["Dice, all together"] == [0.5, 0.4]

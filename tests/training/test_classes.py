@@ -154,3 +154,14 @@ def test_more_classes_than_a_mask_holds_are_refused_before_training(count, exclu
     with pytest.raises(ValueError, match="at most 254 exclusive or 7 overlapping"):
         train(args, rows)
     assert not (Path(args.output_dir) / "train_args.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("thin", "terms"), [((True, False), "Dice + 0.5 clDice of artery (ramp)"), ((False, False), "BCE + Dice,")]
+)
+def test_a_run_and_its_card_say_of_which_classes_cldice_is(thin, terms, make_arguments, capsys):
+    args = make_arguments("thin", max_steps=1)
+    train(args, splits_of(False), classes=TaskClasses(LABELS[:2], False, thin))
+    assert terms in capsys.readouterr().out
+    card = (Path(args.output_dir) / "adapter/README.md").read_text()
+    assert ("clDice of artery, on the logits" if any(thin) else "cross-entropy + Dice, on the logits") in card

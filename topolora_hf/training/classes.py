@@ -56,6 +56,12 @@ class TaskClasses:
                 )
         return classes
 
+    @property
+    def thin_labels(self) -> tuple[str, ...] | None:
+        """The names of those that clDice is computed for; None: of all."""
+        names = tuple(label for label, is_thin in zip(self.labels, self.thin, strict=True) if is_thin)
+        return None if names == self.labels else names
+
     def require_structure(self, rows: Sequence[dict], split: str) -> None:
         """Check that each class is there to be calibrated on. DataError names those that no image shows."""
         if hasattr(rows, "select_columns"):  # the images need not be decoded for this

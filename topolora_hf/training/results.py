@@ -20,6 +20,7 @@ from ..metrics.report import score_set
 from ..pictures.plots import save_curves
 from .arguments import TrainArguments
 from .checkpoints import trained_tensors
+from .classes import TaskClasses
 from .numerics import require_finite
 from .progress import METRICS
 from .setup import scored_split
@@ -54,7 +55,8 @@ def score_and_save(trainer: "Trainer") -> dict:
         scores.save(run)
         save_curves(run / "curves.png", trainer.history)
         if isinstance(model, PeftModel):
-            shown = {**asdict(args), **asdict(settings)}
+            thin = TaskClasses(settings.labels, settings.exclusive, trainer.criterion.thin).thin_labels
+            shown = {**asdict(args), **asdict(settings), "thin": thin}
             card = render_model_card(shown, metrics, parameters=parameter_table(model))
             card.save(run / "adapter" / "README.md")
         write_json(run / METRICS, metrics)  # last: it says that the run is done

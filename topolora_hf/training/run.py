@@ -141,7 +141,11 @@ def _announce(accelerator, args, splits, settings, criterion, model) -> None:
     if isinstance(model, PeftModel) and PRESETS[args.preset].rank:
         print(f"LoRA      {lora_in_words(model, args.lora)}")
     terms = "cross-entropy" if settings.exclusive else "BCE"
-    terms += f" + Dice + {args.cldice_weight} clDice ({args.cldice_schedule})"
+    thin = TaskClasses(settings.labels, settings.exclusive, criterion.thin).thin_labels
+    terms += " + Dice"
+    if thin != ():
+        of_some = f" of {', '.join(thin)}" if thin else ""
+        terms += f" + {args.cldice_weight} clDice{of_some} ({args.cldice_schedule})"
     print(f"objective {terms}, {criterion.iterations} erosions")
     print(format_parameter_table(parameter_table(model)), flush=True)
 
