@@ -41,7 +41,7 @@ def trainable(model) -> dict[str, torch.nn.Parameter]:
 # Loading: every door, every preset
 
 
-@pytest.mark.parametrize("preset", ["seglab", "topolora"])
+@pytest.mark.parametrize("preset", ["topolora", pytest.param("seglab", marks=pytest.mark.slow)])
 def test_an_adapter_on_a_stock_sam_comes_back_by_every_door(make_adapter, stock_sam, small_network, preset):
     model, directory = make_adapter(preset, base=stock_sam(), image_size=32)
     expected = logits_of(model)
@@ -63,7 +63,7 @@ def test_an_adapter_on_a_stock_sam_comes_back_by_every_door(make_adapter, stock_
     assert_same_logits(logits_of(base), expected)
 
 
-@pytest.mark.parametrize("preset", ["topolora", "detail_only"])
+@pytest.mark.parametrize("preset", ["topolora", pytest.param("detail_only", marks=pytest.mark.slow)])
 def test_an_adapter_on_tiny_brings_its_base(make_adapter, preset):
     model, directory = make_adapter(preset)
     assert torch.equal(logits_of(load_adapter(directory)), logits_of(model))

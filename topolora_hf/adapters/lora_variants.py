@@ -39,30 +39,23 @@ def find_targets(network: TopoSamForSegmentation, targets: str, trained: Sequenc
     """
     if targets in ("ffn", "attention", "all"):
         return FAMILIES[network.config.family].lora_targets(targets)
-    endings = (re.escape(name.removeprefix(_ENCODER)) for name in _matching(network, targets, trained))
-    return f"{re.escape(_ENCODER)}(?:{'|'.join(endings)})"
-
-
-def _matching(network: TopoSamForSegmentation, pattern: str, trained: Sequence[str]) -> list[str]:
     linear = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
-    inside = [name for name in linear if name.startswith(_ENCODER)]
     try:
-        names = [name for name in linear if re.fullmatch(pattern, name)]
+        names = [name for name in linear if re.fullmatch(targets, name)]
     except re.error as error:
-        raise ValueError(f"lora_targets={pattern!r} is no regular expression: {error}") from error
-    there = sorted({re.sub(r"\.\d+\.", ".N.", name) for name in inside})
-    allowed = "ffn, attention, all, or a regular expression for whole names of the encoder's linear layers: "
-    allowed += ", ".join(there)
-    if not names:
-        raise ValueError(f"lora_targets={pattern!r} matches none of {len(linear)} linear layers; give {allowed}")
-    twice = [name for name in names if any(f"{name}.".startswith(f"{part}.") for part in trained)]
-    if twice:
-        raise ValueError(f"lora_targets={pattern!r} matches layers that are trained whole: {_first(twice)}; {allowed}")
-    if outside := [name for name in names if name not in set(inside)]:
-        raise ValueError(
-            f"lora_targets={pattern!r} matches layers outside of the encoder: {_first(outside)}; {allowed}"
-        )
-    return names
+        raise ValueError(f"lora_targets={targets!r} is no regular expression: {error}") from error
+    wrong = f"matches none of {len(linear)} linear layers; give"
+    if twice := [name for name in names if any(f"{name}.".startswith(f"{part}.") for part in trained)]:
+        wrong = f"matches layers that are trained whole: {_first(twice)};"
+    elif outside := [name for name in names if not name.startswith(_ENCODER)]:
+        wrong = f"matches layers outside of the encoder: {_first(outside)};"
+    elif names:
+        return f"{re.escape(_ENCODER)}(?:{'|'.join(re.escape(name.removeprefix(_ENCODER)) for name in names)})"
+    there = sorted({re.sub(r"\.\d+\.", ".N.", name) for name in linear if name.startswith(_ENCODER)})
+    raise ValueError(
+        f"lora_targets={targets!r} {wrong} ffn, attention, all, or a regular expression for whole names of the "
+        f"encoder's linear layers: {', '.join(there)}"
+    )
 
 
 def _first(names: Sequence[str]) -> str:

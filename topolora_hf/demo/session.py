@@ -84,25 +84,17 @@ class Look:
 
     def files(self) -> list[str]:
         """Write what `topolora predict` and `topolora measure` write, named as by them; return the paths."""
-        mask, probability, overlay, skeleton, numbers, classes = (
-            Path(self._folder.name, f"{self.stem}_{name}")
-            for name in (
-                "mask.png",
-                "probability.png",
-                "overlay.png",
-                "centreline.png",
-                "centreline.json",
-                "classes.json",
-            )
-        )
-        self.prediction.save_mask(mask)
+        seen, start = self.prediction, Path(self._folder.name, self.stem)
+        names = ("mask.png", "overlay.png", "centreline.png", "centreline.json", "classes.json")
+        mask, overlay, skeleton, numbers, classes = (Path(f"{start}_{name}") for name in names)
+        seen.save_mask(mask)
         if not self._probabilities:  # no threshold changes them
-            self._probabilities.extend(self.prediction.save_probability(probability))
-        self.prediction.save_overlay(overlay)
-        self.prediction.save_centreline(numbers)
+            self._probabilities.extend(seen.save_probability(Path(f"{start}_probability.png")))
+        seen.save_overlay(overlay)
+        seen.save_centreline(numbers)
         files = [mask, *self._probabilities, overlay, skeleton, numbers, *self._save_graph()]
-        if len(self.prediction.labels) > 1:
-            self.prediction.save_classes(classes)
+        if len(seen.labels) > 1:
+            seen.save_classes(classes)
             files.append(classes)
         return list(map(str, files))
 

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Sequence
-from dataclasses import replace
 
 from torch import nn
 
@@ -69,7 +68,8 @@ class AdapterShelf:
             return network, network.adapter_settings
         base = full_base_name(self._base or found.settings.base)
         # What `set_adapter` switches is left out: sizes and the number of classes travel in the adapter.
-        form = replace(found.settings.form, image_size=16, tile_size=16, num_labels=1)
+        switched = {"image_size", "tile_size", "num_labels"}
+        form = tuple(value for name, value in vars(found.settings.form).items() if name not in switched)
         key = base, None if self._base else found.revision, form
         if key in self._shared:
             self._shared[key].load_adapter(found, adapter_name=alias)

@@ -5,8 +5,9 @@ import io
 import json
 import math
 import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,20 +21,7 @@ SEGMENT_COLUMNS = (
     "start_row", "start_column", "end_row", "end_column",
 )  # fmt: skip
 _MEASURES = SEGMENT_COLUMNS[4:9]
-_LAYERS = ("segments", "nodes")
 _TREE_RADIUS = 2  # a width is two radii
-
-
-class OnMap(Protocol):
-    """Where on the map pixels lie: a `Place` of `topolora_hf.data.place`."""
-
-    crs: object
-
-    def map_points(self, points: np.ndarray) -> np.ndarray:
-        """From (row, column) to (x, y) in `crs`."""
-
-    def lonlat(self, points: np.ndarray) -> np.ndarray:
-        """From (row, column) to longitude and latitude."""
 
 
 def write_csv(graph: "networkx.MultiGraph", path: str | Path) -> None:
@@ -59,26 +47,25 @@ def write_graphml(graph: "networkx.MultiGraph", path: str | Path) -> None:
         networkx.write_graphml_xml(plain, temporary)
 
 
-def write_geojson(graph: "networkx.MultiGraph", path: str | Path, place: OnMap | None = None) -> None:
+def write_geojson(graph: "networkx.MultiGraph", path: str | Path, place: object | None = None) -> None:
     """Write segments and nodes as GeoJSON: in longitude and latitude (RFC 7946), or without a place in pixels.
 
-    In pixels, x is the column and y the row, downward; `coordinates` of the collection says so.
+    In pixels, x is the column and y the row, downward; `coordinates` of the collection says so. A place is a `Place` of
+    `topolora_hf.data.place`.
     """
-    lines, line_values, points, point_values = _features(graph, place.lonlat if place else _in_pixels)
-    digits = 9 if place else 3
-    features = [
-        {"type": "Feature", "geometry": {"type": kind, "coordinates": np.round(place_, digits).tolist()},
-         "properties": {name: _or_none(value) for name, value in values.items()}}
-        for kind, places, of_all in (("LineString", lines, line_values), ("Point", points, point_values))
-        for place_, values in zip(places, of_all, strict=True)
-    ]  # fmt: skip
+    digits, features = 9 if place else 3, []
+    for _, kind, lines, columns in _layers(graph, place.lonlat if place else lambda points: points[:, ::-1]):
+        for line, *values in zip(lines, *columns.values(), strict=True):
+            geometry = {"type": kind, "coordinates": np.round(line, digits).tolist()}
+            known = {name: None if value == "" else value for name, value in zip(columns, values, strict=True)}
+            features.append({"type": "Feature", "geometry": geometry, "properties": known})
     whole = {"type": "FeatureCollection", "unit": graph.graph["unit"], "features": features}
     if place is None:
         whole["coordinates"] = "pixels: column, row (downward)"
     write_file(Path(path), json.dumps(whole, allow_nan=False).encode())
 
 
-def write_geopackage(graph: "networkx.MultiGraph", path: str | Path, place: OnMap) -> None:
+def write_geopackage(graph: "networkx.MultiGraph", path: str | Path, place: object) -> None:
     """Write a GeoPackage of two layers, `segments` and `nodes`, in the raster's coordinate system.
 
     Raises:
@@ -89,20 +76,14 @@ def write_geopackage(graph: "networkx.MultiGraph", path: str | Path, place: OnMa
         from pyogrio.raw import write
     except ImportError as error:
         raise ImportError(f"a GeoPackage needs pyogrio and shapely: pip install 'topolora_hf[geo]' ({error})") from None
-    lines, line_values, points, point_values = _features(graph, place.map_points)
-    shapes = [[shapely.LineString(line) for line in lines], [shapely.Point(point) for point in points]]
-    names = [("segment", *_known(graph), *_MEASURES), ("node", *_known(graph), "kind", "degree")]
     crs = place.crs.to_wkt() if place.crs else None
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "graph.gpkg")
-        for layer, own, values, columns, kind in zip(
-            _LAYERS, shapes, (line_values, point_values), names, ("LineString", "Point"), strict=True
-        ):
-            fields = [_column(name, [value.get(name) for value in values]) for name in columns]
-            geometry = np.array([shapely.to_wkb(shape) for shape in own], dtype=object)
+        for layer, kind, lines, columns in _layers(graph, place.map_points):
+            geometry = np.array([shapely.to_wkb(getattr(shapely, kind)(line)) for line in lines], dtype=object)
             write(
-                file, geometry, fields, list(columns), layer=layer, driver="GPKG", geometry_type=kind, crs=crs,
-                append=layer != _LAYERS[0],
+                file, geometry, [_array(*column) for column in columns.items()], list(columns), layer=layer,
+                driver="GPKG", geometry_type=kind, crs=crs, append=file.exists(),
             )  # fmt: skip
         write_file(Path(path), file.read_bytes())
 
@@ -116,40 +97,43 @@ def write_swc(graph: "networkx.MultiGraph", path: str | Path) -> int:
     import networkx
 
     size, rows, cuts = graph.graph["pixel_size"], [], 0
-    number_of: dict[int, int] = {}
 
     def add(point: np.ndarray, width: float, parent: int) -> int:
         row, column = point * size
         rows.append(f"{len(rows) + 1} 0 {column:.6g} {row:.6g} 0 {width / _TREE_RADIUS:.6g} {parent}")
         return len(rows)
 
-    done: set[tuple[int, int, int]] = set()
     for piece in networkx.connected_components(graph):
         root = min(piece, key=lambda node: (graph.degree(node) != 1, node))
-        waiting = [root]
         widths = [segment["widths"][0] for *_, segment in graph.edges(root, data=True)]
-        number_of[root] = add(_where(graph, root), max(widths, default=0), -1)
-        while waiting:
-            node = waiting.pop()
-            for _, other, key, segment in graph.edges(node, keys=True, data=True):
-                name = (min(node, other), max(node, other), key)
-                if name in done:
-                    continue
-                done.add(name)
-                points, own = segment["polyline"][1:], segment["widths"][1:]
-                if segment["start"] != node:
-                    points, own = segment["polyline"][-2::-1], segment["widths"][-2::-1]
-                closes, parent = other in number_of, number_of[node]
-                cuts += closes
-                for point, width in zip(points[: len(points) - closes], own, strict=False):
-                    parent = add(point, width, parent)
-                if not closes:
-                    number_of[other] = parent
-                    waiting.append(other)
+        number_of = {root: add(_where(graph, root), max(widths, default=0), -1)}
+        for node, other, points, own in _walk(graph, root):
+            closes, parent = other in number_of, number_of[node]
+            cuts += closes
+            for point, width in zip(points[: len(points) - closes], own, strict=False):
+                parent = add(point, width, parent)
+            number_of.setdefault(other, parent)
     unit = graph.graph["unit"]
     head = f"# centrelines of topolora_hf, in {unit}; {cuts} loops are cut\n# number type x y z radius parent\n"
     write_file(Path(path), (head + "".join(f"{row}\n" for row in rows)).encode())
     return cuts
+
+
+def _walk(graph: "networkx.MultiGraph", root: int) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
+    """Each segment of a piece once: a node that was reached, the other one, and points and widths behind the first."""
+    waiting, reached, done = [root], {root}, set()
+    while waiting:
+        node = waiting.pop()
+        for _, other, key, segment in graph.edges(node, keys=True, data=True):
+            name = (min(node, other), max(node, other), key)
+            if name in done:
+                continue
+            done.add(name)
+            step = 1 if segment["start"] == node else -1
+            yield node, other, segment["polyline"][::step][1:], segment["widths"][::step][1:]
+            if other not in reached:
+                reached.add(other)
+                waiting.append(other)
 
 
 def _segments(graph: "networkx.MultiGraph") -> list[dict]:
@@ -164,23 +148,19 @@ def _segments(graph: "networkx.MultiGraph") -> list[dict]:
     return found
 
 
-def _features(graph: "networkx.MultiGraph", to_map) -> tuple[list, list[dict], np.ndarray, list[dict]]:
-    """Lines and their values, points and theirs; all points are brought to the map at once."""
+def _layers(graph: "networkx.MultiGraph", to_map: Callable) -> list[tuple[str, str, Sequence, dict[str, list]]]:
+    """Name, kind, places on the map (all brought there at once) and columns of the segments, and of the nodes."""
+    segments, known = _segments(graph), ("class",) if "classes" in graph.graph else ()
     polylines = [segment["polyline"] for _, _, segment in graph.edges(data=True)]
-    nodes = np.array([_where(graph, node) for node in graph]).reshape(-1, 2)
-    points = np.concatenate([*polylines, nodes])
+    points = np.concatenate([*polylines, np.array([_where(graph, node) for node in graph]).reshape(-1, 2)])
     moved = to_map(points) if len(points) else points
-    cuts = np.cumsum([len(line) for line in polylines])
-    *lines, points = np.split(moved, cuts)
-    names = ("segment", *_known(graph), *_MEASURES)
-    line_values = [{name: own[name] for name in names} for own in _segments(graph)]
-    names = ("kind", "degree", *_known(graph))
-    point_values = [{"node": node, **{name: own[name] for name in names}} for node, own in graph.nodes(data=True)]
-    return lines, line_values, points, point_values
-
-
-def _known(graph: "networkx.MultiGraph") -> tuple[str, ...]:
-    return ("class",) if "classes" in graph.graph else ()
+    *lines, points = np.split(moved, np.cumsum([len(line) for line in polylines]))
+    of_segments = {name: [own[name] for own in segments] for name in ("segment", *known, *_MEASURES)}
+    of_nodes = {name: [own for _, own in graph.nodes(data=name)] for name in (*known, "kind", "degree")}
+    return [
+        ("segments", "LineString", lines, of_segments),
+        ("nodes", "Point", points, {"node": list(graph), **of_nodes}),
+    ]
 
 
 def _where(graph: "networkx.MultiGraph", node: int) -> np.ndarray:
@@ -188,17 +168,7 @@ def _where(graph: "networkx.MultiGraph", node: int) -> np.ndarray:
     return np.array([own["row"], own["column"]])
 
 
-def _in_pixels(points: np.ndarray) -> np.ndarray:
-    return points[:, ::-1]
-
-
-def _or_none(value):
-    return None if value == "" else value
-
-
-def _column(name: str, values: list) -> np.ndarray:
-    if name in ("segment", "node", "degree"):
-        return np.array(values, np.int64)
-    if name in ("class", "kind"):
-        return np.array(values, object)
-    return np.array([math.nan if value == "" else value for value in values], float)
+def _array(name: str, values: list) -> np.ndarray:
+    if name in _MEASURES:
+        return np.array([math.nan if value == "" else value for value in values], float)
+    return np.array(values, object if name in ("class", "kind") else np.int64)

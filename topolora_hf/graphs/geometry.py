@@ -75,9 +75,7 @@ def rays_in(mask: np.ndarray, corner: tuple[int, int] = (0, 0)) -> Rays:
 def smooth(paths: Paths, values: np.ndarray, rounds: int = _SMOOTHINGS, grow: float = _GROW) -> np.ndarray:
     """Smooth (P, ...) values along each path; its ends stay."""
     values = values.copy()
-    inner = np.ones(len(values), bool)
-    inner[paths.first[:-1]] = inner[paths.first[1:] - 1] = False
-    weights = inner[1:-1].reshape(-1, *[1] * (values.ndim - 1)) * 0.5
+    weights = ~paths.is_tip[1:-1].reshape(-1, *[1] * (values.ndim - 1)) * 0.5
     for factor in (_SHRINK, grow) * rounds:
         if factor:
             values[1:-1] += factor * weights * (values[:-2] + values[2:] - 2 * values[1:-1])
@@ -91,12 +89,10 @@ def thinned_out(paths: Paths) -> Paths:
     they are between.
     """
     place = np.arange(len(paths.points)) - np.repeat(paths.first[:-1], paths.sizes)
-    is_end = np.zeros(len(paths.points), bool)
-    is_end[paths.first[:-1]] = is_end[paths.first[1:] - 1] = True
     points = paths.points.copy()
-    between = np.flatnonzero((place % 4 == 2) & ~is_end)
+    between = np.flatnonzero((place % 4 == 2) & ~paths.is_tip)
     points[between] = (points[between] + paths.points[between + 1]) / 2
-    return _only(paths, points, (place % 2 == 0) | is_end)
+    return Paths(paths.nodes, points, paths.first, paths.ends).only((place % 2 == 0) | paths.is_tip)
 
 
 def along(paths: Paths) -> tuple[np.ndarray, np.ndarray]:
@@ -145,8 +141,7 @@ def drawn_out(paths: Paths, rays: Rays) -> Paths:
         dropped = (place >= np.repeat(begin + 1, paths.sizes)) if side else (place <= np.repeat(begin - 1, paths.sizes))
         stays &= ~(dropped & np.repeat(free, paths.sizes))
         stays[tips] = True
-    moved = Paths(nodes, points, paths.first, paths.ends)
-    return _only(moved, points, stays)
+    return Paths(nodes, points, paths.first, paths.ends).only(stays)
 
 
 def widths(paths: Paths, rays: Rays) -> np.ndarray:
@@ -191,8 +186,3 @@ def _farthest_from_tip(paths: Paths, side: int, near: np.ndarray, tips: np.ndarr
         return np.where(found > 0, np.minimum(found, paths.first[1:] - 1), tips)
     found = np.minimum.reduceat(np.where(near, place, len(place)), paths.first[:-1]) - 1
     return np.where(found < len(place) - 1, np.maximum(found, paths.first[:-1]), tips)
-
-
-def _only(paths: Paths, points: np.ndarray, stays: np.ndarray) -> Paths:
-    count = np.append(0, stays.cumsum())
-    return Paths(paths.nodes, points[stays], count[paths.first], paths.ends)

@@ -150,7 +150,10 @@ class _Network:
             ends.append((number[a], number[b]))
         points = np.concatenate(parts) if parts else np.zeros((0, 3))
         first = np.concatenate([[0], np.cumsum(sizes, dtype=int)])
-        return _without_repetition(Paths(nodes[kept], points, first, np.array(ends, int).reshape(-1, 2)))
+        paths = Paths(nodes[kept], points, first, np.array(ends, int).reshape(-1, 2))
+        moves = np.append(True, (np.diff(points[:, :2], axis=0) != 0).any(axis=1))[: len(points)]
+        moves[first[:-1]] = True
+        return paths.only(moves)
 
 
 def _radii_beside_ends(paths: Paths) -> list[list[float]]:
@@ -166,12 +169,3 @@ def _radii_beside_ends(paths: Paths) -> list[list[float]]:
 
 def _turned(pieces: list[tuple[int, bool]]) -> list[tuple[int, bool]]:
     return [(path, not backward) for path, backward in reversed(pieces)]
-
-
-def _without_repetition(paths: Paths) -> Paths:
-    """Leave out points that are where the one before is."""
-    stays = np.ones(len(paths.points), bool)
-    stays[1:] = (np.diff(paths.points[:, :2], axis=0) != 0).any(axis=1)
-    stays[paths.first[:-1]] = True
-    count = np.append(0, stays.cumsum())
-    return Paths(paths.nodes, paths.points[stays], count[paths.first], paths.ends)

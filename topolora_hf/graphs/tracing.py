@@ -28,6 +28,18 @@ class Paths:
         """int (S,), points of each path."""
         return np.diff(self.first)
 
+    @property
+    def is_tip(self) -> np.ndarray:
+        """bool (P,): the first and the last point of each path."""
+        tips = np.zeros(len(self.points), bool)
+        tips[self.first[:-1]] = tips[self.first[1:] - 1] = True
+        return tips
+
+    def only(self, stays: np.ndarray) -> "Paths":
+        """Leave out the points that do not stay, bool (P,)."""
+        count = np.append(0, stays.cumsum())
+        return Paths(self.nodes, self.points[stays], count[self.first], self.ends)
+
     def split(self, values: np.ndarray) -> list[np.ndarray]:
         """The values of each path, of (P, ...) values of all points."""
         return np.split(values, self.first[1:-1]) if len(self.ends) else []
@@ -51,7 +63,8 @@ def trace(rows: np.ndarray, columns: np.ndarray, radii: np.ndarray) -> Paths:
     pieces = _components(count, links)
     has_node = np.zeros(count, bool)
     has_node[pieces[is_node]] = True
-    is_node[_anchors(pieces, has_node)] = True
+    numbers, firsts = np.unique(pieces, return_index=True)
+    is_node[firsts[~has_node[numbers]]] = True  # of a loop that nothing meets, its first pixel
 
     clusters = _clusters(count, links[is_branch[links].all(axis=1)])
     node_of = np.full(count, -1)
@@ -119,12 +132,6 @@ def _clusters(count: int, links: np.ndarray) -> np.ndarray:
     return np.where(alone, count + np.arange(count), pieces)
 
 
-def _anchors(pieces: np.ndarray, has_node: np.ndarray) -> np.ndarray:
-    """Of each piece without a node, a loop, its first pixel."""
-    numbers, firsts = np.unique(pieces, return_index=True)
-    return firsts[~has_node[numbers]]
-
-
 def _ordered(
     links: np.ndarray, on_node: np.ndarray, node_of: np.ndarray, is_path: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -159,9 +166,7 @@ def _joined(nodes: np.ndarray, points: np.ndarray, starts: np.ndarray, ends: np.
     sizes = np.diff(np.append(starts, len(points)))
     sizes = np.concatenate([sizes, np.zeros(len(ends) - len(sizes), sizes.dtype)]) + 2
     first = np.concatenate([[0], sizes.cumsum()])
-    whole = np.empty((first[-1], 3))
-    inner = np.ones(first[-1], bool)
-    inner[first[:-1]] = inner[first[1:] - 1] = False
-    whole[inner] = points
-    whole[first[:-1]], whole[first[1:] - 1] = nodes[ends[:, 0]], nodes[ends[:, 1]]
-    return Paths(nodes, whole, first, ends)
+    paths = Paths(nodes, np.empty((first[-1], 3)), first, ends)
+    paths.points[~paths.is_tip] = points
+    paths.points[first[:-1]], paths.points[first[1:] - 1] = nodes[ends[:, 0]], nodes[ends[:, 1]]
+    return paths

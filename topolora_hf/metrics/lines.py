@@ -4,6 +4,7 @@ They are computed on request. Distances are in pixels. Arguments and errors are 
 prediction and target are both empty, and the worst when one of them is. What lies outside `valid_mask` is background.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,11 +37,7 @@ def apls(prediction: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None 
     >>> apls(line, line), round(apls(gap, line), 2)
     (1.0, 0.57)
     """
-    graphs = _graphs(prediction, target, valid_mask)
-    if graphs is None or isinstance(graphs, float):
-        return float("nan") if graphs is None else 0.0
-    there, back = _path_similarity(*graphs), _path_similarity(*graphs[::-1])
-    return harmonic_mean(there, back)
+    return harmonic_mean(*_of_graphs(prediction, target, valid_mask, _path_similarities))
 
 
 def topo_precision(prediction: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None = None) -> float:
@@ -51,7 +48,7 @@ def topo_precision(prediction: ArrayLike, target: ArrayLike, valid_mask: ArrayLi
     the graphs are followed for 100 pixels; points every 5 pixels of the ways are matched one to one, within 5 pixels.
     Numbers of points and of matches are summed over the seeds.
     """
-    return _topo(prediction, target, valid_mask)[0]
+    return _of_graphs(prediction, target, valid_mask, _topo)[0]
 
 
 def topo_recall(prediction: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None = None) -> float:
@@ -59,12 +56,12 @@ def topo_recall(prediction: ArrayLike, target: ArrayLike, valid_mask: ArrayLike 
 
     As `topo_precision`; a seed without a predicted point near it has no match.
     """
-    return _topo(prediction, target, valid_mask)[1]
+    return _of_graphs(prediction, target, valid_mask, _topo)[1]
 
 
 def topo_f1(prediction: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None = None) -> float:
     """Harmonic mean of `topo_precision` and `topo_recall`."""
-    return harmonic_mean(*_topo(prediction, target, valid_mask))
+    return harmonic_mean(*_of_graphs(prediction, target, valid_mask, _topo))
 
 
 def nsd(
@@ -145,13 +142,19 @@ class _Sampled:
         return dijkstra(matrix, directed=False, indices=sources, limit=most)
 
 
-def _graphs(prediction: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None):
-    """Both graphs; None if both masks are empty, 0.0 if one is, or has no lines."""
+def _of_graphs(
+    prediction: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None, measure: Callable
+) -> tuple[float, float]:
+    """Two shares of a pair of graphs; NaN if both masks are empty, 0 if one is, or has no lines."""
     masks = masks_inside_field_of_view(prediction, target, valid_mask)
     if not any(mask.any() for mask in masks):
-        return None
+        return float("nan"), float("nan")
     graphs = [centreline_graph(mask) for mask in masks]
-    return graphs if all(graph.number_of_edges() for graph in graphs) else 0.0
+    return measure(*graphs) if all(graph.number_of_edges() for graph in graphs) else (0.0, 0.0)
+
+
+def _path_similarities(found: "networkx.MultiGraph", true: "networkx.MultiGraph") -> tuple[float, float]:
+    return _path_similarity(found, true), _path_similarity(true, found)
 
 
 def _path_similarity(graph: "networkx.MultiGraph", other: "networkx.MultiGraph") -> float:
@@ -170,11 +173,8 @@ def _path_similarity(graph: "networkx.MultiGraph", other: "networkx.MultiGraph")
         return round(float(1 - np.minimum(np.abs(ways - theirs)[pairs] / ways[pairs], 1).mean()), 12)
 
 
-def _topo(prediction: ArrayLike, target: ArrayLike, valid_mask: ArrayLike | None) -> tuple[float, float]:
-    graphs = _graphs(prediction, target, valid_mask)
-    if graphs is None or isinstance(graphs, float):
-        return (float("nan"), float("nan")) if graphs is None else (0.0, 0.0)
-    found, true = (_Sampled(graph, _MARBLE_PX) for graph in graphs)
+def _topo(found: "networkx.MultiGraph", true: "networkx.MultiGraph") -> tuple[float, float]:
+    found, true = _Sampled(found, _MARBLE_PX), _Sampled(true, _MARBLE_PX)
     seeds = np.arange(0, len(true.points), round(_CONTROL_PX / _MARBLE_PX))
     away, nearest = found.tree.query(true.points[seeds])
     holes = np.isfinite(true.ways(seeds, _EXPLORED_PX))

@@ -186,12 +186,19 @@ def summarise(rows: Sequence[Mapping[str, object]]) -> dict[str, object]:
     intervals = {name: list(interval) for name, interval in bootstrap_intervals(rows).items()}
     summary = {**score_set(rows), "intervals": intervals}
     if "class" in rows[0]:
-        names = dict.fromkeys(row["class"] for row in rows)
-        of_class = {name: [_without_class(row) for row in rows if row["class"] == name] for name in names}
-        return summary | {"classes": {name: summarise(own) for name, own in of_class.items()}}
+        return summary | {"classes": {name: summarise(own) for name, own in rows_by_class(rows).items()}}
     defined = {name: int(np.count_nonzero(~np.isnan(scores))) for name, scores in _score_table(rows).items()}
     fewer = {name: count for name, count in defined.items() if count < len(rows)}
     return summary | ({"n_defined": fewer} if fewer else {})
+
+
+def rows_by_class(rows: Sequence[Mapping[str, object]]) -> dict[str | None, list[dict[str, object]]]:
+    """The rows of each class, by its name and without it; all rows under None where there is one class."""
+    classes = {}
+    for row in rows:
+        own = {name: value for name, value in row.items() if name != "class"}
+        classes.setdefault(row.get("class"), []).append(own)
+    return classes
 
 
 def write_per_image_csv(path: str | os.PathLike, rows: Sequence[Mapping[str, object]]) -> None:
@@ -235,9 +242,7 @@ def _columns(rows: Sequence[Mapping[str, object]]) -> list[str]:
 def _score_table(rows: Sequence[Mapping[str, object]]) -> dict[str, np.ndarray]:
     """The scores of every metric, (N, C): images by classes, NaN where they are undefined."""
     names = [name for name in _columns(rows) if name not in _KEYS]
-    classes: dict[object, list[Mapping]] = {}
-    for row in rows:
-        classes.setdefault(row.get("class"), []).append(row)
+    classes = rows_by_class(rows)
     for of_class in classes.values():
         repeated = sorted(str(key) for key, times in Counter(row.get("id") for row in of_class).items() if times > 1)
         if repeated and "id" in rows[0]:
@@ -252,10 +257,6 @@ def _mean(values: Sequence[float]) -> float:
     """Of those that are defined, summed without rounding."""
     defined = [value for value in values if not math.isnan(value)]
     return ratio(math.fsum(defined), len(defined))
-
-
-def _without_class(row: Mapping[str, object]) -> dict[str, object]:
-    return {name: value for name, value in row.items() if name != "class"}
 
 
 def _interval(scores: np.ndarray, samples: int, seed: int) -> tuple[float, float]:

@@ -71,7 +71,7 @@ class SamFeatures(NamedTuple):
         coarse_logits: (B, K, S/4, S/4), its first mask, and those of the further classes.
         upscaled: (B, C/8, S/4, S/4), the decoder's embedding from which these masks are made.
         embedding: (B, C, S/16, S/16), the image embedding, refined by the spatial adapter.
-        finer: maps of the encoder that are finer than the embedding, in families that have them.
+        finer: maps that are finer than the embedding, in families that have them.
     """
 
     coarse_logits: torch.Tensor

@@ -181,10 +181,8 @@ class TopoSamForSegmentation(PeftDoors, SamPreTrainedModel):
 
     def _run_sam(self, encoder_pixels: torch.Tensor) -> SamFeatures:
         embedding, encoded = self.backbone.encode(self.sam, encoder_pixels, self._is_fast)
-        embedding = self.spatial_adapter(embedding)
         class_masks = self.class_masks if self.tile_scaling.num_labels > 1 else None
-        decoded = self.backbone.decode(self.sam, embedding, encoded, class_masks)
-        return SamFeatures(decoded.masks, decoded.upscaled, embedding, decoded.finer)
+        return self.backbone.decode(self.sam, self.spatial_adapter(embedding), encoded, class_masks)
 
     @property
     def _is_fast(self) -> bool:

@@ -1,7 +1,6 @@
 """Graphs of centrelines: drawn over their image and coloured by width, as plain lines, and as histograms."""
 
 import os
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,10 +46,11 @@ def save_graph_picture(path: str | os.PathLike, image: np.ndarray, graph: "netwo
     axes.imshow(grey, cmap="gray", vmin=0, vmax=255, alpha=0.6, extent=(-0.5, width - 0.5, height - 0.5, -0.5))
     segments = [segment for _, _, segment in graph.edges(data=True)]
     if segments:
-        lines = [line for segment in segments for line in _steps(segment["polyline"])]
+        lines = [segment["polyline"][:, ::-1] for segment in segments]
+        pieces = np.concatenate([np.stack([line[:-1], line[1:]], axis=1) for line in lines])
         widths = np.concatenate([(segment["widths"][1:] + segment["widths"][:-1]) / 2 for segment in segments])
         low, high = np.percentile(widths, _OF_WIDTHS)
-        drawn = LineCollection(lines, array=widths, cmap="viridis", linewidths=1.2, capstyle="round", clim=(low, high))
+        drawn = LineCollection(pieces, array=widths, cmap="viridis", linewidths=1.2, capstyle="round", clim=(low, high))
         axes.add_collection(drawn)
         figure.colorbar(drawn, ax=axes, shrink=0.8, label=f"width [{graph.graph['unit']}]", extend="both")
         branches = [(own["column"], own["row"]) for _, own in graph.nodes(data=True) if own["kind"] == "branch"]
@@ -69,8 +69,8 @@ def save_graph_histograms(path: str | os.PathLike, graph: "networkx.MultiGraph")
     left, right = figure.subplots(1, 2)
     unit = graph.graph["unit"]
     labels = graph.graph.get("classes", (None,))
-    of_class = {label: list(_of(graph, label)) for label in labels}
-    everything = [segment for own in of_class.values() for segment in own]
+    everything = [segment for _, _, segment in graph.edges(data=True)]
+    of_class = {label: [own for own in everything if label is None or own["class"] == label] for label in labels}
     for axes, name, ylabel in ((left, "mean_width", f"length [{unit}]"), (right, "length", "segments")):
         values = np.array([segment[name] for segment in everything])
         edges = np.linspace(0, max(values.max(initial=0), 1e-9), _BINS + 1)
@@ -84,13 +84,3 @@ def save_graph_histograms(path: str | os.PathLike, graph: "networkx.MultiGraph")
         if len(labels) > 1:
             axes.legend(frameon=False)
     save_figure(figure, path)
-
-
-def _of(graph: "networkx.MultiGraph", label: str | None) -> Iterable[dict]:
-    return (own for _, _, own in graph.edges(data=True) if label is None or own["class"] == label)
-
-
-def _steps(polyline: np.ndarray) -> np.ndarray:
-    """(N - 1, 2, 2), the pieces of a line as (x, y)."""
-    points = polyline[:, ::-1]
-    return np.stack([points[:-1], points[1:]], axis=1)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..metrics.calibration import Reliability
-from ..metrics.report import bootstrap_intervals, score_set
+from ..metrics.report import bootstrap_intervals, rows_by_class, score_set
 from ..metrics.thresholds import ThresholdCounts
 from .figures import BLUE, GREEN, PURPLE, SKY_BLUE, VERMILION, new_figure, save_figure, unit_rgb
 
@@ -165,10 +165,7 @@ def save_score_distribution(path: str | os.PathLike, rows: Sequence[Mapping[str,
     scores = [name for name in defined if name not in counts + errors]
     panels = {"scores": scores, "calibration errors": errors, "topology errors": counts}
     panels = {title: names for title, names in panels.items() if names}
-    classes: dict[str | None, list[Mapping]] = {}
-    for row in rows:
-        classes.setdefault(row.get("class"), []).append({key: value for key, value in row.items() if key != "class"})
-    lines = list(classes.items())[:_MOST_CLASSES]
+    lines = list(rows_by_class(rows).items())[:_MOST_CLASSES]
     figure = new_figure(0.8 * len(defined) + 2, 4.2 * len(lines))
     widths = [len(names) + 1 for names in panels.values()]
     subplots = figure.subplots(len(lines), len(panels), width_ratios=widths, squeeze=False)
@@ -183,8 +180,9 @@ def save_score_distribution(path: str | os.PathLike, rows: Sequence[Mapping[str,
             axes.set(xlim=(-0.7, len(names) - 0.3))
             axes.set_ylim(bottom=0, top=1.01 if title == "scores" else None)
             axes.grid(axis="y", alpha=0.3)
-    images = len(next(iter(classes.values())))
-    figure.supxlabel(f"{images} images; dots: images, box: quartiles, bar: mean and its 95 % interval", fontsize=8)
+    figure.supxlabel(
+        f"{len(lines[0][1])} images; dots: images, box: quartiles, bar: mean and its 95 % interval", fontsize=8
+    )
     save_figure(figure, path)
 
 

@@ -1,28 +1,14 @@
 """SAM (Kirillov et al. 2023, arXiv 2304.02643); and what a backbone is."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel, SamModel
 
+from ..detail_branch import SamFeatures
 from ..encoder import run_layers
-
-
-class Decoded(NamedTuple):
-    """What a mask decoder makes of an image embedding.
-
-    Attributes:
-        masks: (B, K, h, w), the first mask, and those of the further classes.
-        upscaled: (B, C/8, h, w), the embedding from which these masks are made.
-        finer: maps finer than the image embedding, (B, `finer_channels[i]`, ...) each.
-    """
-
-    masks: torch.Tensor
-    upscaled: torch.Tensor
-    finer: tuple[torch.Tensor, ...] = ()
 
 
 class Backbone:
@@ -35,11 +21,14 @@ class Backbone:
     model_class: type[PreTrainedModel] = SamModel
 
     def build(self, config: PreTrainedConfig) -> PreTrainedModel:
-        """Build transformers' model from a `TopoSamConfig`, with random weights."""
+        """Build transformers' model, with random weights, from a `TopoSamConfig` or one of the model's own class."""
+        if not isinstance(config, self.model_class.config_class):
+            parts = {name: getattr(config, name) for name in config.sub_configs}
+            config = self.model_class.config_class(**parts, attn_implementation=config._attn_implementation)
         return self.model_class(config)
 
     def finer_channels(self, sam: nn.Module) -> tuple[int, ...]:
-        """Give the channels of each map of `Decoded.finer`."""
+        """Give the channels of each map of `SamFeatures.finer`."""
         return ()
 
     def encode(self, sam: nn.Module, pixels: torch.Tensor, fast: bool) -> tuple[torch.Tensor, tuple]:
@@ -48,7 +37,7 @@ class Backbone:
 
     def decode(
         self, sam: nn.Module, embedding: torch.Tensor, encoded: tuple, class_masks: Callable | None = None
-    ) -> Decoded:
+    ) -> SamFeatures:
         """Run the mask decoder without prompts.
 
         Follows `SamMaskDecoder.forward`, which does not return the upscaled embedding; the IoU head is left out. All
@@ -69,7 +58,7 @@ class Backbone:
         masks = (torch.stack(hyper, dim=1) @ image.flatten(2))[:, :1]
         if class_masks is not None:
             masks = torch.cat([masks, class_masks(queries[:, 0]) @ image.flatten(2)], dim=1)
-        return Decoded(masks.unflatten(2, image.shape[-2:]), image)
+        return SamFeatures(masks.unflatten(2, image.shape[-2:]), image, embedding)
 
     @torch.no_grad()
     def fix_size(self, sam: nn.Module, size: int) -> None:
@@ -130,7 +119,7 @@ def _grid_embedding(sam: nn.Module, height: int, width: int) -> torch.Tensor:
     return encoding(torch.stack([x, y], dim=-1)).permute(2, 0, 1).unsqueeze(0)
 
 
-def build_family(model_class: type[PreTrainedModel], config: PreTrainedConfig) -> PreTrainedModel:
-    """Build a family's model from a configuration of ours, on one of its own: transformers goes by its class."""
-    parts = {name: getattr(config, name) for name in config.sub_configs}
-    return model_class(model_class.config_class(**parts, attn_implementation=config._attn_implementation))
+def mask_weights(decoder: nn.Module, query: torch.Tensor, class_masks: Callable | None) -> torch.Tensor:
+    """(B, K, C / 8), the weights of the first mask, by its query (B, C), and of those of the further classes."""
+    weights = decoder.output_hypernetworks_mlps[0](query)[:, None]
+    return weights if class_masks is None else torch.cat([weights, class_masks(query)], dim=1)

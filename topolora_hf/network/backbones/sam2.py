@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers import PreTrainedConfig, PreTrainedModel, Sam2Model
+from transformers import Sam2Model
 from transformers.models.sam2.modeling_sam2 import do_pool, window_partition, window_unpartition
 
+from ..detail_branch import SamFeatures
 from ..encoder import checkpointed
 from ..feed_forward import add_feed_forward
 from . import sam as of_sam
@@ -24,10 +25,6 @@ class Backbone(of_sam.Backbone):
     """
 
     model_class = Sam2Model
-
-    def build(self, config: PreTrainedConfig) -> PreTrainedModel:
-        """Build transformers' model from a `TopoSamConfig`, with random weights."""
-        return of_sam.build_family(self.model_class, config)
 
     def finer_channels(self, sam: nn.Module) -> tuple[int, ...]:
         """Give the channels of the maps at strides 4 and 8, as the decoder takes them."""
@@ -57,7 +54,7 @@ class Backbone(of_sam.Backbone):
 
     def decode(
         self, sam: nn.Module, embedding: torch.Tensor, encoded: tuple, class_masks: Callable | None = None
-    ) -> of_sam.Decoded:
+    ) -> SamFeatures:
         """Run the mask decoder without prompts, as `Sam2MaskDecoder.forward`; the score heads are left out.
 
         In the place of prompts stand two tokens of "no point", as in transformers.
@@ -69,10 +66,8 @@ class Backbone(of_sam.Backbone):
         queries, image = self._attend(sam, torch.cat([*tokens, no_point, no_point], dim=0), embedding)
         image = act(decoder.upscale_layer_norm(decoder.upscale_conv1(image) + s8))
         image = act(decoder.upscale_conv2(image) + s4)
-        weights = decoder.output_hypernetworks_mlps[0](queries[:, 2])[:, None]
-        if class_masks is not None:
-            weights = torch.cat([weights, class_masks(queries[:, 2])], dim=1)
-        return of_sam.Decoded((weights @ image.flatten(2)).unflatten(2, image.shape[-2:]), image, encoded)
+        weights = of_sam.mask_weights(decoder, queries[:, 2], class_masks)
+        return SamFeatures((weights @ image.flatten(2)).unflatten(2, image.shape[-2:]), image, embedding, encoded)
 
     @torch.no_grad()
     def fix_size(self, sam: nn.Module, size: int) -> None:

@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import torch
 from torch import nn
-from transformers import PreTrainedConfig, PreTrainedModel, SamHQModel
+from transformers import SamHQModel
 
+from ..detail_branch import SamFeatures
 from . import sam as of_sam
 
 
@@ -13,10 +14,6 @@ class Backbone(of_sam.Backbone):
     """As SAM's. The first mask is the sum of SAM's and of the high-quality token's, as transformers gives it."""
 
     model_class = SamHQModel
-
-    def build(self, config: PreTrainedConfig) -> PreTrainedModel:
-        """Build transformers' model from a `TopoSamConfig`, with random weights."""
-        return of_sam.build_family(self.model_class, config)
 
     def finer_channels(self, sam: nn.Module) -> tuple[int, ...]:
         """Give the channels of the high-quality features, at stride 4."""
@@ -33,7 +30,7 @@ class Backbone(of_sam.Backbone):
 
     def decode(
         self, sam: nn.Module, embedding: torch.Tensor, encoded: tuple, class_masks: Callable | None = None
-    ) -> of_sam.Decoded:
+    ) -> SamFeatures:
         """Run the mask decoder without prompts, as `SamHQMaskDecoder.forward`.
 
         Further classes have a hypernetwork of their own on SAM's token; the mask of the high-quality token is added to
@@ -49,8 +46,6 @@ class Backbone(of_sam.Backbone):
         image = act(decoder.upscale_layer_norm(decoder.upscale_conv1(image)))
         image = act(decoder.upscale_conv2(image))
         fine = decoder.mask_conv2(act(decoder.mask_norm(decoder.mask_conv1(image)))) + features
-        weights = decoder.output_hypernetworks_mlps[0](queries[:, 1])[:, None]
-        if class_masks is not None:
-            weights = torch.cat([weights, class_masks(queries[:, 1])], dim=1)
+        weights = of_sam.mask_weights(decoder, queries[:, 1], class_masks)
         masks = weights @ image.flatten(2) + decoder.hq_mask_mlp(queries[:, -1])[:, None] @ fine.flatten(2)
-        return of_sam.Decoded(masks.unflatten(2, image.shape[-2:]), image, (features,))
+        return SamFeatures(masks.unflatten(2, image.shape[-2:]), image, embedding, (features,))
