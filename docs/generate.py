@@ -35,7 +35,7 @@ WHEN = {
     "validation_fraction": "0 to train on every image, if the number of steps is known; higher for few images.",
     "seed": "Repeat a run with seeds 0, 1 and 2 to see what chance does.",
     "skip_bad": "You have read the list of unusable images and can do without them.",
-    "base": "`tiny` for thin structures, `tiny-regions` for regions; stock SAM on a GPU.",
+    "base": "`tiny` for thin structures, `vessels` for retinal vessels, `tiny-regions` for regions; stock SAM on a GPU.",
     "preset": "`detail_only` for thin structures; `paper` and `seglab` to compare; `full` for a base of your own.",
     "image_size": "Less than the base's to save time and memory.",
     "tile_size": "128 for quick runs on a CPU; larger if a structure cannot be told from what a tile shows.",

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from topolora_hf.adapter_format.names import TINY, TINY_RANDOM, TINY_REGIONS, VIT_B_RANDOM, VIT_S_RANDOM
+from topolora_hf.adapter_format.names import TINY, TINY_RANDOM, TINY_REGIONS, VESSELS, VIT_B_RANDOM, VIT_S_RANDOM
 from topolora_hf.adapter_format.settings import AdapterSettings
 from topolora_hf.inference.loading import load_network
 from topolora_hf.inference.predictor import Predictor
@@ -54,9 +54,20 @@ def test_the_embedded_weights_are_these():
     assert sum_of_sizes(TopoSamForSegmentation.from_pretrained(TINY_RANDOM).sam) == pytest.approx(
         287659.7217269926, rel=1e-9
     )
-    for name, size, context in ((TINY, 338631.995249331, True), (TINY_REGIONS, 316335.6373510957, False)):
+    for name, size, context in (
+        (TINY, 338631.995249331, True),
+        (TINY_REGIONS, 316335.6373510957, False),
+        (VESSELS, 345965.9288882613, True),
+    ):
         stored = TopoSamForSegmentation.from_pretrained(name, detail_context=context)
         assert sum_of_sizes(stored) == pytest.approx(size, rel=1e-9), name
+
+
+def test_vessels_is_tiny_but_for_its_detail_branch_which_runs_without_sam():
+    tiny, vessels = (TopoSamForSegmentation.from_pretrained(name) for name in (TINY, VESSELS))
+    other = {name for name, tensor in tiny.state_dict().items() if not torch.equal(tensor, vessels.state_dict()[name])}
+    assert {name.split(".")[0] for name in other} == {"detail_branch", "tile_scaling"}
+    assert (tiny.config.use_sam, vessels.config.use_sam) == (True, False)
 
 
 def mean_dice(predictor: Predictor, rows: list[dict]) -> float:

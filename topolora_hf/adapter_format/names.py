@@ -11,10 +11,12 @@ AUTO_MAPPING = {"base_model_class": "TopoSamForSegmentation", "parent_library": 
 
 TINY = "topolora_hf/tiny"
 TINY_REGIONS = "topolora_hf/tiny-regions"
+VESSELS = "topolora_hf/vessels"
 TINY_RANDOM = "topolora_hf/tiny-random"
 VIT_S_RANDOM = "topolora_hf/vit-s-random"
 VIT_B_RANDOM = "topolora_hf/vit-b-random"
-EMBEDDED = (TINY, TINY_REGIONS, TINY_RANDOM, VIT_S_RANDOM, VIT_B_RANDOM)
+PRETRAINED = (TINY, TINY_REGIONS, VESSELS)
+EMBEDDED = (*PRETRAINED, TINY_RANDOM, VIT_S_RANDOM, VIT_B_RANDOM)
 
 
 def full_base_name(name: str) -> str:

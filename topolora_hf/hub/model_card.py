@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..adapter_format.names import EMBEDDED, TINY, TINY_REGIONS, full_base_name
+from ..adapter_format.names import EMBEDDED, PRETRAINED, full_base_name
 from ..data.catalog import CATALOG, DatasetSpec
 from ..data.records import printable
 
@@ -36,6 +36,7 @@ METRIC_NAMES = {
 _ACCURACIES = {
     "accuracy_on_structure": "Accuracy on the true structure (pixels of exactly one class that were given it)",
     "accuracy_on_found_structure": "The same, of the pixels that were found to be of any class",
+    "accuracy_by_probability": "Of the pixels of exactly one class, those whose class is the most probable",
 }
 # The card's examples name an adapter without a repository so.
 ADAPTER_PLACE = "path/to/the/adapter"
@@ -171,7 +172,7 @@ def _describe_base(base: str) -> tuple[str, str]:
     """Return the base's name as it may be published, and its kind: hub, local, pretrained or random."""
     base = full_base_name(base)
     if base in EMBEDDED:
-        return base, "pretrained" if base in (TINY, TINY_REGIONS) else "random"
+        return base, "pretrained" if base in PRETRAINED else "random"
     return (base, "hub") if _is_hub_id(base) else (_last_part(base), "local")
 
 

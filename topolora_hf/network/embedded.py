@@ -1,9 +1,10 @@
 """The embedded bases: SAMs that need no download.
 
 `topolora_hf/tiny` was pretrained on synthetic images alone (see `bases/tiny/README.md`): it is a whole network that
-segments thin structures as it comes. `topolora_hf/tiny-regions` has the same shape. Its SAM was pretrained on drawn
-regions, for polyps and the like. `topolora_hf/tiny-random` is what that training started from: seeded random numbers,
-drawn from exact integers of torch's generator (scaled uniform numbers, no transcendental functions), so that every
+segments thin structures as it comes. `topolora_hf/vessels` is `tiny` with a detail branch that was trained on fundus
+photographs; its file holds that branch alone. `topolora_hf/tiny-regions` has the same shape. Its SAM was pretrained on
+drawn regions, for polyps and the like. `topolora_hf/tiny-random` is what that training started from: seeded random
+numbers, drawn from exact integers of torch's generator (scaled uniform numbers, no transcendental functions), so that every
 machine builds the same base and an adapter fits it anywhere. `topolora_hf/vit-s-random` and `topolora_hf/vit-b-random`
 are drawn likewise: stock SAM with a ViT-S and a ViT-B, for what depends on shapes alone.
 """
@@ -18,14 +19,15 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from ..adapter_format.names import TINY, TINY_RANDOM, TINY_REGIONS, VIT_B_RANDOM, VIT_S_RANDOM
+from ..adapter_format import names
+from ..adapter_format.names import TINY, TINY_RANDOM, TINY_REGIONS, VESSELS, VIT_B_RANDOM, VIT_S_RANDOM
 from ..adapter_format.settings import AdapterSettings
 from .configuration import TopoSamConfig, check_family
 from .guards import check_base_parts
 
 _SEED = 0
 _BASES = Path(__file__).parents[1] / "bases"
-PRETRAINED = {TINY: _BASES / "tiny", TINY_REGIONS: _BASES / "tiny-regions"}  # their directories
+PRETRAINED = {name: _BASES / name.split("/")[1] for name in names.PRETRAINED}  # their directories
 
 
 def tiny_config(**settings) -> TopoSamConfig:
@@ -47,6 +49,7 @@ def tiny_config(**settings) -> TopoSamConfig:
 
 _CONFIGS = {
     TINY: tiny_config,
+    VESSELS: partial(tiny_config, use_sam=False),  # SAM had no part in its training
     TINY_REGIONS: tiny_config,
     TINY_RANDOM: tiny_config,
     # stock SAM's with another encoder: 12 layers, 384 wide, 6 heads
@@ -104,6 +107,8 @@ def build_embedded(network_class: type, name: str, **settings) -> nn.Module:
 
 def _load_weights(network: nn.Module, directory: Path, form: str) -> None:
     stored = load_file(directory / "model.safetensors")  # float16
+    if network.name_or_path == VESSELS:
+        stored = load_file(PRETRAINED[TINY] / "model.safetensors") | stored
     for alias, source in network.sam._tied_weights_keys.items():  # a tensor of two names is stored under one
         stored[f"sam.{alias}"] = stored[f"sam.{source}"]
     if form != network.config.spatial_adapter_form:

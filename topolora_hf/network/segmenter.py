@@ -223,7 +223,8 @@ class TopoSamForSegmentation(PeftDoors, SamPreTrainedModel):
 
         That is a Hub id or directory of a stock SAM, a directory that this class saved, Meta's own file
         (`"sam_vit_b_01ec64.pth"`), or an embedded base: `"topolora_hf/tiny"`, for thin structures, and
-        `"topolora_hf/tiny-regions"`, both pretrained on synthetic images; `"topolora_hf/tiny-random"`,
+        `"topolora_hf/tiny-regions"`, both pretrained on synthetic images; `"topolora_hf/vessels"`, trained on fundus
+        photographs; `"topolora_hf/tiny-random"`,
         `"topolora_hf/vit-s-random"`, `"topolora_hf/vit-b-random"`. As with any transformers class, the name of an
         adapter, a directory or a Hub id, loads its base, at the commit and in the form that the adapter needs, and then
         the adapter.

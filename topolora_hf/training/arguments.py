@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ..adapter_format.names import TINY, full_base_name
+from ..adapter_format.names import TINY, VESSELS, full_base_name
 from ..adapter_format.presets import LORA_VARIANTS, PRESETS, check_lora, get_preset
 from ..data.arguments import DataArguments
 from ..data.protocols import PROTOCOLS
@@ -24,10 +24,12 @@ class TrainArguments(DataArguments):
 
     base: str = _network(
         "facebook/sam-vit-base",
-        "a SAM on the Hub, Meta's .pth file, a directory, or embedded: tiny, tiny-regions, tiny-random",
+        "a SAM on the Hub, Meta's .pth file, a directory, or embedded: tiny, vessels, tiny-regions, tiny-random",
     )
     preset: str | None = _network(
-        None, "which parts are trained; by default topolora, or detail_only for tiles on tiny", choices=tuple(PRESETS)
+        None,
+        "which parts are trained; by default topolora, or detail_only for tiles on tiny or vessels",
+        choices=tuple(PRESETS),
     )
     image_size: int | None = _network(
         None, "pixels a side that SAM's encoder sees; by default the base's. Smaller: less time and memory", at_least=16
@@ -160,13 +162,13 @@ class TrainArguments(DataArguments):
 def recommended_preset(base: str, view: str) -> str:
     """The preset where none is given, for a base (full name or path) and a view.
 
-    `tiny` has a detail branch that was pretrained without SAM, and so has a network that a detail_only adapter was
-    merged into: on tiles SAM adds nothing to it.
+    `tiny` and `vessels` have a detail branch that was trained without SAM, and so has a network that a detail_only
+    adapter was merged into: on tiles SAM adds nothing to it.
 
     >>> recommended_preset("topolora_hf/tiny", "tiles"), recommended_preset("facebook/sam-vit-base", "tiles")
     ('detail_only', 'topolora')
     """
-    return "detail_only" if view == "tiles" and (base == TINY or _was_detail_only(base)) else "topolora"
+    return "detail_only" if view == "tiles" and (base in (TINY, VESSELS) or _was_detail_only(base)) else "topolora"
 
 
 def _was_detail_only(base: str) -> bool:
