@@ -4,9 +4,9 @@
 segments thin structures as it comes. `topolora_hf/vessels` is `tiny` with a detail branch that was trained on fundus
 photographs; its file holds that branch alone. `topolora_hf/tiny-regions` has the same shape. Its SAM was pretrained on
 drawn regions, for polyps and the like. `topolora_hf/tiny-random` is what that training started from: seeded random
-numbers, drawn from exact integers of torch's generator (scaled uniform numbers, no transcendental functions), so that every
-machine builds the same base and an adapter fits it anywhere. `topolora_hf/vit-s-random` and `topolora_hf/vit-b-random`
-are drawn likewise: stock SAM with a ViT-S and a ViT-B, for what depends on shapes alone.
+numbers, drawn from exact integers of torch's generator (scaled uniform numbers, no transcendental functions), so that
+every machine builds the same base and an adapter fits it anywhere. `topolora_hf/vit-s-random` and
+`topolora_hf/vit-b-random` are drawn likewise: stock SAM with a ViT-S and a ViT-B, for what depends on shapes alone.
 """
 
 import hashlib
