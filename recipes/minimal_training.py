@@ -97,7 +97,7 @@ def main(args: Arguments) -> dict:
         predictor = Predictor(accelerator.unwrap_model(model), settings)
         split = "test" if "test" in splits else "validation"
         rows = (splits[split][number] for number in range(min(args.scored_images, len(splits[split]))))
-        scored = ({**row, "probability": predictor(row["image"]).probability} for row in rows)
+        scored = ({**row, "mask": row["mask"][0], "probability": predictor(row["image"]).probability} for row in rows)
         scores = score_set(score_images(scored))
         print(f"wrote {directory}; Dice {scores['dice']:.3f} and clDice {scores['cldice']:.3f} of {scores['n']} images")
     accelerator.end_training()

@@ -52,7 +52,7 @@ def _fill_with_random_weights(module: nn.Module, seed: int = 0) -> nn.Module:
             parameter.copy_(noise)
         else:
             gain = 3 if "hypernetworks" in name else 1  # of large logits
-            parameter.copy_(gain * noise / parameter[0].numel() ** 0.5)
+            parameter.copy_(gain * noise / parameter.shape[1:].numel() ** 0.5)
     return module
 
 

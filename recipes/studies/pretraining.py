@@ -94,7 +94,7 @@ class BaseInPretraining(TopoSamForSegmentation):
         # Choose the tiles by position, evenly spaced over the batch. Batches are already shuffled.
         places = torch.arange(len(pixel_values) + 1, device=pixel_values.device)
         seen = (places * (1 - self.sam_dropout) + 1e-6).floor().diff() > 0
-        with_sam = super()._segment(pixel_values[seen], None)
+        with_sam = super()._segment(pixel_values[seen])
         logits = torch.cat([with_sam, self.detail_branch(pixel_values[~seen], None)])
         return logits[torch.cat([seen.nonzero(), (~seen).nonzero()]).flatten().argsort()]
 
