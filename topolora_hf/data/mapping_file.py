@@ -20,7 +20,7 @@ def read_mapping(path: Path, option: str) -> dict:
     try:
         text = path.read_text(encoding="utf-8-sig")
         is_json = path.suffix.lower() == ".json"
-        content = json.loads(text, object_pairs_hook=_once) if is_json else yaml.load(text, _Loader)
+        content = json.loads(text, object_pairs_hook=_once) if is_json else yaml.load(text, Loader=NamesOnceLoader)
     except DataError as error:
         raise DataError(f"{option}: {path} {error}") from error
     except (OSError, ValueError, yaml.YAMLError) as error:
@@ -39,7 +39,7 @@ def _once(pairs: Sequence[tuple[str, object]]) -> dict:
     return dict(pairs)
 
 
-class _Loader(yaml.SafeLoader):
+class NamesOnceLoader(yaml.SafeLoader):
     """PyYAML takes the last of two equal names; this refuses them."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
