@@ -35,7 +35,8 @@ WHEN = {
     "validation_fraction": "0 to train on every image, if the number of steps is known; higher for few images.",
     "seed": "Repeat a run with seeds 0, 1 and 2 to see what chance does.",
     "skip_bad": "You have read the list of unusable images and can do without them.",
-    "base": "`tiny` for thin structures, `vessels` for retinal vessels, `tiny-regions` for regions; stock SAM on a GPU.",
+    "base": "`tiny` for thin structures, `vessels` for retinal vessels, `tiny-regions` for regions; "
+    "stock SAM on a GPU.",
     "preset": "`detail_only` for thin structures; `paper` and `seglab` to compare; `full` for a base of your own.",
     "image_size": "Less than the base's to save time and memory.",
     "tile_size": "128 for quick runs on a CPU; larger if a structure cannot be told from what a tile shows.",
@@ -50,7 +51,8 @@ WHEN = {
     "learning_rate": "1e-3 for polyps; lower if the loss is not finite or jumps.",
     "detail_learning_rate": "1e-3 when you train on from a merged adapter, or with few images.",
     "weight_decay": "Seldom: 0.3 had the same scores.",
-    "augmentation": "`same_scale` in a second run on images of one camera (0.004 Dice); `none` to see the images as they are.",
+    "augmentation": "`same_scale` in a second run on images of one camera (0.004 Dice); `none` to see the "
+    "images as they are.",
     "mixed_precision": "`no` to compare machines with and without bf16; `fp16` on old GPUs.",
     "gradient_checkpointing": "Memory is short: 1.5 GB instead of 2.3 GB, 1.3 times the time.",
     "cldice_weight": "0 for regions; up to 1 if centrelines matter more than area (0.018 clDice on CHASE_DB1).",

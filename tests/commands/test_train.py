@@ -19,7 +19,7 @@ def test_an_adapter_of_a_folder_is_trained_scored_and_used(topolora, folder, no_
     assert done.status == 0, done.err
     metrics = json.loads(Path("run/metrics.json").read_text())
     assert (metrics["dataset"], metrics["split"], metrics["n"]) == ("data", "test", 1)
-    assert re.search(rf"^dice +{metrics['dice']:.4f} ", done.out, re.MULTILINE)
+    assert re.search(rf"^dice +{metrics['dice']:.4f}", done.out, re.MULTILINE)
     assert "next      topolora predict --adapter run/adapter" in done.out
     stored = json.loads(Path("run/adapter/topolora_config.json").read_text())
     assert stored["foreground_range"] == [0.05, 0.05]  # 3 rows of 60
