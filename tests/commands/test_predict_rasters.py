@@ -73,7 +73,7 @@ def test_what_needs_the_whole_mask_is_refused_for_a_raster_too_large_for_memory(
 
 def test_a_raster_says_how_far_it_is(scenes, predict, monkeypatch):
     monkeypatch.setenv(PIXELS_VARIABLE, "5000")
-    monkeypatch.setattr("topolora_hf.commands.predict._SECONDS_BETWEEN", 0)
+    monkeypatch.setattr("topolora_hf.commands.images._SECONDS_BETWEEN", 0)
     done = predict("--bands", "1", "--no_overlay")
     assert done.status == 0 and "scenes/many.tif: 24 of 80 rows, about" in done.out + done.err, done.out
     assert json.loads(Path("predictions/predict_args.json").read_text())["bands"] == [1]

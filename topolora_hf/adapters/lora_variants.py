@@ -18,6 +18,7 @@ from torch import nn
 
 from ..adapter_format.families import FAMILIES
 from ..adapter_format.presets import STARTS_FROM_DATA, lora_subtracts_its_start
+from ..data.records import some
 from ..network.segmenter import TopoSamForSegmentation
 
 _ENCODER = "sam.vision_encoder."
@@ -46,9 +47,9 @@ def find_targets(network: TopoSamForSegmentation, targets: str, trained: Sequenc
         raise ValueError(f"lora_targets={targets!r} is no regular expression: {error}") from error
     wrong = f"matches none of {len(linear)} linear layers; give"
     if twice := [name for name in names if any(f"{name}.".startswith(f"{part}.") for part in trained)]:
-        wrong = f"matches layers that are trained whole: {_first(twice)};"
+        wrong = f"matches layers that are trained whole: {some(twice)};"
     elif outside := [name for name in names if not name.startswith(_ENCODER)]:
-        wrong = f"matches layers outside of the encoder: {_first(outside)};"
+        wrong = f"matches layers outside of the encoder: {some(outside)};"
     elif names:
         return f"{re.escape(_ENCODER)}(?:{'|'.join(re.escape(name.removeprefix(_ENCODER)) for name in names)})"
     there = sorted({re.sub(r"\.\d+\.", ".N.", name) for name in linear if name.startswith(_ENCODER)})
@@ -56,10 +57,6 @@ def find_targets(network: TopoSamForSegmentation, targets: str, trained: Sequenc
         f"lora_targets={targets!r} {wrong} ffn, attention, all, or a regular expression for whole names of the "
         f"encoder's linear layers: {', '.join(there)}"
     )
-
-
-def _first(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 class LoraStart:
@@ -80,7 +77,7 @@ class LoraStart:
             name: module for name, module in network.named_modules() if re.fullmatch(config.target_modules, name)
         }
         if other := [name for name, module in targets.items() if not isinstance(module, nn.Linear)]:
-            raise ValueError(f"lora={variant!r} is for linear layers, but {_first(other)} are none: give lora='lora'")
+            raise ValueError(f"lora={variant!r} is for linear layers, but {some(other)} are none: give lora='lora'")
         from_data = {}
         if variant == "eva":
             from_data = _principal_inputs(network, targets, config.r, list(batches))

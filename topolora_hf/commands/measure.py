@@ -2,7 +2,6 @@
 
 import csv
 import shutil
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import partial
@@ -10,18 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm import tqdm
 
 from ..data.classes import read_classes
 from ..data.errors import DataError
 from ..data.images.limits import TooLarge
 from ..data.mask_rule import MaskForm, MaskRule
+from ..data.records import some
 from ..files import output_folder, read_json_object, write_history, write_json
 from ..inference.files import file_a_class, find_images, is_by_rows, output_names, rows_folder
 from ..processes import process_state
 from ..settings import changed_settings, option
 from .arguments import ADAPTER_HELP, InferenceArguments
-from .predict import CLASSES, PREDICT_SETTINGS, duration, tell_progress
+from .images import for_each_image, tell_progress
+from .predict import CLASSES, PREDICT_SETTINGS
 
 if TYPE_CHECKING:
     import networkx
@@ -82,8 +82,7 @@ class MeasureArguments(InferenceArguments):
         others = _OF_MASKS if self.images else [item.name for item in fields(InferenceArguments)] + ["bands"]
         defaults = {item.name: item for item in fields(self)}
         for name in others:
-            default = defaults[name].default if defaults[name].default_factory is list else defaults[name].default
-            if name != "adapter" and getattr(self, name) not in (default, []):
+            if name != "adapter" and getattr(self, name) not in (defaults[name].default, []):
                 raise ValueError(f"{name} is for {'masks' if self.images else 'images'}, and has no effect here")
 
 
@@ -128,24 +127,18 @@ def measure(args: MeasureArguments) -> Path:
     waiting = [(file, name) for file, name in zip(files, names, strict=True) if name not in done]
     if there := len(files) - len(waiting):
         print(f"{there} of {len(files)} images are in {output / TOTALS} already (--overwrite measures them again)")
-    bar = tqdm(waiting, desc="measuring", disable=None)
-    look = _looker(args, output, bar.write) if waiting else None
-    problems, start = [], time.monotonic()
-    for number, (file, name) in enumerate(bar):
-        try:
-            seen = look(file, name)
-            seen.graph = _in_units(seen, args)
-            rows += _write(seen, output, name, args)
-        except (DataError, FloatingPointError, MemoryError) as error:
-            text = str(error) or "there is not enough memory"
-            problems.append(text if text.startswith(str(file)) else f"{file}: {text}")
-            continue
+    look = _looker(args, output) if waiting else None
+
+    def measure_one(file: Path, name: str, tell: Callable[..., None]) -> None:
+        seen = look(file, name, tell)
+        seen.graph = _in_units(seen, args)
+        added = _write(seen, output, name, args)
+        rows.extend(added)
         write_history(output / TOTALS, rows)
-        length, unit = sum(row["length"] for row in rows if row["id"] == name), seen.graph.graph["unit"]
-        bar.write(f"{file}: {seen.graph.number_of_edges():,} segments, {length:,.6g} {unit}")
-        if number == 0 and len(waiting) > 1:
-            seconds = time.monotonic() - start
-            bar.write(f"{seconds:.1f} s an image: about {duration(seconds * (len(waiting) - 1))} to go")
+        length, unit = sum(row["length"] for row in added), seen.graph.graph["unit"]
+        tell(f"{file}: {seen.graph.number_of_edges():,} segments, {length:,.6g} {unit}")
+
+    problems = for_each_image(waiting, measure_one, "measuring")
     print(f"{len(done) + len(waiting) - len(problems)} images are in {output / TOTALS}")
     if problems:
         raise DataError(f"{len(problems)} images were not measured:\n" + "\n".join(problems))
@@ -166,14 +159,14 @@ def _masks_of(patterns: list[str]) -> list[Path]:
     return list(found)
 
 
-def _looker(args: MeasureArguments, output: Path, tell: Callable[[str], None]):
-    """A function from a file, and the name of its results, to what is measured in it."""
+def _looker(args: MeasureArguments, output: Path):
+    """A function from a file, the name of its results, and one that prints, to what is measured in the file."""
     if args.images:
         print(f"loading {args.adapter}")
         predictor = args.build_predictor(bands=args.bands or None)
-        return partial(_of_image, predictor, args.prune, output, tell)
+        return partial(_of_image, predictor, args.prune, output)
     form = _form_of_masks(args)
-    return lambda file, name: _of_mask(file, form, args.prune, tell)
+    return lambda file, name, tell: _of_mask(file, form, args.prune, tell)
 
 
 def _form_of_masks(args: MeasureArguments) -> MaskForm:
@@ -191,7 +184,7 @@ def _form_of_masks(args: MeasureArguments) -> MaskForm:
     return classes.form(rule, False) if classes else MaskForm((rule,))
 
 
-def _of_image(predictor, prune: bool, output: Path, tell: Callable[[str], None], file: Path, name: str) -> Measured:
+def _of_image(predictor, prune: bool, output: Path, file: Path, name: str, tell: Callable[[str], None]) -> Measured:
     """Segment an image and measure it. The mask of one that is too large for memory is a file, which is kept."""
     try:
         prediction = predictor(file)
@@ -247,7 +240,7 @@ def _of_raster(
     Raises:
         DataError: It has several bands, or levels that nothing names.
     """
-    from ..geo.raster import opened_by_rows
+    from ..geo.raster import opened_by_rows, picture_step
     from ..graphs import graph_of_rows
 
     with opened_by_rows(file) as raster:
@@ -270,7 +263,7 @@ def _of_raster(
         graphs = {
             label: graph_of_rows(rows_of(label, numbers), height, width, prune) for label, numbers in classes.items()
         }
-        every = -(-max(height, width) // 2000)
+        every = picture_step(raster.size)
         picture = np.concatenate([raster.levels(top, top + 1)[:, ::every] > 0 for top in range(0, height, every)])
         return Measured(_of_classes(graphs), area, picture.astype(np.uint8) * np.uint8(255), raster.place)
 
@@ -308,8 +301,7 @@ def _levels_of(
 
 
 def _in_words(pixels: Mapping[object, int]) -> str:
-    shown = [f"{level} ({count:,} pixels)" for level, count in list(pixels.items())[:3]]
-    return ", ".join(shown) + (f" and {len(pixels) - 3} more" if len(pixels) > 3 else "")
+    return some([f"{level} ({count:,} pixels)" for level, count in pixels.items()])
 
 
 def _of_classes(graphs: "dict[str, networkx.MultiGraph]") -> "networkx.MultiGraph":

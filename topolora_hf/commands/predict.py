@@ -1,6 +1,5 @@
 """`topolora predict`: masks of images, each done once."""
 
-import math
 import shutil
 import sys
 import time
@@ -8,8 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from glob import escape
 from pathlib import Path
-
-from tqdm import tqdm
 
 from ..data.errors import DataError
 from ..data.images.limits import TooLarge
@@ -19,6 +16,7 @@ from ..metrics.classes import label_values
 from ..processes import process_state
 from ..settings import changed_settings, option
 from .arguments import InferenceArguments
+from .images import duration, for_each_image, tell_progress
 
 PREDICT_SETTINGS = "predict_args.json"
 CLASSES = "classes.json"
@@ -32,7 +30,6 @@ _WRITTEN = (
     "_centreline.png",
 )
 _WRITTEN_A_CLASS = ("_mask_*.png", "_probability_*.png")
-_SECONDS_BETWEEN = 60  # lines of progress of one image
 _FREE = {"images", "output_dir", "overwrite", "tile_batch"}  # settings that change no mask
 
 
@@ -98,21 +95,17 @@ def _predict_all(args: PredictArguments, work: list[tuple[Path, Path]]) -> list[
     predictor = args.build_predictor(bands=args.bands or None)
     label_values(predictor.settings.labels, predictor.settings.exclusive)  # an error now if no mask holds them
     print(f"predicting {len(work)} image{'s' * (len(work) > 1)} on {predictor.device}")
-    problems, doubtful, start = [], 0, time.monotonic()
-    for number, (file, mask) in enumerate(bar := tqdm(work, desc="predicting", disable=None)):
-        try:
-            written, warnings = _predict_one(predictor, file, mask, args, bar.write)
-        except (DataError, FloatingPointError, MemoryError) as error:
-            text = str(error) or "there is not enough memory"
-            problems.append(text if text.startswith(str(file)) else f"{file}: {text}")
-            continue
-        bar.write(f"{file}: wrote {', '.join(written)}")
+    doubtful, start = 0, time.monotonic()
+
+    def predict_one(file: Path, mask: Path, tell: Callable[..., None]) -> None:
+        nonlocal doubtful
+        written, warnings = _predict_one(predictor, file, mask, args, tell)
+        tell(f"{file}: wrote {', '.join(written)}")
         for warning in warnings:
-            bar.write(f"warning: {file}: {warning}", file=sys.stderr)
+            tell(f"warning: {file}: {warning}", file=sys.stderr)
         doubtful += bool(warnings)
-        if number == 0 and len(work) > 1:
-            seconds = time.monotonic() - start
-            bar.write(f"{seconds:.1f} s an image: about {duration(seconds * (len(work) - 1))} to go")
+
+    problems = for_each_image(work, predict_one, "predicting")
     masks = len(work) - len(problems)
     print(f"{masks} mask{'s' * (masks != 1)} in {duration(time.monotonic() - start)}, in {args.output_dir}")
     if doubtful:
@@ -200,23 +193,3 @@ def _begin(args: PredictArguments, output: Path, images: list[Path], masks: list
 def _beside(mask: Path, ending: str) -> Path:
     """A file of the same image: `NAME_overlay.png` of `NAME_mask.png`."""
     return mask.with_name(mask.name.removesuffix("_mask.png") + ending)
-
-
-def tell_progress(name: str, tell: Callable[[str], None]) -> Callable[[int, int, int], None]:
-    """A function of the first row of this run, the rows that are done, and all: it tells of them once a minute."""
-    began, told = time.monotonic(), [-math.inf]
-
-    def progress(first: int, done: int, height: int) -> None:
-        now = time.monotonic()
-        if now - told[0] >= _SECONDS_BETWEEN and first < done < height:
-            told[0], left = now, (now - began) / (done - first) * (height - done)
-            before = f", {first:,} of them before" if first else ""
-            tell(f"{name}: {done:,} of {height:,} rows{before}, about {duration(left)} to go")
-
-    return progress
-
-
-def duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,5 +1,6 @@
 """An image file that is read by rows: as `read_picture` reads it whole, and of any size."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -23,7 +24,13 @@ if TYPE_CHECKING:
     from rasterio import DatasetReader
 
 _PART_PIXELS = 2**24  # that are looked at at once
+_PICTURE_SIDE = 2000  # of a picture of a raster, at most
 _WIDEST = 1024  # rows that must fit in memory beside all else
+
+
+def picture_step(size: tuple[int, int]) -> int:
+    """Every how manieth row and column a picture of a raster of that size shows."""
+    return math.ceil(max(size) / _PICTURE_SIDE)
 
 
 @dataclass

@@ -18,7 +18,7 @@ from ..data.errors import DataError
 from ..data.images.pictures import no_valid_pixel
 from ..files import flush, output_folder, write_file
 from ..geo.geotiff import write_geotiff
-from ..geo.raster import Raster, opened_by_rows
+from ..geo.raster import Raster, opened_by_rows, picture_step
 from .doubts import doubts_of_share
 from .files import BY_ROWS, rows_folder, save_png
 from .prediction import Prediction
@@ -26,7 +26,6 @@ from .predictor import Predictor
 
 logger = logging.getLogger(__name__)
 
-_REDUCED_SIDE = 2000  # of the overlay, in pixels
 _ROWS = 128  # that are counted at once
 
 
@@ -142,10 +141,14 @@ class FinishedRows:
         parts = (self.masks[top : top + _ROWS] for top in range(0, self.size[0], _ROWS))
         return sum(np.bincount(part.ravel(), minlength=256) for part in parts)
 
+    @cached_property
+    def _form(self) -> Prediction:
+        """How the file of the masks looks."""
+        return Prediction.without_pixels(self.settings)
+
     def foreground(self) -> float:
         """The share of foreground, once all are done. DataError: no pixel has data."""
-        form, count = Prediction.without_pixels(self.settings), self.masks.size
-        no_data = self._levels[form.nodata]
+        count, no_data = self.masks.size, self._levels[self._form.nodata]
         if no_data == count:
             self.remove()
             raise no_valid_pixel()
@@ -153,9 +156,8 @@ class FinishedRows:
 
     def write_masks(self, path: Path) -> None:
         """Write them as a GeoTIFF."""
-        form = Prediction.without_pixels(self.settings)
-        nodata = form.nodata if self._levels[form.nodata] else None
-        look = {"nodata": nodata, "colours": form.palette, "tags": BY_ROWS}
+        nodata = self._form.nodata if self._levels[self._form.nodata] else None
+        look = {"nodata": nodata, "colours": self._form.palette, "tags": BY_ROWS}
         write_geotiff(path, self.masks, self._raster.place, **look)
 
     def write_probabilities(self, path: str | Path) -> None:
@@ -191,7 +193,7 @@ def reduced_overlay(raster: Raster, rows: FinishedRows, predictor: Predictor) ->
     from ..pictures.overlay import class_overlay
 
     settings, labels, (height, width) = predictor.settings, rows.masks, raster.size
-    step = math.ceil(max(raster.size) / _REDUCED_SIDE)
+    step = picture_step(raster.size)
     columns = np.arange(0, width, step)
     of_class = Prediction.without_pixels(settings).values_of_classes.values()
     image = raster.reduced(step, raster.scaling(settings.intensity))

@@ -56,6 +56,7 @@ _CONFIGS = {
     VIT_S_RANDOM: partial(TopoSamConfig, vision_config={"hidden_size": 384, "num_attention_heads": 6}),
     VIT_B_RANDOM: TopoSamConfig,
 }
+_BENEATH = {VESSELS: TINY}  # where what a file does not hold is read
 # What AutoPeftModel and transformers pass on to any base; there is no file here for them to act on. (Memory is always
 # saved: transformers does nothing on `low_cpu_mem_usage` either.)
 _LOADING_KEYWORDS = {"revision", "token", "cache_dir", "local_files_only", "force_download"}
@@ -107,8 +108,8 @@ def build_embedded(network_class: type, name: str, **settings) -> nn.Module:
 
 def _load_weights(network: nn.Module, directory: Path, form: str) -> None:
     stored = load_file(directory / "model.safetensors")  # float16
-    if network.name_or_path == VESSELS:
-        stored = load_file(PRETRAINED[TINY] / "model.safetensors") | stored
+    if beneath := _BENEATH.get(network.name_or_path):
+        stored = load_file(PRETRAINED[beneath] / "model.safetensors") | stored
     for alias, source in network.sam._tied_weights_keys.items():  # a tensor of two names is stored under one
         stored[f"sam.{alias}"] = stored[f"sam.{source}"]
     if form != network.config.spatial_adapter_form:
