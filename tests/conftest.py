@@ -106,7 +106,22 @@ def small_network(stock_sam):
 
 
 @pytest.fixture(scope="session")
-def adapters_of_the_session(tmp_path_factory):
+def off_its_start():
+    """`off_its_start(model, scale, seed=0)`: the model, with noise added to every trained weight."""
+
+    @torch.no_grad()
+    def move(model: torch.nn.Module, scale: float, seed: int = 0) -> torch.nn.Module:
+        generator = torch.Generator().manual_seed(seed)
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(scale * torch.randn(parameter.shape, generator=generator))
+        return model
+
+    return move
+
+
+@pytest.fixture(scope="session")
+def adapters_of_the_session(tmp_path_factory, off_its_start):
     """As `make_adapter`, but what it gives is shared: to be read, not changed."""
     made = {}
 
@@ -115,12 +130,7 @@ def adapters_of_the_session(tmp_path_factory):
         if key not in made:
             settings = {"image_size": 64, "tile_size": 48, **preset_network_settings(preset), **settings}
             network = TopoSamForSegmentation.from_pretrained(base, **settings)
-            model = create_adapter(network, preset)
-            generator = torch.Generator().manual_seed(seed)
-            with torch.no_grad():
-                for parameter in model.parameters():
-                    if parameter.requires_grad:
-                        parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+            model = off_its_start(create_adapter(network, preset), 0.05, seed)
             directory = tmp_path_factory.mktemp("adapters") / f"adapter-{preset}-{seed}"
             save_adapter(model, AdapterSettings.of_network(network, preset=preset), directory)
             made[key] = model.eval(), directory

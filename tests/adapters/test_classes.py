@@ -18,23 +18,15 @@ from topolora_hf.adapters.creation import create_adapter, save_adapter
 from topolora_hf.adapters.loading import load_adapter, merge_adapter
 from topolora_hf.network.segmenter import TopoSamForSegmentation
 
+from .doors import BASE, base, into_base, logits_of, over_itself
+
 slow = partial(pytest.param, marks=pytest.mark.slow)
-TILES = torch.randn(2, 3, 48, 48, generator=torch.Generator().manual_seed(0))
-BASE, LABELS = "stock-sam-small", ("artery", "vein", "nerve", "disc", "cup")
+LABELS = ("artery", "vein", "nerve", "disc", "cup")
 PREFIX = "base_model.model."
-
-
-@torch.no_grad()
-def logits_of(model) -> torch.Tensor:
-    return model.eval()(TILES).logits
 
 
 def assert_same(logits: torch.Tensor, expected: torch.Tensor) -> None:
     torch.testing.assert_close(logits, expected, rtol=0, atol=1e-5 * expected.abs().max().item())
-
-
-def base(**form) -> TopoSamForSegmentation:
-    return TopoSamForSegmentation.from_pretrained(BASE, tile_size=48, **form)
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +35,7 @@ def _by_its_public_name(stock_sam, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def made(stock_sam, tmp_path_factory):
+def made(stock_sam, tmp_path_factory, off_its_start):
     """`made(labels, preset)` -> logits and directory of an adapter of so many classes, off its start."""
     done = {}
 
@@ -51,12 +43,7 @@ def made(stock_sam, tmp_path_factory):
         if (labels, preset) not in done:
             form = preset_network_settings(preset)
             network = TopoSamForSegmentation.from_pretrained(stock_sam(), tile_size=48, num_labels=labels, **form)
-            model = create_adapter(network, preset)
-            generator = torch.Generator().manual_seed(labels)
-            with torch.no_grad():
-                for parameter in model.parameters():
-                    if parameter.requires_grad:
-                        parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+            model = off_its_start(create_adapter(network, preset), 0.05, labels)
             directory = tmp_path_factory.mktemp("adapter") / f"{preset}-{labels}"
             settings = {"labels": LABELS[:labels], "exclusive": labels == 3, "threshold": 0.3}
             save_adapter(model, AdapterSettings.of_network(network, preset=preset, **settings), directory)
@@ -64,18 +51,6 @@ def made(stock_sam, tmp_path_factory):
         return done[labels, preset]
 
     return make
-
-
-def into_base(given):
-    network = base()
-    network.load_adapter(given)
-    return network
-
-
-def over_another(given):
-    model = load_adapter(given, is_trainable=True)
-    model.load_adapter(given, "default", is_trainable=True)
-    return model
 
 
 LOAD = {
@@ -87,7 +62,7 @@ LOAD = {
     "PeftModel in little memory": lambda given: PeftModel.from_pretrained(base(), given, low_cpu_mem_usage=True),
     "AutoPeftModel": partial(AutoPeftModel.from_pretrained, import_allowlist=["topolora_hf"], tile_size=48),
     "a network's load_adapter": into_base,
-    "over itself": over_another,
+    "over itself": over_itself,
 }
 SAVE = {
     "load_adapter": load_adapter,

@@ -2,7 +2,7 @@
 
 import copy
 import shutil
-from functools import cache, partial
+from functools import partial
 
 import pytest
 import torch
@@ -17,24 +17,10 @@ from topolora_hf.adapters.loading import load_adapter, merge_adapter
 from topolora_hf.inference.loading import load_network
 from topolora_hf.network.segmenter import TopoSamForSegmentation
 
-TILES = torch.randn(2, 3, 48, 48, generator=torch.Generator().manual_seed(0))
-BASE = "stock-sam-small"
+from .doors import base, into_base, logits_of, over_itself
+
 SHARING = ["topolora", "detail_only", "decoder_only", "paper", "lora_only", "adapter_only"]
 auto = partial(AutoPeftModel.from_pretrained, import_allowlist=["topolora_hf"], tile_size=48)
-
-
-@torch.no_grad()
-def logits_of(model) -> torch.Tensor:
-    return model.eval()(TILES).logits
-
-
-@cache
-def _base() -> TopoSamForSegmentation:
-    return TopoSamForSegmentation.from_pretrained(BASE, tile_size=48)
-
-
-def base() -> TopoSamForSegmentation:
-    return copy.deepcopy(_base())
 
 
 @pytest.fixture(autouse=True)
@@ -78,22 +64,10 @@ SAVE = {
 }
 
 
-def into_base(given):
-    network = base()
-    network.load_adapter(given)
-    return network
-
-
 def second(given):
     model = PeftModel.from_pretrained(base(), given)
     model.load_adapter(given, "second")
     model.delete_adapter("default")
-    return model
-
-
-def over_the_first(given):
-    model = load_adapter(given, is_trainable=True)
-    model.load_adapter(given, "default", is_trainable=True)
     return model
 
 
@@ -107,7 +81,7 @@ LOAD = {
     "AutoPeftModel": auto,
     "load_adapter of a network": into_base,
     "load_adapter of a PeftModel": second,
-    "load_adapter, trained on": over_the_first,
+    "load_adapter, trained on": over_itself,
 }
 
 

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from topolora_hf import cli
@@ -58,15 +57,10 @@ def no_pictures(monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def adapter(tmp_path_factory):
+def adapter(tmp_path_factory, off_its_start):
     """An adapter off its start, whose predictions are neither all 0 nor all 1. Tests must not change it."""
     network = TopoSamForSegmentation.from_pretrained("topolora_hf/tiny-random", image_size=32, tile_size=48)
-    model = create_adapter(network, "topolora")
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.requires_grad:
-                parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+    model = off_its_start(create_adapter(network, "topolora"), 0.05)
     directory = tmp_path_factory.mktemp("adapter") / "small"
     save_adapter(model, AdapterSettings.of_network(network), directory)
     return directory
@@ -93,16 +87,11 @@ def folder(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def two_classes(tmp_path_factory):
+def two_classes(tmp_path_factory, off_its_start):
     """As `adapter`, of arteries and veins, which overlap."""
     form = {"image_size": 32, "tile_size": 48, "num_labels": 2}
     network = TopoSamForSegmentation.from_pretrained("topolora_hf/tiny-random", **form)
-    model = create_adapter(network, "topolora")
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.requires_grad:
-                parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    model = off_its_start(create_adapter(network, "topolora"), 0.1)
     directory = tmp_path_factory.mktemp("adapter") / "two"
     settings = AdapterSettings.of_network(network, labels=("artery", "vein"), threshold=(0.5, 0.6))
     save_adapter(model, settings, directory)

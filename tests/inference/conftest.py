@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 
 from topolora_hf.adapter_format.settings import AdapterSettings
 from topolora_hf.adapters.creation import create_adapter
@@ -21,16 +20,10 @@ def quick(one_thread):
 
 
 @pytest.fixture(scope="session")
-def adapter():
+def adapter(off_its_start):
     """Its predictions are neither all 0 nor all 1; its encoder sees 32 x 32 pixels."""
     network = TopoSamForSegmentation.from_pretrained("topolora_hf/tiny-random", image_size=32, tile_size=TILE)
-    model = create_adapter(network, "topolora")
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.requires_grad:
-                parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
-    return model.eval()
+    return off_its_start(create_adapter(network, "topolora"), 0.1).eval()
 
 
 @pytest.fixture
