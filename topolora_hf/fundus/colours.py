@@ -76,5 +76,7 @@ def fov_statistics(image: np.ndarray, fov: np.ndarray) -> np.ndarray:
     Returns:
         (6,): means of red, green and blue, then their standard deviations, in [0, 1].
     """
-    inside = image[fov].astype(np.float32) / 255
-    return np.concatenate([inside.mean(0), inside.std(0)]).astype(np.float64)
+    counts = np.stack([np.bincount(image[..., channel][fov], minlength=256) for channel in range(3)])
+    values, shares = np.arange(256) / 255, counts / counts.sum(axis=1, keepdims=True)
+    mean = shares @ values
+    return np.concatenate([mean, np.sqrt((shares * (values - mean[:, None]) ** 2).sum(axis=1))])

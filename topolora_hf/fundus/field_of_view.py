@@ -95,12 +95,13 @@ def _fit_circle(points: np.ndarray, shape: tuple[int, int]) -> tuple[float, floa
         return None
     least, largest = 0.25 * min(shape), float(max(shape))
     rng = np.random.default_rng(0)
-    best = np.zeros(len(points), dtype=bool)
-    for _ in range(_TRIALS):
-        row, column, radius = _circle_through(points[rng.choice(len(points), size=3, replace=False)])
-        if least < radius < largest:
-            near = _is_near(points, row, column, radius)
-            best = near if near.sum() > best.sum() else best
+    drawn = np.stack([points[rng.choice(len(points), size=3, replace=False)] for _ in range(_TRIALS)])
+    circles = _circles_through(drawn)
+    circles = circles[(least < circles[:, 2]) & (circles[:, 2] < largest)]
+    if not len(circles):
+        return None
+    near = _is_near(points, *circles.T[..., None])
+    best = near[near.sum(axis=1).argmax()]
     if best.mean() < _LEAST_SUPPORT:
         return None
     for _ in range(3):
@@ -116,9 +117,19 @@ def _circle_through(points: np.ndarray) -> tuple[float, float, float]:
     return float(row), float(column), float(np.sqrt(max(rest + row**2 + column**2, 0.0)))
 
 
+def _circles_through(points: np.ndarray) -> np.ndarray:
+    """Row, column and radius, (N, 3), of the circles through three points each, (N, 3, 2); not finite where on a line."""
+    origin = points[:, 0]
+    (r1, c1), (r2, c2) = (np.moveaxis(points[:, 1:] - origin[:, None], 1, 0)).transpose(0, 2, 1)
+    first, second = r1**2 + c1**2, r2**2 + c2**2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        centre = np.stack([c2 * first - c1 * second, r1 * second - r2 * first]) / (2 * (r1 * c2 - r2 * c1))
+    return np.stack([*(centre + origin.T), np.hypot(*centre)], axis=1)
+
+
 def _is_near(points: np.ndarray, row: float, column: float, radius: float) -> np.ndarray:
     distance = np.hypot(points[:, 0] - row, points[:, 1] - column)
-    return np.abs(distance - radius) < max(_TOLERANCE * radius, 1.0)
+    return np.abs(distance - radius) < np.maximum(_TOLERANCE * radius, 1.0)
 
 
 def _cut_straight(circle: np.ndarray, bright: np.ndarray, margin: int) -> np.ndarray:

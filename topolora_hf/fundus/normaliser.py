@@ -33,6 +33,7 @@ class FieldOfView:
         diameter = fov_diameter(self._mask)
         return None if diameter is None else diameter * self.step
 
+    @cached_property
     def statistics(self) -> np.ndarray:
         """Its `fov_statistics`."""
         return fov_statistics(self._seen, self._mask)
@@ -101,7 +102,7 @@ class FundusNormaliser:
             ratio = self.diameter / fov.diameter
             scale = ratio if max(ratio, 1 / ratio) > _LEAST_CHANGE_OF_SCALE else 1.0
         if self.colours is not None and fov.diameter is not None:
-            image = self.colours.adapt(image, fov.statistics(), fov.mask())
+            image = self.colours.adapt(image, fov.statistics, fov.mask())
         return image, scale, fov
 
 

@@ -32,7 +32,7 @@ def doubts(settings: "AdapterSettings", fov: "FieldOfView", mask: np.ndarray) ->
                 f"the field of view is {fov.diameter:.0f} pixels wide; in the training images it is {diameter:.0f}: "
                 "fine structures may be lost"
             )
-    if colours is not None and fov.diameter is not None and colours.distance(fov.statistics()) > _COLOURS:
+    if colours is not None and fov.diameter is not None and colours.distance(fov.statistics) > _COLOURS:
         found.append("the colours of the photograph are far outside those of the training images")
     return tuple(found)
 
