@@ -232,6 +232,10 @@ class TopoLoss(nn.Module):
         """Those of K maps that are of thin classes."""
         return maps if self.thin is None else maps[:, [k for k, is_thin in enumerate(self.thin) if is_thin]]
 
+    def centreline_loss(self, probabilities: Tensor, target: Tensor, skeleton: Tensor | None) -> Tensor:
+        """The third term of each map, NaN without a centreline; a subclass may give another than clDice."""
+        return cldice_loss(probabilities, target, self.iterations, skeleton)
+
     def _cldice(
         self, probabilities: Tensor, target: Tensor, valid: Tensor, skeleton: Tensor | None, count: Tensor | None
     ) -> tuple[Tensor, Tensor]:
@@ -239,7 +243,7 @@ class TopoLoss(nn.Module):
         if (self.weight_now() == 0 and self.schedule != "adaptive") or (self.thin is not None and not any(self.thin)):
             return probabilities.new_zeros(()), probabilities.new_zeros((), dtype=torch.bool)
         skeleton = self._skeleton_of(target, valid, skeleton)
-        per_map = cldice_loss(self._thin(probabilities), self._thin(target), self.iterations, skeleton)
+        per_map = self.centreline_loss(self._thin(probabilities), self._thin(target), skeleton)
         has_centreline = ~per_map.isnan()
         count = has_centreline.sum().to(per_map) if count is None else count
         return torch.where(has_centreline, per_map, 0).sum() / torch.where(count > 0, count, 1), count > 0

@@ -17,6 +17,7 @@ from ..adapters.parameters import format_parameter_table, lora_in_words, paramet
 from ..data.catalog import DatasetSpec
 from ..files import write_json
 from ..hub.push import open_repository, push_adapter
+from ..objective.losses import TopoLoss
 from . import setup
 from .arguments import TrainArguments
 from .checkpoints import Checkpoint
@@ -37,6 +38,7 @@ def train(
     build_network: BuildNetwork | None = None,
     on_step: Callable[[Trainer], None] | None = None,
     classes: TaskClasses | None = None,
+    build_criterion: Callable[..., TopoLoss] = setup.build_criterion,
 ) -> dict:
     """Train an adapter, a base or a baseline, score it, and fill the run directory.
 
@@ -52,6 +54,7 @@ def train(
             `save_pretrained(directory)`: it ends in `network/`.
         on_step: called with the trainer after each optimizer step. What it raises ends the run.
         classes: what the maps of the masks in `data` are; None: what `data` says itself, or one class.
+        build_criterion: makes the objective, from the arguments of `setup.build_criterion`.
 
     Returns:
         What metrics.json holds.
@@ -75,7 +78,9 @@ def train(
         metrics = progress.metrics
         if metrics is None:
             checkpoint = progress.checkpoint
-            trainer = _build_trainer(args, accelerator, data, build_network, checkpoint, started, on_step, classes)
+            trainer = _build_trainer(
+                args, accelerator, data, build_network, build_criterion, checkpoint, started, on_step, classes
+            )
             trainer.run_steps()
             metrics = score_and_save(trainer)
             # The wrapper that averages gradients has to go before the process group that it uses: freed after it, it
@@ -93,6 +98,7 @@ def _build_trainer(
     accelerator: Accelerator,
     data: dict[str, Sequence[dict]] | None,
     build_network: BuildNetwork | None,
+    build_criterion: Callable[..., TopoLoss],
     checkpoint: Checkpoint | None,
     started: float,
     on_step: Callable[[Trainer], None] | None,
@@ -114,7 +120,7 @@ def _build_trainer(
     settings.foreground_range = setup.measure_foreground(rows)
     if args.gradient_checkpointing:
         model.gradient_checkpointing_enable()
-    criterion = setup.build_criterion(args, rows, settings, classes.thin)
+    criterion = build_criterion(args, rows, settings, classes.thin)
     if hasattr(network, "criterion"):  # a baseline has none
         network.criterion = criterion
     if accelerator.is_main_process:

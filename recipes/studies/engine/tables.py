@@ -107,12 +107,12 @@ def summarise(runs: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
 
 def score_table(summary: pd.DataFrame, keys: Sequence[str]) -> list[Table]:
     """Make the table of scores, mean and deviation."""
-    return _mean_table("Scores", summary, keys, SCORES)
+    return mean_table("Scores", summary, keys, SCORES)
 
 
 def calibration_table(summary: pd.DataFrame, keys: Sequence[str]) -> list[Table]:
     """Make the table of calibration errors, and of the fitted calibration if runs have one."""
-    return _mean_table("Calibration", summary, keys, _CALIBRATION)
+    return mean_table("Calibration", summary, keys, _CALIBRATION)
 
 
 def cost_table(runs: pd.DataFrame, keys: Sequence[str]) -> list[Table]:
@@ -140,8 +140,8 @@ def matrix_table(summary: pd.DataFrame, measure: str, keys: Sequence[str], acros
     return Table(title, [*headings_of(keys), *map(str, columns)], rows, len(keys))
 
 
-def _mean_table(title: str, summary: pd.DataFrame, keys: Sequence[str], columns: Mapping[str, str]) -> list[Table]:
-    """Leave out a column that no run has; without columns there is no table."""
+def mean_table(title: str, summary: pd.DataFrame, keys: Sequence[str], columns: Mapping[str, str]) -> list[Table]:
+    """Make a table of means and deviations; a column that no run has is left out, without columns the table."""
     present = [name for name in columns if name in summary and summary[name].notna().any()]
     rows = [
         [*(str(row[key]) for key in keys), *(format_mean(row, name) for name in present), _count_runs(row)]

@@ -21,6 +21,7 @@ from baselines.networks import create_baseline, load_baseline
 from engine.arguments import RunArguments
 from engine.jobs import METRICS
 from engine.machine import describe_machine, largest_resident_bytes
+from objective_runs import ObjectiveRunArguments, cost_of_objective, train_objective
 from topolora_hf.adapter_format.settings import AdapterSettings
 from topolora_hf.commands.score import ScoreArguments, score
 from topolora_hf.data.catalog import DatasetSpec
@@ -96,6 +97,7 @@ def time_steps(args: RunArguments, on_step: Callable) -> dict:
 COMMANDS: dict[str, tuple[type, Callable[..., dict]]] = {
     "train": (RunArguments, train_ours),
     "train_baseline": (RunArguments, train_baseline),
+    "train_objective": (ObjectiveRunArguments, train_objective),
     "score": (ScoreArguments, lambda args, on_step: score(args)),
     "score_baseline": (ScoreArguments, lambda args, on_step: score(args, load_baseline(args.adapter))),
     "score_base": (RunArguments, score_base),
@@ -123,6 +125,8 @@ def run_worker(command: str, settings: Path) -> None:
         resources |= _cost_of_use(run / "adapter", partial(load_network, str(run / "adapter"), args.base))
     elif command == "train_baseline":
         resources |= _cost_of_use(run / "network", partial(load_baseline, run / "network"))
+    elif command == "train_objective":
+        resources |= cost_of_objective(args)
     write_json(settings.with_name("resources.json"), resources)
 
 
