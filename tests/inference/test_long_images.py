@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from topolora_hf.adapter_format.settings import AdapterSettings
 from topolora_hf.data.windows import normalise
 from topolora_hf.inference.predictor import Predictor
-from topolora_hf.inference.tiling import blend_tiles
+from topolora_hf.inference.tiling import Tiles
 
 from .conftest import TILE, photograph
 
@@ -114,11 +114,12 @@ def test_batches_that_do_not_fit_are_halved_unless_they_were_asked_for(monkeypat
 def test_on_a_gpu_batches_hold_tiles_of_several_rows():
     seen, starts = [], [0, 24, 48]
 
-    def values(corners):
+    def values(corners, sides):
+        assert sides == (48, 48)
         seen.append(list(corners))
         return torch.tensor([float(y + x) for y, x in corners], device="meta")[:, None, None, None].expand(
             -1, 1, 48, 48
         )
 
-    blend_tiles((96, 96), 48, 0.5, 7, torch.device("meta"), values)
+    list(Tiles(48, 0.5, 7, torch.device("meta")).rows((96, 96), values))
     assert seen == [[(y, x) for y in rows for x in starts] for rows in ([0, 24], [48])]

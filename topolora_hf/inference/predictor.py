@@ -21,13 +21,15 @@ from ..data.intensity import IntensityScaling
 from ..data.place import read_place
 from ..fundus.normaliser import FieldOfView, FundusNormaliser, step_of
 from ..geo.raster import HeldRows, Raster
+from ..network.detail_branch import STRIDE
 from ..network.tile_scaling import resize_antialiased
 from ..objective.losses import class_probabilities
 from ..processes import best_device, fast_dtype, tiles_at_once
 from .doubts import doubts
 from .prediction import Prediction
-from .tiling import blend_rows, blend_tiles, tile_starts
+from .tiling import Corners, Tiles, Windows, join_rows
 
+_OVERLAP = 0.5  # of tiles, as a fraction of one
 _SECTION_PIXELS = 2**25  # a larger image is resized in sections, and so is one with a longer side than
 _SECTION_SIDE = 2**20
 
@@ -35,8 +37,9 @@ _SECTION_SIDE = 2**20
 class Predictor:
     """Segment images of any size, at the scale that the network was trained at.
 
-    View `"tiles"`: overlapping tiles at the image's own resolution, blended with Gaussian weights. View `"full"`: the
-    image resized to one tile, the logits resized back. Then the settings' calibration is applied. Outside the field of
+    View `"tiles"`: overlapping tiles at the image's own resolution, blended with Gaussian weights; without SAM each
+    pixel once, with all around it that the network sees. View `"full"`: the image resized to one tile, the logits
+    resized back. Then the settings' calibration is applied. Outside the field of
     view of a fundus photograph, and where a file has no data, the probability is 0.
 
     The settings are read at each call: after `model.set_adapter(name)` they are those of the other adapter.
@@ -46,7 +49,7 @@ class Predictor:
             in evaluation mode, and stays so.
         settings: The adapter's; by default `model.adapter_settings`.
         device: Where to run; by default a GPU if there is one.
-        overlap: Of neighbouring tiles, as a fraction of a tile.
+        overlap: Of neighbouring tiles, as a fraction of a tile. None: 0.5; without SAM no tiles at all.
         tile_batch: Tiles that run at once; None: 4 on a CPU, on a GPU as many as its memory holds.
         dtype: float32 runs in the model's own precision, bfloat16 and float16 in mixed precision; `"auto"` is bfloat16
             on a GPU that computes in it, else float32.
@@ -81,7 +84,7 @@ class Predictor:
         model: nn.Module,
         settings: AdapterSettings | None = None,
         device: str | torch.device | None = None,
-        overlap: float = 0.5,
+        overlap: float | None = None,
         tile_batch: int | None = None,
         dtype: torch.dtype | str = "auto",
         threshold: float | Sequence[float] | None = None,
@@ -92,7 +95,7 @@ class Predictor:
         within_fov: bool | None = None,
         bands: Sequence[int] | None = None,
     ):
-        if not 0 <= overlap < 1:
+        if overlap is not None and not 0 <= overlap < 1:
             raise ValueError(f"overlap must be in [0, 1), got {overlap}")
         if tile_batch is not None and tile_batch < 1:
             raise ValueError(f"tile_batch must be positive, got {tile_batch}")
@@ -206,23 +209,28 @@ class Predictor:
                     raise
                 batch, held = batch // 2, HeldRows(raster, held.scaling)
 
-    def row_starts(self, height: int) -> list[int]:
-        """The rows at which `by_rows` can start, of an image of that height."""
-        return [max(0, start) for start in tile_starts(height, self.settings.tile_size, self.overlap)]
+    def row_starts(self, size: Sequence[int]) -> list[int]:
+        """The rows at which `by_rows` can start, of an image of that height and width."""
+        return self._cut(1).starts(size)
+
+    def _cut(self, batch: int) -> Tiles | Windows:
+        settings = self.settings
+        radius = getattr(self.model, "receptive_radius", None)  # None: it sees the whole tile, or nothing is known
+        if radius is not None and self.overlap is None:
+            return Windows(settings.tile_size, radius, STRIDE)
+        overlap = _OVERLAP if self.overlap is None else self.overlap
+        return Tiles(settings.tile_size, overlap, batch, self.device, settings.num_labels)
 
     @torch.inference_mode()
     def _blended_rows(
         self, held: HeldRows, size: tuple[int, int], batch: int, start: int
     ) -> Iterator[tuple[int, np.ndarray]]:
-        tile = self.settings.tile_size
-
-        def tiles_at(corners: Sequence[tuple[int, int]]) -> torch.Tensor:
-            top, bottom = max(0, corners[0][0]), min(size[0], corners[-1][0] + tile)
+        def tiles_at(corners: Corners, sides: tuple[int, int]) -> torch.Tensor:
+            top, bottom = max(0, corners[0][0]), min(size[0], corners[-1][0] + sides[0])
             pixels = torch.from_numpy(held.between(top, bottom)[0]).to(self.device).permute(2, 0, 1)
-            return self._tiles_at(pixels, [(y - top, x) for y, x in corners])
+            return self._tiles_at(pixels, [(y - top, x) for y, x in corners], sides)
 
-        last = self.settings.num_labels, start
-        for top, rows in blend_rows(size, tile, self.overlap, batch, self.device, tiles_at, *last):
+        for top, rows in self._cut(batch).rows(size, tiles_at, start):
             yield top, rows.clamp_(0, 1).cpu().numpy()
 
     def _require_rows_alone(self, raster: Raster, scaling: IntensityScaling | None) -> None:
@@ -311,12 +319,12 @@ class Predictor:
         return self._at_size(pixels, scaled, batch)
 
     def _at_size(self, pixels: torch.Tensor, scaled: torch.Size, batch: int) -> torch.Tensor:
-        size, tile = pixels.shape[1:], self.settings.tile_size
+        size = pixels.shape[1:]
         if scaled != size:
             pixels = resize_antialiased(self._normalise(pixels)[None], scaled)[0]
-        maps, tiles_at = self.settings.num_labels, partial(self._tiles_at, pixels)
-        blended = blend_tiles(scaled, tile, self.overlap, batch, self.device, tiles_at, maps)
-        return resize_antialiased(blended[None], size)[0]
+        rows = self._cut(batch).rows(scaled, partial(self._tiles_at, pixels))
+        whole = join_rows(scaled, self.settings.num_labels, self.device, rows)
+        return resize_antialiased(whole[None], size)[0]
 
     def _in_sections(self, pixels: torch.Tensor, scale: float, batch: int, length: int) -> torch.Tensor:
         """As `_in_tiles`, in sections along the longer side, each with more than a tile of what surrounds it."""
@@ -330,15 +338,15 @@ class Predictor:
             parts.append(seen.narrow(axis, start - first, min(length, whole - start)))
         return torch.cat(parts, axis)
 
-    def _tiles_at(self, pixels: torch.Tensor, corners: Sequence[tuple[int, int]]) -> torch.Tensor:
-        """Cut tiles, with the mean colour around an image that is smaller; -> their probabilities, (B, K, T, T)."""
-        tile, (top, left) = self.settings.tile_size, (max(0, -start) for start in corners[0])
-        tiles = torch.stack([pixels[:, max(0, y) : y + tile, max(0, x) : x + tile] for y, x in corners])
+    def _tiles_at(self, pixels: torch.Tensor, corners: Corners, sides: tuple[int, int]) -> torch.Tensor:
+        """Cut tiles, with the mean colour around an image that is smaller; -> their probabilities, (B, K, *sides)."""
+        (down, across), (top, left) = sides, (max(0, -start) for start in corners[0])
+        tiles = torch.stack([pixels[:, max(0, y) : y + down, max(0, x) : x + across] for y, x in corners])
         if tiles.dtype == torch.uint8:
             tiles = self._normalise(tiles)
         height, width = tiles.shape[2:]
-        if (height, width) != (tile, tile):
-            tiles = F.pad(tiles, (left, tile - width - left, top, tile - height - top))
+        if (height, width) != (down, across):
+            tiles = F.pad(tiles, (left, across - width - left, top, down - height - top))
         return self._tile_probabilities(tiles)
 
     def _tile_probabilities(self, pixel_values: torch.Tensor, size: Sequence[int] | None = None) -> torch.Tensor:

@@ -106,7 +106,7 @@ class FinishedRows:
             self.folder.mkdir()
             write_file(note, text.encode())
         there = min((file.stat().st_size // row if file.is_file() else 0) for file, row in self._files())
-        starts = [*predictor.row_starts(self.size[0]), self.size[0]]
+        starts = [*predictor.row_starts(self.size), self.size[0]]
         self.done = max(start for start in starts if start <= there)
         for file, row in self._files():  # the last write may have been cut off
             with open(file, "ab") as opened:

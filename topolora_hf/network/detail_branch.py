@@ -10,6 +10,7 @@ from torch import nn
 from .spatial_adapter import ZeroConv2d
 
 _CONTEXT_DILATIONS = (1, 2, 4, 2, 1)
+STRIDE = 8  # of the coarsest maps, the context's: sides of what is seen without SAM are multiples of it
 
 
 class ChannelNorm(nn.LayerNorm):
@@ -137,6 +138,15 @@ class DetailBranch(nn.Module):
         self.decode1 = ResidualBlock(c1)
         self.norm = ChannelNorm(c1, eps=1e-6)
         self.correction = ZeroConv2d(c1, num_labels, 3, padding=1)
+
+    @property
+    def receptive_radius(self) -> int:
+        """Pixels in each direction that a logit depends on, without SAM; at most, as it depends on the place."""
+        at_1, at_2, at_4 = 6, 4, 4  # 3 x 3 convolutions: stem, encode1, decode1, correction; encode2, decode2; encode4
+        radius = at_1 + 2 * at_2 + 4 * at_4 + STRIDE  # and the grid's
+        if self.context is not None:  # a dilated and a plain convolution a block, and resizing
+            radius += 8 * (sum(dilation + 1 for dilation in _CONTEXT_DILATIONS) + 1)
+        return radius
 
     def forward(self, pixel_values: torch.Tensor, from_sam: SamFeatures | None) -> torch.Tensor:
         full = self.encode1(self.stem(pixel_values))

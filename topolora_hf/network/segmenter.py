@@ -81,7 +81,8 @@ class TopoSamForSegmentation(PeftDoors, SamPreTrainedModel):
         """Segment a batch of tiles.
 
         Args:
-            pixel_values: (B, 3, T, T), RGB, normalised with SAM's mean and standard deviation.
+            pixel_values: (B, 3, T, T), RGB, normalised with SAM's mean and standard deviation. Without SAM (`use_sam`
+                False) also (B, 3, H, W), both multiples of 8.
             labels: (B, K, T, T) masks, or (B, T, T) class indices, 0 for background: what `criterion` is applied to.
             valid_mask: (B, T, T), True where labels count (the field of view; not padding).
             skeleton: (B, K, T, T), or (B, T, T) when K = 1: hard skeleton of the labels; made here when it is missing.
@@ -112,6 +113,11 @@ class TopoSamForSegmentation(PeftDoors, SamPreTrainedModel):
         from_sam = self._run_sam(scaling(pixel_values))
         logits = resize_bilinear(from_sam.coarse_logits, pixel_values.shape[-2:])
         return logits + self.detail_branch(pixel_values, from_sam) if scaling.detail_channels else logits
+
+    @property
+    def receptive_radius(self) -> int | None:
+        """How many pixels around a logit it depends on; None with SAM, which looks at the whole tile."""
+        return None if self.tile_scaling.use_sam else self.detail_branch.receptive_radius
 
     def __setattr__(self, name: str, value: object) -> None:
         # The objective is no part of the network: its learned weights are not counted, frozen or saved with it.

@@ -8,6 +8,7 @@ from torch import nn
 
 from ..adapter_format.form import TRAVELLING, NetworkForm
 from ..adapter_format.settings import AdapterSettings
+from .detail_branch import STRIDE
 
 
 class TileScaling(nn.Module):
@@ -50,12 +51,14 @@ class TileScaling(nn.Module):
             vars(self).update(travelling_values(state_dict[prefix + "settings"]))
 
     def check(self, pixel_values: torch.Tensor) -> None:
-        """Check that tiles are (B, 3, T, T). Raises ValueError."""
-        if pixel_values.shape[-2:] != (self.tile_size, self.tile_size):
-            height, width = pixel_values.shape[-2:]
-            raise ValueError(
-                f"the network takes tiles of {self.tile_size}x{self.tile_size} pixels, got {height}x{width}"
-            )
+        """Check that tiles are (B, 3, T, T) or, without SAM, of sides that `STRIDE` divides. Raises ValueError."""
+        height, width = pixel_values.shape[-2:]
+        if (height, width) == (self.tile_size, self.tile_size):
+            return
+        if self.use_sam or height % STRIDE or width % STRIDE:
+            others = "" if self.use_sam else f" or, without SAM, of sides that {STRIDE} divides"
+            taken = f"tiles of {self.tile_size}x{self.tile_size} pixels{others}"
+            raise ValueError(f"the network takes {taken}, got {height}x{width}")
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """Resize (B, 3, T, T) -> (B, 3, S, S), bilinear, antialiased when shrinking."""
