@@ -117,7 +117,7 @@ def test_a_private_base_is_not_taken_for_the_adapter_when_that_gets_its_address(
         ({"fov_diameter": 539.6}, "scaled to a field of view of 540 pixels across\n", "{%"),
         ({"fov_colours": {"typical": [1]}}, "the colours of other cameras are brought to those", "pixels across"),
         ({"fov_diameter": None, "fov_colours": None}, "resolution, 256 pixels a side\n", "fundus"),
-        ({"view": "full"}, "resized to one tile, 256 pixels", "overlapping tiles"),
+        ({"view": "full"}, "resized to one tile, 256 pixels", "at its own resolution"),
     ],
 )
 def test_every_sentence_is_that_of_this_adapter(settings, said, not_said):

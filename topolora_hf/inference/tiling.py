@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 _LONG_WORK = 100  # tiles from which on a bar is shown, in a terminal
 _DEVIATION = 0.125  # of the weights, in tiles
-_WINDOW = 1536  # side of the largest window: larger ones have fewer margins and need more memory
+_WINDOW = 1280  # side of the largest window: larger ones have fewer margins and need more memory
 _LONG_WINDOWS = 4
 
 Corners = Sequence[tuple[int, int]]
