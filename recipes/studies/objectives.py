@@ -22,6 +22,7 @@ from rival_losses import OBJECTIVES
 from topolora_hf.settings import option
 
 _SCORES = {name: SCORES[name] for name in ("dice", "cldice", "precision", "recall")}
+_SCORES["average_precision"] = "average precision"  # of every threshold: an objective may shift the best one
 _TOPOLOGY = {"betti0_error": "pieces too many or few", "betti1_error": "holes too many or few"}
 _COST = {"loss_seconds": "seconds of processor a batch", "loss_ratio": "over clDice's"}
 

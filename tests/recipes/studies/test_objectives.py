@@ -155,7 +155,7 @@ def test_each_objective_is_finite_on_empty_full_and_certain_maps(name):
 def test_runs_differ_in_objective_alone_and_whole_seeds_come_first(tmp_path):
     args = ObjectivesArguments(seeds=[0, 1], max_steps=7, output_dir=str(tmp_path))
     jobs = plan_objectives(args).jobs
-    assert [job.arguments.seed for job in jobs] == 6 * [0] + 6 * [1]
+    assert [job.arguments.seed for job in jobs] == len(OBJECTIVES) * [0] + len(OBJECTIVES) * [1]
     assert {job.arguments.objective: job.arguments.cldice_weight for job in jobs} == {
         name: weight for name, (_, weight) in OBJECTIVES.items()
     }
@@ -208,6 +208,6 @@ def test_the_page_sets_each_objective_against_cldice_and_says_what_it_costs(tmp_
     page = (tmp_path / "summary.md").read_text()
     assert "## Less cldice, seed by seed" in page
     same, more, fewer = (f"{v} ± 0.0000 | {v} to {v}" for v in ("+0.0000", "+0.2000", "-2.0000"))
-    assert f"| scnp | {same} | {more} | – | – | – | – | {fewer} | {same} | 2 |" in page
+    assert f"| scnp | {same} | {more} | – | – | – | – | – | – | {fewer} | {same} | 2 |" in page
     assert "| drive | scnp | 18.000 ± 0.000 | 3.000 ± 0.000 | 2 |" in page
     assert "| drive | scnp | 0.100 ± 0.000 | 0.250 ± 0.000 | 2 |" in page
