@@ -1,10 +1,13 @@
 """Shared fixtures: small stock SAM checkpoints and adapters, made on the spot. No test uses the network."""
 
 import copy
+import gc
 import os
 import shutil
+from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["MATPLOTLIBRC"] = str(Path(__file__).parent)  # of processes that tests start, too
 
 import pytest
 import torch
@@ -17,6 +20,7 @@ from topolora_hf.adapter_format.presets import preset_network_settings
 from topolora_hf.adapter_format.settings import AdapterSettings
 from topolora_hf.adapters.creation import create_adapter, save_adapter
 from topolora_hf.network.segmenter import TopoSamForSegmentation
+from topolora_hf.training import results, scoring
 
 SAM_SHAPES = {
     "small": SMALL_VISION,
@@ -24,6 +28,12 @@ SAM_SHAPES = {
     "vit_b_shallow": {"num_hidden_layers": 2, "global_attn_indexes": [1], "image_size": 256},
     "vit_b": {},
 }
+
+
+def pytest_collection_finish():
+    """What was imported stays: a collection of garbage that looks through it takes longer than many a test."""
+    gc.collect()
+    gc.freeze()
 
 
 def _sam_config(shape: str, image_size: int | None = None) -> SamConfig:
@@ -54,6 +64,18 @@ def _fill_with_random_weights(module: nn.Module, seed: int = 0) -> nn.Module:
             gain = 3 if "hypernetworks" in name else 1  # of large logits
             parameter.copy_(gain * noise / parameter.shape[1:].numel() ** 0.5)
     return module
+
+
+def without_pictures(patch: pytest.MonkeyPatch) -> None:
+    """Runs and scores end without the drawing of their pictures, which takes most of the time of a short one."""
+    for name in ("samples", "score_distribution", "reliability", "precision_recall", "best_and_worst"):
+        patch.setattr(scoring, f"save_{name}", lambda *_: None)
+    patch.setattr(results, "save_curves", lambda *_: None)
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    without_pictures(monkeypatch)
 
 
 @pytest.fixture

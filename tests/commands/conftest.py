@@ -47,15 +47,6 @@ def topolora(monkeypatch, tmp_path, capsys):
     return run
 
 
-@pytest.fixture
-def no_pictures(monkeypatch):
-    """Scores end without the drawing of their pictures, which takes most of the time."""
-    for name in ("save_samples", "save_score_distribution", "save_reliability", "save_precision_recall"):
-        monkeypatch.setattr(f"topolora_hf.training.scoring.{name}", lambda *_: None)
-    monkeypatch.setattr("topolora_hf.training.scoring.save_best_and_worst", lambda *_: None)
-    monkeypatch.setattr("topolora_hf.training.results.save_curves", lambda *_: None)
-
-
 @pytest.fixture(scope="session")
 def adapter(tmp_path_factory, off_its_start):
     """An adapter off its start, whose predictions are neither all 0 nor all 1. Tests must not change it."""

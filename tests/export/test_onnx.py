@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -26,27 +27,66 @@ def assert_parity(model, exported: OnnxNetwork, tile_size: int) -> None:
         torch.testing.assert_close(exported(pixel_values=tiles).logits, expected, rtol=0, atol=1e-3)
 
 
-@pytest.mark.parametrize(
-    ("preset", "sizes"),
-    [
-        ("topolora", {"image_size": 96, "tile_size": 48}),  # enlarged, windows filled up, positions interpolated
-        ("seglab", {"image_size": 48, "tile_size": 80}),  # shrunk, antialiased
-        ("detail_only", {}),
-    ],
-)
-def test_an_adapter_gives_the_same_logits(make_adapter, stock_sam, tmp_path, preset, sizes):
-    _, directory = make_adapter(preset, stock_sam(), **sizes)
+CASES = {
+    "topolora": {"image_size": 96, "tile_size": 48},  # enlarged, windows filled up, positions interpolated
+    "seglab": {"image_size": 48, "tile_size": 80},  # shrunk, antialiased
+    "detail_only": {},
+}
+
+
+@pytest.fixture(scope="module", params=CASES)
+def exported(request, adapters_of_the_session, stock_sam, tmp_path_factory):
+    """An adapter's model, the file that it was exported to, and what was read of that; its settings are its own."""
+    preset, sizes = request.param, CASES[request.param]
+    folder = tmp_path_factory.mktemp("exported")
+    directory = shutil.copytree(adapters_of_the_session(preset, stock_sam(), 0, **sizes)[1], folder / "adapter")
+    settings = AdapterSettings.from_pretrained(directory)
+    settings.threshold, settings.temperature, settings.logit_bias = 0.4, 1.3, -0.5
+    settings.save(directory)
     model = load_adapter(directory, base=stock_sam())
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    exported = OnnxNetwork(export_onnx(model, tmp_path / "network.onnx"))
-    assert exported.adapter_settings == model.adapter_settings
-    assert_parity(model, exported, model.adapter_settings.tile_size)
+    file = export_onnx(model, folder / "new" / "network.onnx")
     after = model.state_dict()
     assert before.keys() == after.keys() and all(torch.equal(after[name], before[name]) for name in before)
-    assert [file.name for file in tmp_path.glob("*onnx*")] == ["network.onnx"]
+    return model, file, OnnxNetwork(file)
 
 
-def test_an_adapter_of_three_classes_gives_three_maps(make_adapter, tmp_path):
+def test_an_adapter_gives_the_same_logits(exported):
+    model, _, network = exported
+    assert network.adapter_settings == model.adapter_settings
+    assert_parity(model, network, model.adapter_settings.tile_size)
+
+
+@pytest.mark.parametrize("exported", ["topolora", "seglab"], indirect=True)  # without SAM a tile sees past its edge
+def test_the_predictor_takes_it_as_any_network(exported):
+    model, _, network = exported
+    image = np.random.default_rng(0).integers(0, 256, (90, 130, 3), dtype=np.uint8)
+    expected, prediction = Predictor(model)(image), Predictor(network)(image)
+    assert prediction.thresholds == (0.4,)
+    np.testing.assert_allclose(prediction.probability, expected.probability, rtol=0, atol=1e-4)
+
+
+def test_the_file_is_a_valid_onnx_file_that_explains_itself(exported):
+    model, file, _ = exported
+    onnx.checker.check_model(str(file), full_check=True)
+    stored = onnx.load(file)
+    (pixels,), (logits,) = stored.graph.input, stored.graph.output
+    assert (pixels.name, logits.name) == ("pixel_values", "logits")
+    size = model.adapter_settings.tile_size
+    assert [d.dim_param or d.dim_value for d in pixels.type.tensor_type.shape.dim] == ["batch", 3, size, size]
+    assert json.loads(stored.metadata_props[0].value)["preset"] == model.adapter_settings.preset
+    assert str(file.parent.parent).encode() not in file.read_bytes()
+    assert [each.name for each in file.parent.iterdir()] == ["network.onnx"]
+
+
+def test_tiles_of_another_size_are_refused(exported):
+    *_, network = exported
+    size = network.adapter_settings.tile_size
+    with pytest.raises(ValueError, match=rf"takes \(B, 3, {size}, {size}\), got \(1, 3, 64, 64\)"):
+        network(torch.zeros(1, 3, 64, 64))
+
+
+def test_the_command_exports_an_adapter_of_three_classes_on_tiny(make_adapter, tmp_path):
     model, directory = make_adapter("topolora", num_labels=3)
     settings = replace(AdapterSettings.from_pretrained(directory), exclusive=True, threshold=(0.3, 0.4, 0.5))
     settings = replace(settings, labels=("artery", "vein", "other"), temperature=(1.0, 1.5, 2.0))
@@ -62,49 +102,11 @@ def test_an_adapter_of_three_classes_gives_three_maps(make_adapter, tmp_path):
     assert found.labels == ("artery", "vein", "other") and found.exclusive and found.masks.sum(0).max() == 1
 
 
-def test_the_command_exports_an_adapter_on_tiny(make_adapter, tmp_path):
-    model, directory = make_adapter("topolora")
-    output = convert(ConvertArguments(str(directory), str(tmp_path / "network.onnx")))
-    assert_parity(model, OnnxNetwork(output), 48)
-
-
 def test_a_base_is_exported_as_it_comes(stock_sam, tmp_path):
     network = TopoSamForSegmentation.from_pretrained(stock_sam())
     exported = OnnxNetwork(export_onnx(network, tmp_path / "base.onnx"))
     assert_parity(network, exported, 64)
     assert exported.adapter_settings == AdapterSettings.of_network(network)
-
-
-def test_the_predictor_takes_it_as_any_network(make_adapter, stock_sam, tmp_path):
-    _, directory = make_adapter("topolora", base=stock_sam())
-    settings = AdapterSettings.from_pretrained(directory)
-    settings.threshold, settings.temperature, settings.logit_bias = 0.4, 1.3, -0.5
-    settings.save(directory)
-    model = load_adapter(directory, base=stock_sam())
-    exported = OnnxNetwork(export_onnx(model, tmp_path / "network.onnx"))
-    image = np.random.default_rng(0).integers(0, 256, (90, 130, 3), dtype=np.uint8)
-    expected, prediction = Predictor(model)(image), Predictor(exported)(image)
-    assert prediction.thresholds == (0.4,)
-    np.testing.assert_allclose(prediction.probability, expected.probability, rtol=0, atol=1e-4)
-
-
-def test_the_file_is_a_valid_onnx_file_that_explains_itself(make_adapter, stock_sam, tmp_path):
-    _, directory = make_adapter("paper", base=stock_sam())
-    file = export_onnx(load_adapter(directory, base=stock_sam()), tmp_path / "new" / "network.onnx")
-    onnx.checker.check_model(str(file), full_check=True)
-    stored = onnx.load(file)
-    (pixels,), (logits,) = stored.graph.input, stored.graph.output
-    assert (pixels.name, logits.name) == ("pixel_values", "logits")
-    assert [d.dim_param or d.dim_value for d in pixels.type.tensor_type.shape.dim] == ["batch", 3, 48, 48]
-    assert json.loads(stored.metadata_props[0].value)["preset"] == "paper"
-    assert str(tmp_path).encode() not in file.read_bytes()
-
-
-def test_tiles_of_another_size_are_refused(make_adapter, stock_sam, tmp_path):
-    _, directory = make_adapter("detail_only", stock_sam())
-    exported = OnnxNetwork(export_onnx(load_adapter(directory, base=stock_sam()), tmp_path / "network.onnx"))
-    with pytest.raises(ValueError, match=r"takes \(B, 3, 48, 48\), got \(1, 3, 64, 64\)"):
-        exported(torch.zeros(1, 3, 64, 64))
 
 
 def test_what_export_onnx_did_not_write_is_refused(tmp_path):

@@ -4,6 +4,7 @@ A request is a line of JSON on standard input: `words` (as after `python`: "-c",
 `folder` to work in, `token` or null, `output` and `errors`, files to write. The answer is a line: the exit status.
 """
 
+import gc
 import json
 import os
 import runpy
@@ -12,9 +13,13 @@ import traceback
 
 import datasets  # noqa: F401
 import huggingface_hub  # noqa: F401
+import matplotlib.backends.backend_agg  # noqa: F401
 import peft  # noqa: F401
 import torch  # noqa: F401
 from transformers import SamModel  # noqa: F401
+
+import topolora_hf.commands.predict  # noqa: F401
+import topolora_hf.training.run  # noqa: F401
 
 
 def _run(words: list[str]) -> None:
@@ -45,6 +50,7 @@ def _child(words: list[str], folder: str, token: str | None, output: str, errors
 
 
 if __name__ == "__main__":
+    gc.freeze()  # what was imported stays
     for line in sys.stdin:
         child = os.fork()
         if not child:

@@ -267,6 +267,7 @@ def test_sizes_are_those_that_were_loaded_last_in_a_copy_too(stock_sam):
     assert (network.tile_scaling.image_size, network.config.use_sam) == (32, True)
 
 
+@pytest.mark.slow  # tests/export/test_onnx.py exports one, and on to ONNX
 def test_a_network_can_be_exported_and_runs_after_it(stock_sam):
     side = 48
     network = TopoSamForSegmentation.from_pretrained(

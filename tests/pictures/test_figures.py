@@ -4,6 +4,7 @@ import math
 import sys
 import weakref
 
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
@@ -122,7 +123,8 @@ def test_no_figure_is_left_with_pyplot(texts):
     assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
 
 
-def test_a_picture_is_one_that_can_be_looked_at(tmp_path):
+def test_a_picture_is_one_that_can_be_looked_at(tmp_path, monkeypatch):
+    monkeypatch.setitem(matplotlib.rcParams, "savefig.dpi", "figure")  # as outside of the tests
     save_samples(tmp_path / "samples.png", [sample("a", 0.5)])
     with Image.open(tmp_path / "samples.png") as picture:
         assert picture.format == "PNG" and min(picture.size) > 400

@@ -4,12 +4,9 @@ import pytest
 
 import gpu_check
 from gpu_check import CheckArguments, Report
-from topolora_hf.training import results, scoring
 
 
-def test_the_script_runs_and_writes_its_tables(tmp_path, monkeypatch):
-    monkeypatch.setattr(results, "save_curves", lambda *_: None)
-    monkeypatch.setattr(scoring.SplitScores, "save", lambda *_: None)
+def test_the_script_runs_and_writes_its_tables(tmp_path, no_pictures):
     gpu_check.gpu_check(CheckArguments(device="cpu", quick=True, output_dir=str(tmp_path)))
     written = (tmp_path / "gpu_check.md").read_text()
     assert written.count("| ok |") == 8 and written.endswith("Failed: nothing\n")

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from topolora_hf.training import results, scoring, setup
+from topolora_hf.training import setup
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "recipes" / "notebooks"
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch):
+def run(tmp_path, monkeypatch, no_pictures):
     """`run(name, **settings)`: what the notebook's variables are at its end; `settings` replace some of its first."""
     photograph = Image.open(ROOT / "docs/images/chase_db1_01L.jpg").crop((300, 300, 560, 560))
     (tmp_path / "docs/images").mkdir(parents=True)
@@ -24,8 +24,6 @@ def run(tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     monkeypatch.chdir(folder)
     monkeypatch.setattr(setup, "usable_cores", lambda: 1)
-    monkeypatch.setattr(scoring.SplitScores, "save", lambda *_: None)  # pictures take most of the time of a short run
-    monkeypatch.setattr(results, "save_curves", lambda *_: None)
 
     def execute(name: str, **settings) -> dict:
         cells = json.loads((NOTEBOOKS / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from topolora_hf.network.segmenter import TopoSamForSegmentation
-from topolora_hf.training import results, scoring
 from topolora_hf.training.arguments import TrainArguments
 from topolora_hf.training.checkpoints import FOLDER, read_checkpoint
 from topolora_hf.training.run import train
@@ -96,13 +95,6 @@ def finished(tmp_path_factory, small_base, splits):
     settings |= {"test_time_flips": True}
     args = TrainArguments(**small_settings(small_base, directory, **settings))
     return args, train(args, splits)
-
-
-@pytest.fixture
-def no_pictures(monkeypatch):
-    """Runs end without the drawing of their pictures, which takes most of the time of a short one."""
-    monkeypatch.setattr(results, "save_curves", lambda *_: None)
-    monkeypatch.setattr(scoring.SplitScores, "save", lambda *_: None)
 
 
 def build_in_float64(args: TrainArguments, spec, classes) -> tuple:

@@ -142,7 +142,7 @@ def test_the_loss_that_the_network_returns_is_the_one_that_is_trained(make_argum
 
 def test_training_learns(make_arguments, splits):
     rates = {"learning_rate": 5e-3, "detail_learning_rate": 5e-3}
-    metrics = train(make_arguments(max_steps=60, score_untrained=True, **rates), splits)
+    metrics = train(make_arguments(max_steps=40, score_untrained=True, **rates), splits)
     assert metrics["dice"] > max(0.5, metrics["dice_before"] + 0.2)
 
 
@@ -204,9 +204,9 @@ def test_a_step_is_the_same_however_its_tiles_are_shared_out(make_arguments, mak
     shared = {str(size): {"batch_size": size, "gradient_accumulation_steps": 4 // size} for size in (2, 1)}
     runs = {}
     for name, settings in ({"4": {}} | shared).items():
-        args = make_arguments(name, **{"batch_size": 4, "max_steps": 10, "cldice_schedule": "fixed", **settings})
+        args = make_arguments(name, **{"batch_size": 4, "max_steps": 4, "cldice_schedule": "fixed", **settings})
         train(args, splits, build_in_float64)
-        file = Path(args.output_dir) / "checkpoints" / "00000010" / "trained.safetensors"
+        file = Path(args.output_dir) / "checkpoints" / "00000004" / "trained.safetensors"
         runs[name] = load_file(file), [column(args, term) for term in ("loss", "cldice_loss", "learning_rate")]
     tensors, columns = runs["4"]
     for name in shared:

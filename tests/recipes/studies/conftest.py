@@ -10,7 +10,6 @@ from PIL import Image
 
 from engine.arguments import RunArguments
 from engine.jobs import Job
-from topolora_hf.training import results, scoring
 
 SUCCEED = """printf 'id,dice\\na,0.5\\n' > per_image.csv; echo '{"dice": 0.5}' > metrics.json; echo once >> times.txt"""
 
@@ -59,10 +58,3 @@ def crosses(tmp_path) -> Path:
         Image.fromarray(image).save(folder / "images" / f"{number}.png")
         Image.fromarray(mask).save(folder / "masks" / f"{number}.png")
     return folder
-
-
-@pytest.fixture
-def no_pictures(monkeypatch):
-    """They take most of the time of a short run."""
-    monkeypatch.setattr(results, "save_curves", lambda *_: None)
-    monkeypatch.setattr(scoring.SplitScores, "save", lambda *_: None)
