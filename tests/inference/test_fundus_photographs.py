@@ -45,14 +45,20 @@ def settings(**changes) -> AdapterSettings:
     return AdapterSettings(base="none", tile_size=TILE, **changes)
 
 
-def test_a_photograph_is_brought_to_the_scale_of_the_training_images_and_back(adapter):
-    image, own = retina(120, 100), replace(AdapterSettings.of_network(adapter.get_base_model()), fov_diameter=50.0)
-    by_itself = Predictor(adapter, own, device="cpu")
+@pytest.mark.parametrize(
+    ("diameter", "scales", "as_by_hand"),
+    [(60.0, None, (0.8, 1.25)), (50.0, None, (1.0, 1.5, 2.0)), (50.0, (1.0,), (1.0,))],
+)
+def test_a_photograph_is_brought_to_the_scale_of_the_training_images_and_back(adapter, diameter, scales, as_by_hand):
+    """One much finer than those is averaged over larger scales, too, unless scales are given."""
+    own = AdapterSettings.of_network(adapter.get_base_model())
+    image, own = retina(120, 100), replace(own, fov_diameter=diameter, test_time_scales=(0.8, 1.25))
+    by_itself = Predictor(adapter, own, device="cpu", scales=scales)
     scale = by_itself.fundus.prepare(image)[1]
-    assert scale == pytest.approx(0.5, abs=0.02)
+    assert scale == pytest.approx(diameter / 100, abs=0.02)
     probability = by_itself.probability(image)
     assert probability.shape == (120, 120)
-    by_hand = Predictor(adapter, own, device="cpu", scale=scale)
+    by_hand = Predictor(adapter, own, device="cpu", scale=scale, scales=as_by_hand)
     np.testing.assert_array_equal(probability, by_hand.probability(image))
 
 

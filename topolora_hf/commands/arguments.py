@@ -49,7 +49,10 @@ class InferenceArguments:
         group="inference",
     )  # fmt: skip
     test_time_scales: list[float] | None = option(
-        None, "average over these scales, such as 0.8 1 1.25; by default as the adapter", group="inference"
+        None,
+        "average over these scales, such as 0.8 1 1.25; by default as the adapter, and 1 1.5 2 for fundus photographs "
+        "at least 1.9 times as many pixels wide as the training images",
+        group="inference",
     )
     dtype: str = option("auto", DTYPE_HELP, group="inference", choices=DTYPES)
     tile_batch: int | None = option(

@@ -12,6 +12,8 @@ from .field_of_view import estimate_field_of_view, fov_diameter
 _LARGEST_SIDE = 1500  # pixels; a larger photograph is looked at in steps
 _RIM = 0.0075  # of the diameter, from the edge of the field of view inwards
 _LEAST_CHANGE_OF_SCALE = 1.1  # training varies the scale by more than this
+_MUCH_FINER = 1.9  # times the training images' diameter
+_SCALES_OF_FINER = (1.0, 1.5, 2.0)  # at the training scale alone, thin vessels of a finer photograph come out too wide
 _ONE_SCALE = 1.2  # largest by smallest diameter, above which a training set has several scales
 
 
@@ -104,6 +106,10 @@ class FundusNormaliser:
         if self.colours is not None and fov.diameter is not None:
             image = self.colours.adapt(image, fov.statistics, fov.mask())
         return image, scale, fov
+
+    def scales(self, scale: float) -> tuple[float, ...] | None:
+        """Over which a photograph is averaged that is to be enlarged by `scale`, relative to that; None: no rule."""
+        return _SCALES_OF_FINER if self.scale is None and scale * _MUCH_FINER < 1 else None
 
 
 def fit_fundus(
