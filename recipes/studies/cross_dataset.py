@@ -10,10 +10,11 @@ from functools import partial
 
 import pandas as pd
 
-from engine.arguments import METHODS, MethodStudyArguments
+from engine.anchors import AnchoredStudyArguments
+from engine.arguments import METHODS
 from engine.pictures import draw_matrices
 from engine.study import Study, study_main
-from engine.tables import Table, matrix_table
+from engine.tables import NOTHING, Table, matrix_table
 from topolora_hf.settings import option
 
 # A set that was not trained on is scored on all its images (protocol paper: on its test split); DRIVE, as in
@@ -22,7 +23,7 @@ _SCORED_PART = {"drive": "test"}
 
 
 @dataclass(kw_only=True)
-class CrossDatasetArguments(MethodStudyArguments):
+class CrossDatasetArguments(AnchoredStudyArguments):
     """Train on each data set, score on all."""
 
     methods: list[str] = option(["topolora", "detail_only", "unet"], f"of {', '.join(METHODS)}")
@@ -54,6 +55,10 @@ def plan_cross_dataset(args: CrossDatasetArguments) -> Study:
                     if target != source
                 ]
                 chains.append([trained, *scored])
+    for name in args.maps:
+        for target in args.datasets:
+            labels = {"trained_on": NOTHING, "tested_on": target}
+            chains.append([args.anchor_job(name, target, _SCORED_PART.get(target, part), labels)])
     draw = partial(draw_matrices, panel="method", row="trained_on", column="tested_on")
     keys, cost_keys = ["method", "trained_on", "tested_on"], ["method", "trained_on"]
     title = "Across data sets (the set that was trained on: its test split)"

@@ -21,6 +21,7 @@ DATA_FOLDERS = {
     "drive": "DRIVE",
     "stare": "STARE",
     "chase_db1": "CHASE_DB1",
+    "hrf": "HRF",
     "kvasir": "Kvasir-SEG",
     "sl_ssdd": "SL-SSDD",
 }
@@ -92,7 +93,7 @@ class StudyArguments:
             re.compile(self.only or "")
         except re.error as error:
             raise ValueError(f"only must be a regular expression, got {self.only!r}: {error}") from error
-        self.places = _pairs("data_dirs", self.data_dirs or [])
+        self.places = parse_pairs("data_dirs", self.data_dirs or [])
         self.settings = parse_settings(self.set or [])
 
     @property
@@ -113,7 +114,7 @@ class StudyArguments:
         Raises:
             ValueError: `--set` names one of them, or a value is not allowed.
         """
-        name = _inside(name)
+        name = inside(name)
         clash = sorted(self.settings.keys() & settings.keys())
         if clash:
             raise ValueError(f"set may not give {', '.join(clash)}: run {name} has its own")
@@ -127,21 +128,23 @@ class StudyArguments:
 
     def score_job(self, trained: Job, dataset: str, part: str, labels: Mapping) -> Job:
         """Plan the scoring of a trained run on another data set, in a folder of the run."""
-        name = f"{trained.name}/on-{_inside(dataset)}"
-        of_data = {item.name for item in fields(DataArguments)} - _NOT_FOR_SCORING
-        settings = {key: value for key, value in self.settings.items() if key in of_data}
+        name = f"{trained.name}/on-{inside(dataset)}"
         command, kind, base = "score", "adapter", trained.arguments.base
         if trained.command == "train_baseline":
             command, kind, base = "score_baseline", "network", None
         arguments = ScoreArguments(
-            **self._data(dataset),
-            **settings,
+            **self.of_scoring(dataset),
             adapter=str(trained.directory / kind),
             base=base,
             part=part,
             output_dir=str(Path(self.output_dir, name)),
         )
         return Job(name, command, arguments, {**labels, "seed": trained.labels["seed"]})
+
+    def of_scoring(self, dataset: str) -> dict:
+        """Find the settings of the data of a set that is scored and not trained on."""
+        of_data = {item.name for item in fields(DataArguments)} - _NOT_FOR_SCORING
+        return {**self._data(dataset), **{key: value for key, value in self.settings.items() if key in of_data}}
 
     def _data(self, dataset: str) -> dict[str, str | None]:
         """Find `dataset` and `data_dir` of the set with this name."""
@@ -186,7 +189,7 @@ def parse_settings(pairs: Iterable[str]) -> dict:
     Raises:
         ValueError: a text is no pair, or its name or value is not allowed.
     """
-    texts = _pairs("set", pairs)
+    texts = parse_pairs("set", pairs)
     allowed = {item.name: item for item in fields(TrainArguments) if item.name not in _OWN_FLAGS}
     for name in texts:
         if name in _OWN_FLAGS:
@@ -205,16 +208,17 @@ def parse_settings(pairs: Iterable[str]) -> dict:
     return {name: getattr(parsed, name) for name in texts}
 
 
-def _inside(name: str) -> str:
+def inside(name: str) -> str:
     """Turn a run's name into a path below the study's directory, wherever its data set lies.
 
-    >>> _inside("/data/cracks/unet/0"), _inside("../cracks/unet/0")
+    >>> inside("/data/cracks/unet/0"), inside("../cracks/unet/0")
     ('data/cracks/unet/0', 'cracks/unet/0')
     """
     return "/".join(part for part in Path(name).parts if part not in (os.sep, ".."))
 
 
-def _pairs(flag: str, texts: Iterable[str]) -> dict[str, str]:
+def parse_pairs(flag: str, texts: Iterable[str]) -> dict[str, str]:
+    """Turn texts NAME=VALUE into pairs; `flag` is what errors call them. Raises ValueError."""
     pairs = {}
     for text in texts:
         name, equals, value = text.partition("=")

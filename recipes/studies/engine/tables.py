@@ -192,7 +192,7 @@ def headings_of(keys: Sequence[str]) -> list[str]:
 def notes(runs: pd.DataFrame, command_line: str) -> list[str]:
     """Write what a reader of the tables has to know."""
     trained = runs if "steps" not in runs else runs[runs["steps"] != 0]
-    seeds = ", ".join(str(seed) for seed in dict.fromkeys(trained["seed"]))
+    seeds = ", ".join(str(seed) for seed in dict.fromkeys(trained["seed"]) if seed != NOTHING)
     states = ", ".join(f"{count} {state}" for state, count in runs["state"].value_counts().items())
     remarks = [
         f"Mean ± sample standard deviation over seeds {seeds}; † marks deviations above {LARGE_DEVIATION}, a number in "

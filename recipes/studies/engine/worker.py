@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from baselines.networks import create_baseline, load_baseline
+from engine.anchors import AnchorArguments
 from engine.arguments import RunArguments
 from engine.jobs import METRICS
 from engine.machine import describe_machine, largest_resident_bytes
@@ -100,6 +101,7 @@ COMMANDS: dict[str, tuple[type, Callable[..., dict]]] = {
     "train_objective": (ObjectiveRunArguments, train_objective),
     "score": (ScoreArguments, lambda args, on_step: score(args)),
     "score_baseline": (ScoreArguments, lambda args, on_step: score(args, load_baseline(args.adapter))),
+    "score_anchor": (AnchorArguments, lambda args, on_step: score(args)),
     "score_base": (RunArguments, score_base),
     "time_steps": (RunArguments, time_steps),
 }
