@@ -118,7 +118,7 @@ def _circle_through(points: np.ndarray) -> tuple[float, float, float]:
 
 
 def _circles_through(points: np.ndarray) -> np.ndarray:
-    """Row, column and radius, (N, 3), of the circles through three points each, (N, 3, 2); not finite where on a line."""
+    """Row, column and radius, (N, 3), of the circles through three points each, (N, 3, 2); of a line not finite."""
     origin = points[:, 0]
     (r1, c1), (r2, c2) = (np.moveaxis(points[:, 1:] - origin[:, None], 1, 0)).transpose(0, 2, 1)
     first, second = r1**2 + c1**2, r2**2 + c2**2
