@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import lru_cache, partial, reduce
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,6 @@ from .doubts import doubts
 from .prediction import Prediction
 from .tiling import Corners, Tiles, Windows, join_rows
 
-_OVERLAP = 0.5  # of tiles, as a fraction of one
 _SECTION_PIXELS = 2**25  # a larger image is resized in sections, and so is one with a longer side than
 _SECTION_SIDE = 2**20
 
@@ -39,8 +38,8 @@ class Predictor:
 
     View `"tiles"`: overlapping tiles at the image's own resolution, blended with Gaussian weights; without SAM each
     pixel once, with all around it that the network sees. View `"full"`: the image resized to one tile, the logits
-    resized back. Then the settings' calibration is applied. Outside the field of
-    view of a fundus photograph, and where a file has no data, the probability is 0.
+    resized back. Then the settings' calibration is applied. Outside the field of view of a fundus photograph, and where
+    a file has no data, the probability is 0.
 
     The settings are read at each call: after `model.set_adapter(name)` they are those of the other adapter.
 
@@ -58,8 +57,7 @@ class Predictor:
             photographs, which are scaled to the field-of-view diameter of the training images.
         flips: Average over each tile's four mirrorings, in four times the time; None: as the settings say.
         scales: Average over these scales, relative to the one the image has otherwise; None: as the settings say, and
-            (1, 1.5, 2) for fundus photographs 1.9 times as many pixels wide as the training images, or wider.
-            (0.8, 1, 1.25) takes 3.2 times the time.
+            (1, 1.5, 2) for fundus photographs at least 1.9 times as many pixels wide as the training images.
         match_colours: Give fundus photographs with colours outside the training range the training images' colours.
         within_fov: Nothing is foreground outside the field of view of a fundus photograph, or on its rim; None: True
             for an adapter of fundus photographs.
@@ -119,8 +117,7 @@ class Predictor:
         self.fundus  # noqa: B018
         self.device = torch.device(device or best_device())
         self.model = model.to(self.device).eval()
-        self.overlap = overlap
-        self.tile_batch = tile_batch
+        self.overlap, self.tile_batch = overlap, tile_batch
         dtype = fast_dtype(self.device) if dtype == "auto" else dtype
         self.dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
         self.precision = str(self.dtype).removeprefix("torch.")
@@ -212,15 +209,14 @@ class Predictor:
 
     def row_starts(self, size: Sequence[int]) -> list[int]:
         """The rows at which `by_rows` can start, of an image of that height and width."""
-        return self._cut(1).starts(size)
+        return self._cut().starts(size)
 
-    def _cut(self, batch: int) -> Tiles | Windows:
-        settings = self.settings
-        radius = getattr(self.model, "receptive_radius", None)  # None: it sees the whole tile, or nothing is known
+    def _cut(self, batch: int = 1) -> Tiles | Windows:
+        tile, radius = self.settings.tile_size, getattr(self.model, "receptive_radius", None)
         if radius is not None and self.overlap is None:
-            return Windows(settings.tile_size, radius, STRIDE)
-        overlap = _OVERLAP if self.overlap is None else self.overlap
-        return Tiles(settings.tile_size, overlap, batch, self.device, settings.num_labels)
+            return Windows(tile, radius, STRIDE)
+        overlap = 0.5 if self.overlap is None else self.overlap
+        return Tiles(tile, overlap, batch, self.device, self.settings.num_labels)
 
     @torch.inference_mode()
     def _blended_rows(
@@ -287,10 +283,8 @@ class Predictor:
         pixels = pixels.permute(2, 0, 1)
         if settings.view == "tiles":
             scales = self._changes.get("test_time_scales") or self.fundus.scales(scale) or settings.test_time_scales
-            probabilities = self._in_tiles(pixels, scale * scales[0], batch)
-            for relative in scales[1:]:
-                probabilities += self._in_tiles(pixels, scale * relative, batch)
-            probabilities /= len(scales)
+            at_scales = (self._in_tiles(pixels, scale * relative, batch) for relative in scales)
+            probabilities = reduce(torch.Tensor.add_, at_scales).div_(len(scales))
         else:
             tile, resized = settings.tile_size, self._normalise(pixels)[None]
             is_high = image.shape[0] * tile > _SECTION_PIXELS  # the width comes first, and would of all rows
