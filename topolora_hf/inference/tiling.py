@@ -155,7 +155,7 @@ class Windows:
         """Of rows and of columns: where the canvas begins in the image, and how it is shared out.
 
         >>> Windows(256, 160, 8)._cells((584, 4000))
-        [(0, [(0, 584)]), (0, [(0, 1000), (1000, 2000), (2000, 3000), (3000, 4000)])]
+        [(0, [(0, 584)]), (0, [(0, 800), (800, 1600), (1600, 2400), (2400, 3200), (3200, 4000)])]
         """
         begins = [-((self.tile - side) // 2) if side < self.tile else 0 for side in size]
         height, width = (_rounded_up(max(side, self.tile), self.multiple) for side in size)
