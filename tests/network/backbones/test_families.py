@@ -172,7 +172,7 @@ def test_our_layers_and_checkpoints_change_no_gradient(family, family_base):
         gradients.append({name: tensor.grad for name, tensor in model.named_parameters() if tensor.requires_grad})
     for name, ours in gradients[0].items():
         for theirs in gradients[1:]:
-            assert (ours - theirs[name]).abs().max() <= 1e-3 * theirs[name].abs().max() + 1e-7, name
+            assert (ours - theirs[name]).abs().max() <= 1e-3 * theirs[name].abs().max() + 1e-6, name
 
 
 @pytest.mark.parametrize(
