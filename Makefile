@@ -10,10 +10,9 @@ demo: $(VENV)/installed
 	$(BIN)/python recipes/predict.py --adapter runs/demo/adapter --images docs/images/chase_db1_01L.jpg --output_dir runs/demo/predictions
 	$(BIN)/python recipes/predict.py --adapter tiny --images docs/images/chase_db1_01L.jpg --output_dir runs/demo/tiny
 
-# Two workers of one thread each: a test computes little, and imports take longer than most tests. Who is done takes
-# half of what the other has left: what files share is made once, and no long file runs alone at the end.
+# Two workers of one thread each: a test computes little, and imports take longer than most tests.
 test: $(VENV)/installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile
 
 test-slow: $(VENV)/installed
 	$(BIN)/python -m pytest -m slow

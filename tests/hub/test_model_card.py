@@ -49,7 +49,7 @@ def test_tables_hold_scores_settings_and_parameters():
     expected = {"`preset`": "topolora", "`learning_rate`": "0.0005", "`tile_size`": "256"}
     assert table(card, "setting") == expected
     assert table(card, "part") == {"LoRA": "737,280"}
-    assert "20 images of the test split" in card.text and "tiles at its own resolution, 256 pixels" in card.text
+    assert "20 images of the test split" in card.text and "read at its own resolution, 256 pixels" in card.text
 
 
 @pytest.mark.parametrize(
