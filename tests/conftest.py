@@ -121,7 +121,9 @@ def small_network(stock_sam):
     def make(**settings) -> TopoSamForSegmentation:
         key = tuple(sorted(settings.items()))
         if key not in networks:
-            networks[key] = TopoSamForSegmentation.from_pretrained(stock_sam(), **{"tile_size": 48, **settings})
+            with torch.random.fork_rng():
+                torch.manual_seed(0)
+                networks[key] = TopoSamForSegmentation.from_pretrained(stock_sam(), **{"tile_size": 48, **settings})
         return copy.deepcopy(networks[key])
 
     return make

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from topolora_hf.network.segmenter import TopoSamForSegmentation
 from topolora_hf.training.arguments import TrainArguments
@@ -73,7 +74,9 @@ def small_base(tmp_path_factory, stock_sam):
     """The directory of a network around a small SAM, with a detail branch of four channels."""
     directory = tmp_path_factory.mktemp("base") / "small-base"
     form = {"detail_channels": 4, "detail_context": False}
-    TopoSamForSegmentation.from_pretrained(stock_sam("small"), **form).save_pretrained(directory)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        TopoSamForSegmentation.from_pretrained(stock_sam("small"), **form).save_pretrained(directory)
     return str(directory)
 
 

@@ -142,7 +142,7 @@ def test_the_loss_that_the_network_returns_is_the_one_that_is_trained(make_argum
 
 def test_training_learns(make_arguments, splits):
     rates = {"learning_rate": 5e-3, "detail_learning_rate": 5e-3}
-    metrics = train(make_arguments(max_steps=40, score_untrained=True, **rates), splits)
+    metrics = train(make_arguments(max_steps=60, score_untrained=True, **rates), splits)
     assert metrics["dice"] > max(0.5, metrics["dice_before"] + 0.2)
 
 
