@@ -23,9 +23,9 @@ def quick(one_thread):
 @pytest.fixture(scope="session")
 def adapter(off_its_start):
     """Its predictions are neither all 0 nor all 1; its encoder sees 32 x 32 pixels."""
-    network = TopoSamForSegmentation.from_pretrained("topolora_hf/tiny-random", image_size=32, tile_size=TILE)
     with torch.random.fork_rng():
         torch.manual_seed(0)
+        network = TopoSamForSegmentation.from_pretrained("topolora_hf/tiny-random", image_size=32, tile_size=TILE)
         return off_its_start(create_adapter(network, "topolora"), 0.1).eval()
 
 
