@@ -108,18 +108,11 @@ class CbDice(TopoLoss):
 class Scnp(TopoLoss):
     """Every term of `TopoLoss`, of logits that went through `worst_of_class`."""
 
-    def forward(
-        self,
-        logits: Tensor,
-        labels: Tensor,
-        valid_mask: Tensor | None = None,
-        skeleton: Tensor | None = None,
-        count: Tensor | None = None,
-    ) -> Losses:
+    def forward(self, logits: Tensor, labels: Tensor, valid_mask: Tensor | None = None, *others, **named) -> Losses:
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         target, valid = self._read(labels, valid_mask, logits.shape)
         logits = worst_of_class(logits, target > 0.5, valid > 0)
-        return super().forward(logits, labels, valid_mask, skeleton, count)
+        return super().forward(logits, labels, valid_mask, *others, **named)
 
 
 # The weights of the third terms: ours of clDice; their authors' of Skeleton Recall, and ours; of cbDice 1 as well, its

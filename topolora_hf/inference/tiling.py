@@ -157,7 +157,7 @@ class Windows:
         >>> Windows(256, 160, 8)._cells((584, 4000))
         [(0, [(0, 584)]), (0, [(0, 800), (800, 1600), (1600, 2400), (2400, 3200), (3200, 4000)])]
         """
-        begins = [-((self.tile - side) // 2) if side < self.tile else 0 for side in size]
+        begins = [tile_starts(side, self.tile, 0)[0] for side in size]
         height, width = (_rounded_up(max(side, self.tile), self.multiple) for side in size)
         columns = self._shared_out(width, _WINDOW)
         seen = min(width, columns[0][1] + 2 * self.margin)

@@ -145,7 +145,7 @@ class DetailBranch(nn.Module):
         at_1, at_2, at_4 = 6, 4, 4  # 3 x 3 convolutions: stem, encode1, decode1, correction; encode2, decode2; encode4
         radius = at_1 + 2 * at_2 + 4 * at_4 + STRIDE  # and the grid's
         if self.context is not None:  # a dilated and a plain convolution a block, and resizing
-            radius += 8 * (sum(dilation + 1 for dilation in _CONTEXT_DILATIONS) + 1)
+            radius += STRIDE * (sum(dilation + 1 for dilation in _CONTEXT_DILATIONS) + 1)
         return radius
 
     def forward(self, pixel_values: torch.Tensor, from_sam: SamFeatures | None) -> torch.Tensor:

@@ -167,12 +167,12 @@ def test_our_layers_and_checkpoints_change_no_gradient(family, family_base):
         network = network_of(base, fast_encoder=change != "stock")
         if change == "checkpoints":
             network.gradient_checkpointing_enable()
-        model = off_its_start(create_adapter(network))
-        assert without_gradient(model, tiles_for(network)) == []
+        model = off_its_start(create_adapter(network)).double()  # float32 leaves noise in gradients that are zero
+        assert without_gradient(model, tiles_for(network).double()) == []
         gradients.append({name: tensor.grad for name, tensor in model.named_parameters() if tensor.requires_grad})
     for name, ours in gradients[0].items():
         for theirs in gradients[1:]:
-            assert (ours - theirs[name]).abs().max() <= 1e-3 * theirs[name].abs().max() + 1e-6, name
+            assert (ours - theirs[name]).abs().max() <= 1e-3 * theirs[name].abs().max() + 1e-7, name
 
 
 @pytest.mark.parametrize(
