@@ -60,6 +60,9 @@ def test_a_photograph_is_brought_to_the_scale_of_the_training_images_and_back(ad
     assert probability.shape == (120, 120)
     by_hand = Predictor(adapter, own, device="cpu", scale=scale, scales=as_by_hand)
     np.testing.assert_array_equal(probability, by_hand.probability(image))
+    row = {"id": "a", "image": image, "mask": np.ones((1, 120, 120), np.uint8), "valid_mask": np.ones((120, 120), bool)}
+    metrics = score_rows(by_itself, [row]).metrics(by_itself.settings, None, "test", "native")
+    assert metrics.get("finer_images") == (1 if as_by_hand == (1.0, 1.5, 2.0) else None)
 
 
 def test_scores_and_calibration_see_the_rim_cleared_as_the_masks_do():

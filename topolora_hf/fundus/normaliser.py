@@ -75,6 +75,7 @@ class FundusNormaliser:
         match_colours: Give photographs with colours outside the training range the training images' typical colours.
         within_fov: Whether the ground around the field of view, and its rim, are never foreground. None: True if
             `diameter` or `colours` is given. Other photographs have dark corners, too.
+        finer_at_larger_scales: Whether photographs much finer than the training images are averaged over larger scales.
     """
 
     def __init__(
@@ -85,10 +86,12 @@ class FundusNormaliser:
         scale: float | None = None,
         match_colours: bool = True,
         within_fov: bool | None = None,
+        finer_at_larger_scales: bool = True,
     ):
         self.diameter = diameter
         self.colours = colours if match_colours else None
         self.scale = scale
+        self.finer_at_larger_scales = finer_at_larger_scales and scale is None
         is_fundus = diameter is not None or colours is not None
         self.within_fov = is_fundus if within_fov is None else within_fov
 
@@ -109,7 +112,7 @@ class FundusNormaliser:
 
     def scales(self, scale: float) -> tuple[float, ...] | None:
         """Over which a photograph is averaged that is to be enlarged by `scale`, relative to that; None: no rule."""
-        return _SCALES_OF_FINER if self.scale is None and scale * _MUCH_FINER < 1 else None
+        return _SCALES_OF_FINER if self.finer_at_larger_scales and scale * _MUCH_FINER < 1 else None
 
 
 def fit_fundus(

@@ -36,6 +36,7 @@ class Prediction:
         warnings: Why the mask may be wrong, a sentence each.
         inside: bool (H, W), False where nothing is ever foreground; None: it may be everywhere.
         place: Where on the map it lies; None: nothing says so.
+        is_finer: It was averaged over the larger scales of photographs much finer than the training images.
     """
 
     __module__ = "topolora_hf"  # wherever the file lies
@@ -48,6 +49,7 @@ class Prediction:
     warnings: tuple[str, ...] = ()
     inside: np.ndarray | None = None
     place: Place | None = None
+    is_finer: bool = False
 
     def __post_init__(self):
         if not len(self.probabilities) == len(self.thresholds) == len(self.labels):

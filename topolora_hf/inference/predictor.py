@@ -112,9 +112,9 @@ class Predictor:
         self._changes = {name: value for name, value in changes.items() if value is not None}
         self._settings = settings
         self._fundus = {"scale": scale, "match_colours": match_colours, "within_fov": within_fov}
+        self._fundus["finer_at_larger_scales"] = scales is None
         self.model = model
-        self.settings.calibration  # noqa: B018  an error now rather than at the first image
-        self.fundus  # noqa: B018
+        self.settings.calibration, self.fundus  # noqa: B018  an error now rather than at the first image
         self.device = torch.device(device or best_device())
         self.model = model.to(self.device).eval()
         self.overlap, self.tile_batch = overlap, tile_batch
@@ -164,10 +164,10 @@ class Predictor:
         if picture.valid is not None:
             inside = inside & picture.valid
         probabilities[:, ~inside] = 0
-        prediction = Prediction(
-            pixels, probabilities, settings.thresholds, settings.labels, settings.exclusive, inside=inside
-        )
+        classes = settings.thresholds, settings.labels, settings.exclusive
+        prediction = Prediction(pixels, probabilities, *classes, inside=inside)
         prediction.place = None if is_turned else place
+        prediction.is_finer = settings.view == "tiles" and fundus.scales(scale) is not None
         prediction.warnings = doubts(settings, fov, prediction.mask)
         if is_turned:
             prediction.warnings += ("it is stored turned, so its mask is written without its place on the map",)
@@ -282,9 +282,9 @@ class Predictor:
         pixels = (pixels.pin_memory() if self.device.type == "cuda" else pixels).to(self.device, non_blocking=True)
         pixels = pixels.permute(2, 0, 1)
         if settings.view == "tiles":
-            scales = self._changes.get("test_time_scales") or self.fundus.scales(scale) or settings.test_time_scales
-            at_scales = (self._in_tiles(pixels, scale * relative, batch) for relative in scales)
-            probabilities = reduce(torch.Tensor.add_, at_scales).div_(len(scales))
+            scales = self.fundus.scales(scale) or settings.test_time_scales
+            at_each = (self._in_tiles(pixels, scale * relative, batch) for relative in scales)
+            probabilities = reduce(torch.Tensor.add_, at_each).div_(len(scales))
         else:
             tile, resized = settings.tile_size, self._normalise(pixels)[None]
             is_high = image.shape[0] * tile > _SECTION_PIXELS  # the width comes first, and would of all rows

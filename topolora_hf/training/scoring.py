@@ -32,6 +32,7 @@ class ImageCounts:
     reliabilities: list[Reliability]  # one a class
     confusion: Counter
     accuracy_by_probability: float  # NaN with one class
+    is_finer: bool  # as `Prediction.is_finer`
 
 
 @dataclass
@@ -56,6 +57,8 @@ class SplitScores:
         names = ("threshold", "temperature", "logit_bias", "test_time_flips", "test_time_scales")
         how = {name: getattr(settings, name) for name in names}
         how = {name: list(value) if isinstance(value, tuple) else value for name, value in how.items()}
+        if finer := sum(image.is_finer for image in self.counts):
+            how["finer_images"] = finer
         return {**scored, **how, **more, **self._summary(settings)}
 
     def _summary(self, settings: AdapterSettings) -> dict:
@@ -171,7 +174,7 @@ def _counts(row: dict, prediction: Prediction, parts: list[dict]) -> ImageCounts
         mixed = confusion(prediction.masks, row["mask"], row["valid_mask"])
         accuracy = accuracy_by_probability(prediction.probabilities, row["mask"], row["valid_mask"])
     curves, reliabilities = zip(*((threshold_counts(*item), reliability(*item)) for item in seen), strict=True)
-    return ImageCounts(list(curves), list(reliabilities), mixed, accuracy)
+    return ImageCounts(list(curves), list(reliabilities), mixed, accuracy, prediction.is_finer)
 
 
 def _with_accuracy(row: dict, counts: ImageCounts) -> dict:
