@@ -36,6 +36,13 @@ def test_the_field_of_view_is_found_also_where_it_is_cut_straight(cut, ground):
     assert overlap(estimate_field_of_view(image), view) > 0.99
 
 
+def test_a_field_of_view_is_found_on_white_paper_and_in_a_negative():
+    image, view = fundus()
+    for seen in (np.where(view[..., None], image, 255).astype(np.uint8), 255 - image):
+        assert overlap(estimate_field_of_view(seen), view) > 0.98
+    assert estimate_field_of_view(np.full_like(image, 255)).all()
+
+
 PARTS = {
     "all": np.s_[:, :],
     "from all sides": np.s_[24:-24, 26:-26],

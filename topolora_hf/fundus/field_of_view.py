@@ -2,7 +2,7 @@
 
 A photograph shows a bright circle on a dark ground, often cut straight at the top and bottom. Its edge is where
 brightness rises from ground to retina. A circle is fitted to the edge by consensus (Fischler and Bolles, 1981), so
-that a rim too dark to be seen is still inside.
+that a rim too dark to be seen is still inside. On a white ground, of paper or of a negative, the negative is looked at.
 """
 
 from itertools import product
@@ -12,6 +12,7 @@ import numpy as np
 _RISE = 0.25  # of the way from ground to retina, where the edge is taken to be
 _LEAST_CONTRAST = 20  # grey levels between ground and retina
 _LEAST_SIDE = 32
+_WHITE = 200  # grey levels of the darkest channel of a white ground
 _TOLERANCE = 0.006  # of the radius, by which a point on the circle may miss it
 _LEAST_SUPPORT = 0.3  # of the outline that must lie on the circle
 _LEAST_OVERLAP = 0.6  # intersection over union of the circle and what is bright
@@ -24,7 +25,7 @@ def estimate_field_of_view(image: np.ndarray) -> np.ndarray:
     """Find the field of view of an RGB image, uint8 (H, W, 3).
 
     Returns:
-        bool (H, W); True everywhere if the picture shows no bright circle on a dark ground.
+        bool (H, W); True everywhere if the picture shows no circle on a ground that is dark or white.
     """
     shape = image.shape[:2]
     everywhere = np.ones(shape, dtype=bool)
@@ -32,7 +33,9 @@ def estimate_field_of_view(image: np.ndarray) -> np.ndarray:
         return everywhere
     from scipy import ndimage
 
-    brightness = ndimage.gaussian_filter(image.max(axis=2).astype(np.float32), 1.0)
+    is_white = _corner_brightness(image.min(axis=2)) >= _WHITE
+    seen = 255 - image.min(axis=2) if is_white else image.max(axis=2)
+    brightness = ndimage.gaussian_filter(seen.astype(np.float32), 1.0)
     ground = _corner_brightness(brightness)
     if brightness.max() - ground < _LEAST_CONTRAST:
         return everywhere
