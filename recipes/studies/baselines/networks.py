@@ -5,6 +5,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import SegformerConfig, SegformerForSemanticSegmentation
 from transformers.modeling_outputs import SemanticSegmenterOutput
 
@@ -13,6 +14,7 @@ from baselines.mask2former import SemanticMask2Former
 from topolora_hf.adapter_format.settings import AdapterSettings
 from topolora_hf.network.detail_branch import resize_bilinear
 
+_NEEDS_MONAI = "the U-Nets are MONAI's: pip install 'topolora_hf[studies]'"
 _WEIGHTS = "model.safetensors"
 
 
@@ -62,9 +64,36 @@ def _basic_unet(num_labels: int, *widths: int) -> nn.Module:
     try:
         from monai.networks.nets import BasicUNet
     except ImportError as error:
-        raise ImportError("the U-Net is MONAI's: pip install 'topolora_hf[studies]'") from error
+        raise ImportError(_NEEDS_MONAI) from error
     form = {"spatial_dims": 2, "in_channels": 3, "out_channels": num_labels, "norm": "batch", "bias": False}
     return BasicUNet(features=widths, **form)
+
+
+class NnUNet(nn.Module):
+    """The U-Net that nnU-Net would choose for tiles of 256 pixels (Isensee et al. 2021).
+
+    doi:10.1038/s41592-020-01008-z. MONAI's `DynUNet`: seven levels of 32 to 512 channels, the coarsest of 4 x 4 pixels,
+    instance norms, 33.5 million parameters. It is trained as the other baselines are, without nnU-Net's deep
+    supervision, its optimizer and its 250,000 steps.
+    """
+
+    _STRIDE = 64
+    _LEAST = 128  # pixels a side, below which nothing is left to normalise
+
+    def __init__(self, num_labels: int):
+        super().__init__()
+        try:
+            from monai.networks.nets import DynUNet
+        except ImportError as error:
+            raise ImportError(_NEEDS_MONAI) from error
+        widths, halvings = [32, 64, 128, 256, 512, 512, 512], [2] * 6
+        norm = ("instance", {"affine": True})
+        self.network = DynUNet(2, 3, num_labels, [3] * 7, [1, *halvings], halvings, widths, norm_name=norm)
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        height, width = pixel_values.shape[-2:]
+        below, beside = (max(-side % self._STRIDE, self._LEAST - side) for side in (height, width))
+        return self.network(functional.pad(pixel_values, (0, beside, 0, below)))[..., :height, :width]
 
 
 def _segformer(num_labels: int) -> nn.Module:
@@ -75,6 +104,7 @@ def _segformer(num_labels: int) -> nn.Module:
 BASELINES = {
     "unet": _unet,
     "unet_small": _unet_small,
+    "nnunet": NnUNet,
     "deeplabv3plus": DeepLabV3Plus,
     "segformer": _segformer,
     "mask2former": lambda num_labels: SemanticMask2Former(),

@@ -34,6 +34,7 @@ METHODS = {
     "lora_only": {"preset": "lora_only"},
     "adapter_only": {"preset": "adapter_only"},
     "unet": {"network": "unet"},
+    "nnunet": {"network": "nnunet"},
     "deeplabv3plus": {"network": "deeplabv3plus"},
     "segformer": {"network": "segformer"},
     "mask2former": {"network": "mask2former"},

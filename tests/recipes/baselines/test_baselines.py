@@ -71,9 +71,10 @@ def test_statistics_of_batches_are_kept_over_several(networks, name):
 
 
 def test_the_u_nets_have_the_size_they_are_called_by(networks):
-    sizes = {name: sum(p.numel() for p in networks[name].parameters()) for name in ("unet", "unet_small")}
+    sizes = {name: sum(p.numel() for p in networks[name].parameters()) for name in ("unet", "unet_small", "nnunet")}
     assert sizes["unet"] == pytest.approx(2e6, rel=0.02)
     assert sizes["unet_small"] == pytest.approx(5e5, rel=0.02)
+    assert sizes["nnunet"] == pytest.approx(3.35e7, rel=0.02)
 
 
 def test_deeplabs_decoder_brings_the_logits_to_a_quarter_of_the_tile():
@@ -106,7 +107,7 @@ def test_the_semantic_logit_learns_where_every_score_is_zero():
 
 
 def test_an_unknown_name_is_refused_with_the_list():
-    with pytest.raises(ValueError, match="unknown baseline 'resnet': one of unet, unet_small, deeplabv3plus"):
+    with pytest.raises(ValueError, match="unknown baseline 'resnet': one of unet, unet_small, nnunet, deeplabv3plus"):
         create_baseline("resnet")
 
 
