@@ -65,6 +65,18 @@ def test_a_photograph_is_brought_to_the_scale_of_the_training_images_and_back(ad
     assert metrics.get("finer_images") == (1 if as_by_hand == (1.0, 1.5, 2.0) else None)
 
 
+def test_a_negative_is_brought_back_to_the_photograph(adapter):
+    own = replace(AdapterSettings.of_network(adapter.get_base_model()), fov_diameter=100.0)
+    image, predictor = (retina(120, 100) * [1, 0.8, 0.6]).astype(np.uint8), Predictor(adapter, own, device="cpu")
+    probability = predictor.probability(image)
+    assert probability.any()
+    np.testing.assert_array_equal(predictor.probability(255 - image), probability)
+    paper = np.where((image > 60).any(2, keepdims=True), image, 255).astype(np.uint8)  # a photograph on white
+    assert not FieldOfView(paper).is_negative and FieldOfView(255 - image).is_negative
+    plain = Predictor(adapter, replace(own, fov_diameter=None), device="cpu")  # is of no fundus photographs
+    assert not np.array_equal(plain.probability(255 - image), plain.probability(image))
+
+
 def test_scores_and_calibration_see_the_rim_cleared_as_the_masks_do():
     image = retina(200, 160)
     rows, columns = np.ogrid[:200, :200]

@@ -55,9 +55,9 @@ def test_the_embedded_weights_are_these():
         287659.7217269926, rel=1e-9
     )
     for name, size, context in (
-        (TINY, 338631.995249331, True),
+        (TINY, 354992.9582455158, True),
         (TINY_REGIONS, 316335.6373510957, False),
-        (VESSELS, 345965.9288882613, True),
+        (VESSELS, 357376.5556316376, True),
     ):
         stored = TopoSamForSegmentation.from_pretrained(name, detail_context=context)
         assert sum_of_sizes(stored) == pytest.approx(size, rel=1e-9), name
@@ -80,7 +80,8 @@ def test_tiny_segments_thin_structures_as_it_comes():
     settings = AdapterSettings(base=TINY, image_size=256, tile_size=256)
     for name, least, most in ((TINY, 0.6, 1.0), (TINY_RANDOM, 0.0, 0.3)):
         predictor = Predictor(TopoSamForSegmentation.from_pretrained(name), settings)
-        assert least <= mean_dice(predictor, rows) <= most, name
+        for seen in (rows, [{**row, "image": 255 - row["image"]} for row in rows]):
+            assert least <= mean_dice(predictor, seen) <= most, name
 
 
 def test_tiny_regions_segments_regions_as_it_comes():

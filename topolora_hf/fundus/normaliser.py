@@ -14,6 +14,7 @@ _RIM = 0.0075  # of the diameter, from the edge of the field of view inwards
 _LEAST_CHANGE_OF_SCALE = 1.1  # training varies the scale by more than this
 _MUCH_FINER = 1.9  # times the training images' diameter
 _SCALES_OF_FINER = (1.0, 1.5, 2.0)  # at the training scale alone, thin vessels of a finer photograph come out too wide
+_WHITE = 200  # grey levels of a negative's ground
 _ONE_SCALE = 1.2  # largest by smallest diameter, above which a training set has several scales
 
 
@@ -39,6 +40,14 @@ class FieldOfView:
     def statistics(self) -> np.ndarray:
         """Its `fov_statistics`."""
         return fov_statistics(self._seen, self._mask)
+
+    @property
+    def is_negative(self) -> bool:
+        """Whether it is blue on white: a retina is red on black."""
+        if self.diameter is None or self._mask.all() or np.median(self._seen[~self._mask]) < _WHITE:
+            return False
+        red, _, blue = self.statistics[:3]
+        return bool(blue > red)
 
     def mask(self) -> np.ndarray:
         """bool (H, W); True everywhere if none is found."""
@@ -100,8 +109,12 @@ class FundusNormaliser:
 
         Returns:
             The image with its colours changed, or itself; by how much it is to be enlarged; and its field of view.
+            A photograph's negative is brought back to the photograph.
         """
         fov = FieldOfView(image)
+        if (self.diameter is not None or self.colours is not None) and fov.is_negative:
+            image = 255 - image
+            fov = FieldOfView(image)
         scale = self.scale or 1.0
         if self.scale is None and self.diameter is not None and fov.diameter is not None:
             ratio = self.diameter / fov.diameter
