@@ -11,7 +11,7 @@ from torch import nn
 from topolora_hf.adapter_format.settings import AdapterSettings
 from topolora_hf.fundus.colours import FovColours, fov_statistics
 from topolora_hf.fundus.field_of_view import estimate_field_of_view
-from topolora_hf.fundus.normaliser import FieldOfView
+from topolora_hf.fundus.normaliser import FieldOfView, FundusNormaliser
 from topolora_hf.inference.loading import load_network
 from topolora_hf.inference.predictor import Predictor
 from topolora_hf.training.scoring import score_rows
@@ -66,15 +66,17 @@ def test_a_photograph_is_brought_to_the_scale_of_the_training_images_and_back(ad
 
 
 def test_a_negative_is_brought_back_to_the_photograph(adapter):
-    own = replace(AdapterSettings.of_network(adapter.get_base_model()), fov_diameter=100.0)
-    image, predictor = (retina(120, 100) * [1, 0.8, 0.6]).astype(np.uint8), Predictor(adapter, own, device="cpu")
+    image = (retina(120, 100) * [1, 0.8, 0.6]).astype(np.uint8)
+    own = replace(AdapterSettings.of_network(adapter.get_base_model()), fov_colours=colours_of(image))
+    predictor = Predictor(adapter, own, device="cpu")
     probability = predictor.probability(image)
     assert probability.any()
     np.testing.assert_array_equal(predictor.probability(255 - image), probability)
     paper = np.where((image > 60).any(2, keepdims=True), image, 255).astype(np.uint8)  # a photograph on white
     assert not FieldOfView(paper).is_negative and FieldOfView(255 - image).is_negative
-    plain = Predictor(adapter, replace(own, fov_diameter=None), device="cpu")  # is of no fundus photographs
-    assert not np.array_equal(plain.probability(255 - image), plain.probability(image))
+    for colours in (None, colours_of(255 - image)):  # of no fundus photographs, or of negatives
+        other = FundusNormaliser(100.0, colours)
+        np.testing.assert_array_equal(other.prepare(255 - image)[0], 255 - image)
 
 
 def test_scores_and_calibration_see_the_rim_cleared_as_the_masks_do():

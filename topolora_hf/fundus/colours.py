@@ -80,3 +80,8 @@ def fov_statistics(image: np.ndarray, fov: np.ndarray) -> np.ndarray:
     values, shares = np.arange(256) / 255, counts / counts.sum(axis=1, keepdims=True)
     mean = shares @ values
     return np.concatenate([mean, np.sqrt((shares * (values - mean[:, None]) ** 2).sum(axis=1))])
+
+
+def is_blue(statistics: Sequence[float]) -> bool:
+    """Whether `fov_statistics` are of more blue than red, as a retina's are in a negative alone."""
+    return bool(statistics[2] > statistics[0])

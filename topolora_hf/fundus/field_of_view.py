@@ -33,10 +33,9 @@ def estimate_field_of_view(image: np.ndarray) -> np.ndarray:
         return everywhere
     from scipy import ndimage
 
-    is_white = _corner_brightness(image.min(axis=2)) >= _WHITE
-    seen = 255 - image.min(axis=2) if is_white else image.max(axis=2)
+    seen = 255 - image.min(axis=2) if is_on_white(image) else image.max(axis=2)
     brightness = ndimage.gaussian_filter(seen.astype(np.float32), 1.0)
-    ground = _corner_brightness(brightness)
+    ground = float(np.median([np.median(corner) for corner in _corners(brightness)]))
     if brightness.max() - ground < _LEAST_CONTRAST:
         return everywhere
     retina = float(np.median(brightness[brightness > ground + 0.15 * (brightness.max() - ground)]))
@@ -50,6 +49,11 @@ def estimate_field_of_view(image: np.ndarray) -> np.ndarray:
     fov = _cut_straight(inside, bright, margin=max(3, round(_STRAIGHT * radius)))
     is_round = fov.mean() >= _LEAST_AREA and (fov & bright).sum() >= _LEAST_OVERLAP * (fov | bright).sum()
     return fov if is_round else everywhere
+
+
+def is_on_white(image: np.ndarray) -> bool:
+    """Whether the corners of an RGB image, uint8 (H, W, 3), are white: the ground of paper and of negatives."""
+    return np.median([np.median(corner.min(axis=2)) for corner in _corners(image)]) >= _WHITE
 
 
 def fov_diameter(fov: np.ndarray) -> float | None:
@@ -68,9 +72,9 @@ def fov_diameter(fov: np.ndarray) -> float | None:
     return None if circle is None else 2 * circle[2] + 1  # it goes through the middle of the last pixels
 
 
-def _corner_brightness(brightness: np.ndarray) -> float:
-    rows, columns = ((slice(part), slice(-part, None)) for part in (max(2, side // 40) for side in brightness.shape))
-    return float(np.median([np.median(brightness[corner]) for corner in product(rows, columns)]))
+def _corners(image: np.ndarray) -> list[np.ndarray]:
+    rows, columns = ((slice(part), slice(-part, None)) for part in (max(2, side // 40) for side in image.shape[:2]))
+    return [image[corner] for corner in product(rows, columns)]
 
 
 def _largest_part(mask: np.ndarray) -> np.ndarray:

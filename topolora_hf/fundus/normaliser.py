@@ -6,15 +6,14 @@ from math import ceil
 
 import numpy as np
 
-from .colours import FovColours, fov_statistics
-from .field_of_view import estimate_field_of_view, fov_diameter
+from .colours import FovColours, fov_statistics, is_blue
+from .field_of_view import estimate_field_of_view, fov_diameter, is_on_white
 
 _LARGEST_SIDE = 1500  # pixels; a larger photograph is looked at in steps
 _RIM = 0.0075  # of the diameter, from the edge of the field of view inwards
 _LEAST_CHANGE_OF_SCALE = 1.1  # training varies the scale by more than this
 _MUCH_FINER = 1.9  # times the training images' diameter
 _SCALES_OF_FINER = (1.0, 1.5, 2.0)  # at the training scale alone, thin vessels of a finer photograph come out too wide
-_WHITE = 200  # grey levels of a negative's ground
 _ONE_SCALE = 1.2  # largest by smallest diameter, above which a training set has several scales
 
 
@@ -44,10 +43,7 @@ class FieldOfView:
     @property
     def is_negative(self) -> bool:
         """Whether it is blue on white: a retina is red on black."""
-        if self.diameter is None or self._mask.all() or np.median(self._seen[~self._mask]) < _WHITE:
-            return False
-        red, _, blue = self.statistics[:3]
-        return bool(blue > red)
+        return is_on_white(self._seen) and self.diameter is not None and is_blue(self.statistics)
 
     def mask(self) -> np.ndarray:
         """bool (H, W); True everywhere if none is found."""
@@ -101,6 +97,7 @@ class FundusNormaliser:
         self.colours = colours if match_colours else None
         self.scale = scale
         self.finer_at_larger_scales = finer_at_larger_scales and scale is None
+        self.from_photographs = colours is not None and not is_blue(colours.typical)
         is_fundus = diameter is not None or colours is not None
         self.within_fov = is_fundus if within_fov is None else within_fov
 
@@ -109,10 +106,10 @@ class FundusNormaliser:
 
         Returns:
             The image with its colours changed, or itself; by how much it is to be enlarged; and its field of view.
-            A photograph's negative is brought back to the photograph.
+            Where the training images were photographs, a negative of one is brought back to the photograph.
         """
         fov = FieldOfView(image)
-        if (self.diameter is not None or self.colours is not None) and fov.is_negative:
+        if self.from_photographs and fov.is_negative:
             image = 255 - image
             fov = FieldOfView(image)
         scale = self.scale or 1.0

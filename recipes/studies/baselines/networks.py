@@ -1,11 +1,12 @@
 """The baselines by name: random initial weights, one interface, one directory each."""
 
 from pathlib import Path
+from types import ModuleType
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn import functional
+from torch.nn import functional as F
 from transformers import SegformerConfig, SegformerForSemanticSegmentation
 from transformers.modeling_outputs import SemanticSegmenterOutput
 
@@ -14,7 +15,6 @@ from baselines.mask2former import SemanticMask2Former
 from topolora_hf.adapter_format.settings import AdapterSettings
 from topolora_hf.network.detail_branch import resize_bilinear
 
-_NEEDS_MONAI = "the U-Nets are MONAI's: pip install 'topolora_hf[studies]'"
 _WEIGHTS = "model.safetensors"
 
 
@@ -61,12 +61,16 @@ def _unet_small(num_labels: int) -> nn.Module:
 
 
 def _basic_unet(num_labels: int, *widths: int) -> nn.Module:
-    try:
-        from monai.networks.nets import BasicUNet
-    except ImportError as error:
-        raise ImportError(_NEEDS_MONAI) from error
     form = {"spatial_dims": 2, "in_channels": 3, "out_channels": num_labels, "norm": "batch", "bias": False}
-    return BasicUNet(features=widths, **form)
+    return _monai_networks().BasicUNet(features=widths, **form)
+
+
+def _monai_networks() -> ModuleType:
+    try:
+        from monai.networks import nets
+    except ImportError as error:
+        raise ImportError("the U-Nets are MONAI's: pip install 'topolora_hf[studies]'") from error
+    return nets
 
 
 class NnUNet(nn.Module):
@@ -82,18 +86,16 @@ class NnUNet(nn.Module):
 
     def __init__(self, num_labels: int):
         super().__init__()
-        try:
-            from monai.networks.nets import DynUNet
-        except ImportError as error:
-            raise ImportError(_NEEDS_MONAI) from error
         widths, halvings = [32, 64, 128, 256, 512, 512, 512], [2] * 6
         norm = ("instance", {"affine": True})
-        self.network = DynUNet(2, 3, num_labels, [3] * 7, [1, *halvings], halvings, widths, norm_name=norm)
+        kernels, strides = [3] * 7, [1, *halvings]
+        build = _monai_networks().DynUNet
+        self.network = build(2, 3, num_labels, kernels, strides, halvings, widths, norm_name=norm)
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         height, width = pixel_values.shape[-2:]
         below, beside = (max(-side % self._STRIDE, self._LEAST - side) for side in (height, width))
-        return self.network(functional.pad(pixel_values, (0, beside, 0, below)))[..., :height, :width]
+        return self.network(F.pad(pixel_values, (0, beside, 0, below)))[..., :height, :width]
 
 
 def _segformer(num_labels: int) -> nn.Module:
