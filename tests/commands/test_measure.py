@@ -95,6 +95,17 @@ def test_the_same_command_goes_on_and_another_is_refused(topolora, masks):
     assert not Path("measures/vessels_graph.png").exists()
 
 
+def test_measures_of_another_mask_of_the_same_name_are_refused(topolora, masks):
+    words = ("measure", "--no_pictures", "--masks")
+    assert topolora(*words, masks / "row.png").status == 0
+    first = rows_of()
+    (masks / "vessels.png").replace(masks / "row.png")
+    done = topolora(*words, masks / "row.png")
+    assert done.status == 1 and "results called row already, of " in done.err and "row.png as it was before" in done.err
+    assert rows_of() == first and topolora(*words, masks / "row.png", "--overwrite").status == 0
+    assert rows_of() != first
+
+
 def test_classes_have_rows_and_files_of_their_own_name(topolora, tmp_path):
     folder = tmp_path / "maps"
     folder.mkdir()

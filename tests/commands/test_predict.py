@@ -84,6 +84,40 @@ def test_masks_of_other_settings_or_of_another_hand_are_refused(photos, predict)
     assert Path("labels/a_mask.png").read_bytes() == drawn
 
 
+def test_masks_of_another_image_of_the_same_name_or_of_a_changed_adapter_are_refused(photos, topolora, adapter):
+    own = Path(shutil.copytree(adapter, "own"))
+    words = ("predict", "--adapter", own, "--no_overlay", "--images")
+    assert topolora(*words, photos / "a.png").status == 0
+    other = Path(shutil.copy(photos / "b.png", save(Path("others/a.png"), NOISE)))
+    first = times()
+    done = topolora(*words, other)
+    assert done.status == 1 and "a_mask.png already, of photos/a.png, not of others/a.png: choose" in done.err
+    moved = Path(shutil.copy(photos / "a.png", other))  # the same photograph at another place is done
+    assert "1 of 1 images" in topolora(*words, moved).out and times() == first
+    shutil.copy(photos / "c.png", moved)
+    assert topolora(*words, moved, photos / "b.png").status == 1 and times() == first, "a.png has changed"
+    assert topolora(*words, moved, "--overwrite").status == 0 and times() != first
+    settings = own / "topolora_config.json"
+    settings.write_text(settings.read_text().replace('"threshold": 0.', '"threshold": 0.1'))
+    done = topolora(*words, moved)
+    assert done.status == 1 and "a_mask.png already, of own as it was before: choose" in done.err
+    assert topolora(*words, photos / "b.png").status == 0, "no mask of this name is there"
+
+
+def test_overwrite_removes_what_the_command_wrote_and_nothing_else(photos, predict, topolora, two_classes):
+    predict("--probability")
+    mine = {
+        save(Path(f"predictions/a_{name}.png"), NOISE) for name in ("mask_corrected", "probability_notes", "x_mask")
+    }
+    assert predict("--overwrite").status == 0 and all(file.exists() for file in mine)
+    words = ("predict", "--adapter", two_classes, "--images", photos / "a.png", "--output_dir", "classes")
+    assert topolora(*words, "--class_masks", "--probability").status == 0
+    corrected = save(Path("classes/a_mask_artery_corrected.png"), NOISE)
+    assert topolora(*words, "--overwrite").status == 0
+    left = {path.name for path in Path("classes").iterdir() if path.name.startswith("a_")}
+    assert left == {"a_mask.png", "a_overlay.png", corrected.name}
+
+
 def test_a_threshold_and_a_precision_are_those_asked_for(photos, predict):
     for threshold, expected in ((0, 255), (1, 0)):
         predict("--threshold", threshold, "--output_dir", f"at{threshold}", images="photos/a.png")

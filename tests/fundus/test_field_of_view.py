@@ -43,6 +43,25 @@ def test_a_field_of_view_is_found_on_white_paper_and_in_a_negative():
     assert estimate_field_of_view(np.full_like(image, 255)).all()
 
 
+def test_a_field_of_view_is_found_in_a_dark_frame_on_a_white_page():
+    image, view = fundus()
+    page = np.full((HEIGHT + 100, WIDTH + 60, 3), 255, np.uint8)
+    page[40 : 40 + HEIGHT, 30 : 30 + WIDTH] = image
+    page[10:14, 20:90] = 0  # its title
+    found = estimate_field_of_view(page)
+    assert overlap(found[40 : 40 + HEIGHT, 30 : 30 + WIDTH], view) > 0.99 and found.sum() < 1.02 * view.sum()
+
+
+def test_another_eye_or_retina_around_the_circle_means_that_it_is_no_field_of_view():
+    image, view = fundus()
+    assert estimate_field_of_view(np.concatenate([image, image], axis=1)).all()
+    around = np.where(view[..., None], image, image[view].mean(0) * 0.7)  # a bright disc
+    texture = 40 * np.sin(np.arange(HEIGHT) / 7)[:, None, None]
+    for ground, is_found in ((around + texture, False), (np.full_like(around, 100), True)):
+        seen = np.where(view[..., None], image.astype(float) + 50, ground).clip(0, 255).astype(np.uint8)
+        assert estimate_field_of_view(seen).all() != is_found
+
+
 PARTS = {
     "all": np.s_[:, :],
     "from all sides": np.s_[24:-24, 26:-26],

@@ -175,10 +175,24 @@ def test_far_more_foreground_than_in_any_training_image_is_doubted():
 
 
 def test_a_scale_far_from_the_training_images_is_doubted():
-    image = retina(400, 300)
+    image = retina(400, 340)
     (warning,) = warnings_of(image, fov_diameter=90.0)
-    assert warning.startswith("the field of view is 30") and "in the training images it is 90" in warning
+    assert warning.startswith("the field of view is 34") and "in the training images it is 90" in warning
     assert not warnings_of(image, fov_diameter=150.0) and not warnings_of(photograph(90, 90), fov_diameter=9.0)
+
+
+def test_a_photograph_without_a_field_of_view_is_doubted_by_an_adapter_of_photographs():
+    inside = photograph(90, 90)
+    (warning,) = warnings_of(inside, fov_diameter=90.0, foreground_range=(0.0, 1.0))
+    assert warning.startswith("no round field of view was found")
+    assert not warnings_of(inside, fov_diameter=90.0) and not warnings_of(inside, foreground_range=(0.0, 1.0))
+
+
+def test_most_of_an_image_outside_a_field_of_view_is_doubted_where_any_image_may_come():
+    image = retina(400, 300)
+    (warning,) = warnings_of(image, fov_diameter=150.0)
+    assert warning.startswith("5") and "--no_within_fov and --scale 1" in warning
+    assert not warnings_of(image, fov_diameter=150.0, foreground_range=(0.0, 1.0))
 
 
 def test_colours_far_from_the_training_images_are_doubted():

@@ -17,6 +17,7 @@ from topolora_hf.adapters.loading import load_adapter
 from topolora_hf.data.errors import DataError
 from topolora_hf.data.intensity import IntensityScaling
 from topolora_hf.data.windows import normalise
+from topolora_hf.inference.loading import load_network
 from topolora_hf.inference.prediction import Prediction
 from topolora_hf.inference.predictor import Predictor
 
@@ -61,12 +62,21 @@ def test_images_of_any_size_give_maps_of_their_size(predictor, height, width):
     assert prediction.overlay().size == (width, height)
 
 
-def test_an_image_smaller_than_a_tile_is_padded_with_the_mean_colour(adapter, predictor):
-    image = photograph(TILE, 30)
-    padded = F.pad(normalise(image), (9, 9, 0, 0))[None]
+@pytest.mark.parametrize("width", [30, 7])
+def test_an_image_smaller_than_a_tile_is_mirrored_around_itself(adapter, predictor, width):
+    image, left = photograph(TILE, width), (TILE - width) // 2
+    padded = np.pad(image, ((0, 0), (left, TILE - width - left), (0, 0)), mode="symmetric")
     with torch.no_grad():
-        expected = adapter(pixel_values=padded).logits.sigmoid()[0, 0, :, 9:39].numpy()
+        expected = adapter(pixel_values=normalise(padded)[None]).logits.sigmoid()[0, 0, :, left : left + width].numpy()
     np.testing.assert_allclose(predictor().probability(image), expected, atol=1e-5)
+
+
+def test_a_low_strip_of_bare_ground_is_no_line():
+    """With a flat colour around it, `tiny` marked nine tenths of such a strip, and all of a black square."""
+    tiny = Predictor(load_network("topolora_hf/tiny"), device="cpu")
+    ground = np.random.default_rng(0).normal(190, 6, (24, 300, 3)).clip(0, 255).astype(np.uint8)
+    assert tiny(ground).mask.mean() < 0.05
+    assert not tiny(np.zeros((50, 50, 3), np.uint8)).mask.any()
 
 
 def test_how_many_tiles_run_at_once_does_not_matter(predictor):

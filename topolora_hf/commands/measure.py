@@ -22,6 +22,7 @@ from ..settings import changed_settings, option
 from .arguments import ADAPTER_HELP, InferenceArguments
 from .images import for_each_image, tell_progress
 from .predict import CLASSES, PREDICT_SETTINGS
+from .sources import note_sources
 
 if TYPE_CHECKING:
     import networkx
@@ -108,8 +109,8 @@ def measure(args: MeasureArguments) -> Path:
 
     Raises:
         DataError: Some images could not be measured. Every other one is then.
-        ValueError: The folder holds measures made with other settings or by something else, or there are several
-            processes.
+        ValueError: The folder holds measures made with other settings, of other files of the same names or by something
+            else, or there are several processes.
         ImportError: `vector` is gpkg, and pyogrio or shapely is not installed.
     """
     if (count := process_state().num_processes) > 1:
@@ -122,7 +123,7 @@ def measure(args: MeasureArguments) -> Path:
     if len(set(names)) < len(names):
         names = output_names(files)
     output = output_folder(args.output_dir)
-    rows = _begin(args, output, names)
+    rows = _begin(args, output, files, names)
     done = {row["id"] for row in rows}
     waiting = [(file, name) for file, name in zip(files, names, strict=True) if name not in done]
     if there := len(files) - len(waiting):
@@ -341,7 +342,7 @@ def _write(seen: Measured, output: Path, name: str, args: MeasureArguments) -> l
     ]
 
 
-def _begin(args: MeasureArguments, output: Path, names: list[str]) -> list[dict]:
+def _begin(args: MeasureArguments, output: Path, files: list[Path], names: list[str]) -> list[dict]:
     """Note the settings of a folder's measures, or check that they are the same. Return the rows that are there."""
     note, totals, way_out = output / MEASURE_SETTINGS, output / TOTALS, "choose another output_dir, or use --overwrite"
     rows = []
@@ -359,12 +360,16 @@ def _begin(args: MeasureArguments, output: Path, names: list[str]) -> list[dict]
         for name in names:
             shutil.rmtree(rows_folder(output / f"{name}_mask.tif"), ignore_errors=True)
     elif note.exists():
-        if changed := changed_settings(read_json_object(note), args, _FREE):
+        if changed := changed_settings(read_json_object(note, float("inf")), args, _FREE):
             raise ValueError(f"{output} holds measures made with other settings ({'; '.join(changed)}): {way_out}")
     elif totals.exists():
         raise ValueError(f"{totals} was not made by this command ({note} is missing): {way_out}")
-    write_json(note, {name: value for name, value in asdict(args).items() if name not in _FREE})
-    return [_numbers(row) for row in rows if not (args.overwrite and row["id"] in names)]
+    rows = [_numbers(row) for row in rows if not (args.overwrite and row["id"] in names)]
+    measured = {row["id"] for row in rows}
+    done = [name for name in names if name in measured or (output / f"{name}_mask.tif").exists()]
+    sources = note_sources(note, files, names, done, args.adapter, way_out)
+    write_json(note, {name: value for name, value in asdict(args).items() if name not in _FREE} | sources)
+    return rows
 
 
 def _numbers(row: dict) -> dict:

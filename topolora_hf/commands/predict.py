@@ -3,20 +3,20 @@
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from glob import escape
 from pathlib import Path
 
 from ..data.errors import DataError
 from ..data.images.limits import TooLarge
 from ..files import output_folder, read_json_object, write_json
-from ..inference.files import find_images, is_by_rows, output_names, rows_folder
+from ..inference.files import file_a_class, find_images, is_by_rows, output_names, rows_folder
 from ..metrics.classes import label_values
 from ..processes import process_state
 from ..settings import changed_settings, option
 from .arguments import InferenceArguments
 from .images import duration, for_each_image, tell_progress
+from .sources import note_sources
 
 PREDICT_SETTINGS = "predict_args.json"
 CLASSES = "classes.json"
@@ -29,7 +29,7 @@ _WRITTEN = (
     "_centreline.json",
     "_centreline.png",
 )
-_WRITTEN_A_CLASS = ("_mask_*.png", "_probability_*.png")
+_WRITTEN_A_CLASS = ("_mask.png", "_probability.png")
 _FREE = {"images", "output_dir", "overwrite", "tile_batch"}  # settings that change no mask
 
 
@@ -60,11 +60,13 @@ def predict(args: PredictArguments) -> list[Path]:
     alone, with a reduced overlay. Its finished rows are kept if the command is stopped.
 
     A mask is written last, so an image that has one is done and is skipped: the same command goes on where it stopped.
+    `predict_args.json` notes the settings, and which file each mask was made from.
     Under `accelerate launch` the processes share the images.
 
     Raises:
         DataError: Some images have no mask, as they cannot be read or are too large. Every other one has its mask then.
-        ValueError: The folder is one of the images', or holds masks made with other settings or by something else.
+        ValueError: The folder is one of the images', or holds masks made with other settings, from other images of the
+            same names, by an adapter that has changed since, or by something else.
     """
     files = find_images(args.images)
     output, state = Path(args.output_dir), process_state()
@@ -175,19 +177,32 @@ def _begin(args: PredictArguments, output: Path, images: list[Path], masks: list
     output_folder(output)
     note, way_out = output / PREDICT_SETTINGS, "choose another output_dir, or replace them with --overwrite"
     if args.overwrite:
+        labels = _labels_in(output)
         for mask in masks:
-            of_classes = (
-                file for ending in _WRITTEN_A_CLASS for file in output.glob(escape(_beside(mask, "").name) + ending)
-            )
-            for file in (*(_beside(mask, ending) for ending in _WRITTEN), *of_classes):
+            for file in _written_for(mask, labels):
                 file.unlink(missing_ok=True)
             shutil.rmtree(rows_folder(mask.with_suffix(".tif")), ignore_errors=True)
     elif note.exists():
-        if changed := changed_settings(read_json_object(note), args, _FREE):
+        if changed := changed_settings(read_json_object(note, float("inf")), args, _FREE):
             raise ValueError(f"{output} holds masks made with other settings ({'; '.join(changed)}): {way_out}")
     elif foreign := next((mask for mask in masks if mask.exists()), None):
         raise ValueError(f"{foreign} was not made by this command ({note} is missing): {way_out}")
-    write_json(note, {name: value for name, value in asdict(args).items() if name not in _FREE})
+    done = [mask.name for mask in masks if _is_done(mask) or rows_folder(mask.with_suffix(".tif")).exists()]
+    sources = note_sources(note, images, [mask.name for mask in masks], done, args.adapter, way_out)
+    write_json(note, {name: value for name, value in asdict(args).items() if name not in _FREE} | sources)
+
+
+def _labels_in(output: Path) -> list[str]:
+    """The classes of the masks that a folder holds; none of one class."""
+    classes = output / CLASSES
+    return [name for name in read_json_object(classes) if name != "exclusive"] if classes.exists() else []
+
+
+def _written_for(mask: Path, labels: Sequence[str]) -> Iterator[Path]:
+    """All files that may have been written for an image, and no other that begins with its name."""
+    yield from (_beside(mask, ending) for ending in _WRITTEN)
+    for ending in _WRITTEN_A_CLASS:
+        yield from file_a_class(_beside(mask, ending), labels)
 
 
 def _beside(mask: Path, ending: str) -> Path:

@@ -18,7 +18,6 @@ Reader = Callable[[Path, ReadOptions], tuple[Splits, list[str]]]
 SplitLists = Mapping[str, Mapping[str, Sequence[str]]]
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_POLYPS = Augmentation(zoom=(0.6, 1.6), colour=0.2, mixing=0.5)  # seen from near and far, in any light
 _SAR = Augmentation(colour=0.0)  # one channel, shown three times
 
 
@@ -139,7 +138,6 @@ CATALOG: dict[str, DatasetSpec] = {
             view="full",
             counts={"all": 1000},
             test_fraction=0.12,
-            augmentation=_POLYPS,
             licence="research and education only, see the site",
             citation="Jha et al., Kvasir-SEG: a segmented polyp dataset, MMM 2020, arXiv:1911.07069",
             url="https://datasets.simula.no/kvasir-seg",

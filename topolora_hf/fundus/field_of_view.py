@@ -2,7 +2,8 @@
 
 A photograph shows a bright circle on a dark ground, often cut straight at the top and bottom. Its edge is where
 brightness rises from ground to retina. A circle is fitted to the edge by consensus (Fischler and Bolles, 1981), so
-that a rim too dark to be seen is still inside. On a white ground, of paper or of a negative, the negative is looked at.
+that a rim too dark to be seen is still inside. On a white ground, of paper or of a negative, the negative is looked at,
+and then the largest thing on the page.
 """
 
 from itertools import product
@@ -17,6 +18,9 @@ _TOLERANCE = 0.006  # of the radius, by which a point on the circle may miss it
 _LEAST_SUPPORT = 0.3  # of the outline that must lie on the circle
 _LEAST_OVERLAP = 0.6  # intersection over union of the circle and what is bright
 _LEAST_AREA = 0.2  # of the picture
+_MOST_BRIGHT = 0.1  # of the field of view's area, of what is bright outside it
+_DARK = 60  # grey levels of a camera's ground; a brighter one is drawn, so all of it is within
+_FLAT = 10  # grey levels
 _STRAIGHT = 0.02  # of the radius, within which a straight end goes from dark to bright
 _TRIALS = 300
 
@@ -25,8 +29,19 @@ def estimate_field_of_view(image: np.ndarray) -> np.ndarray:
     """Find the field of view of an RGB image, uint8 (H, W, 3).
 
     Returns:
-        bool (H, W); True everywhere if the picture shows no circle on a ground that is dark or white.
+        bool (H, W); True everywhere if the picture shows no circle, or more than one, on a ground that is dark, white
+        or of one grey.
     """
+    found = _find(image)
+    if found.all() and is_on_white(image) and (framed := image.min(axis=2) < _WHITE).any():
+        box = _box_of(_largest_part(framed))
+        if not (part := _find(image[box])).all():
+            found = np.zeros_like(found)
+            found[box] = part
+    return found
+
+
+def _find(image: np.ndarray) -> np.ndarray:
     shape = image.shape[:2]
     everywhere = np.ones(shape, dtype=bool)
     if min(shape) < _LEAST_SIDE:
@@ -48,7 +63,18 @@ def estimate_field_of_view(image: np.ndarray) -> np.ndarray:
     inside = (rows - row) ** 2 + (columns - column) ** 2 <= radius**2
     fov = _cut_straight(inside, bright, margin=max(3, round(_STRAIGHT * radius)))
     is_round = fov.mean() >= _LEAST_AREA and (fov & bright).sum() >= _LEAST_OVERLAP * (fov | bright).sum()
-    return fov if is_round else everywhere
+    return fov if is_round and _is_alone(fov, brightness - ground, retina - ground, ground) else everywhere
+
+
+def _is_alone(fov: np.ndarray, rise: np.ndarray, contrast: float, ground: float) -> bool:
+    """Whether what is around a circle is ground: not retina around a bright disc, nor another eye."""
+    from scipy import ndimage
+
+    around = rise[~ndimage.binary_dilation(fov, iterations=max(3, round(_STRAIGHT * max(fov.shape))))]
+    if not around.size:
+        return True
+    is_ground = ground <= _DARK or np.quantile(np.abs(around), 0.9) <= _FLAT
+    return bool(is_ground and (around > _RISE * contrast).sum() <= _MOST_BRIGHT * fov.sum())
 
 
 def is_on_white(image: np.ndarray) -> bool:
@@ -75,6 +101,11 @@ def fov_diameter(fov: np.ndarray) -> float | None:
 def _corners(image: np.ndarray) -> list[np.ndarray]:
     rows, columns = ((slice(part), slice(-part, None)) for part in (max(2, side // 40) for side in image.shape[:2]))
     return [image[corner] for corner in product(rows, columns)]
+
+
+def _box_of(mask: np.ndarray) -> tuple[slice, slice]:
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
 def _largest_part(mask: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 _FOREGROUND = 3.0  # times the largest share of foreground in a training image
 _SCALE = 3.0  # between the diameters of the fields of view: small vessels were never seen so
+_LEAST_INSIDE = 0.5  # of the image, inside the field of view, for a network of drawings: it may be any image
 _COLOURS = 3.0  # times the largest or smallest mean or deviation of a colour in the training images
 
 
@@ -22,9 +23,19 @@ def doubts(settings: "AdapterSettings", fov: "FieldOfView", mask: np.ndarray) ->
         mask: bool (H, W), what was predicted.
     """
     colours, diameter, found = settings.fov_colours, settings.fov_diameter, []
+    is_fundus = diameter is not None or colours is not None
     if settings.foreground_range is not None:
-        is_fundus = diameter is not None or colours is not None
         found += doubts_of_share(settings, float((mask[fov.mask()] if is_fundus else mask).mean()))
+        if is_fundus and fov.diameter is None:
+            found.append(
+                "no round field of view was found, as the training images have: scale and colours are left as they "
+                "are, and a rim may be marked"
+            )
+    elif is_fundus and (share := fov.mask().mean()) < _LEAST_INSIDE:
+        found.append(
+            f"{1 - share:.0%} of the image is outside the round field of view that was found, and may be empty: if it "
+            "is no fundus photograph, --no_within_fov and --scale 1"
+        )
     if diameter is not None and fov.diameter is not None:
         ratio = fov.diameter / diameter
         if max(ratio, 1 / ratio) > _SCALE:

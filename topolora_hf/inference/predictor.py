@@ -27,7 +27,7 @@ from ..objective.losses import class_probabilities
 from ..processes import best_device, fast_dtype, tiles_at_once
 from .doubts import doubts
 from .prediction import Prediction
-from .tiling import Corners, Tiles, Windows, join_rows
+from .tiling import Corners, Tiles, Windows, join_rows, mirrored
 
 _SECTION_PIXELS = 2**25  # a larger image is resized in sections, and so is one with a longer side than
 _SECTION_SIDE = 2**20
@@ -334,15 +334,14 @@ class Predictor:
         return torch.cat(parts, axis)
 
     def _tiles_at(self, pixels: torch.Tensor, corners: Corners, sides: tuple[int, int]) -> torch.Tensor:
-        """Cut tiles, with the mean colour around an image that is smaller; -> their probabilities, (B, K, *sides)."""
+        """Cut tiles; an image that is smaller is mirrored around itself. -> Their probabilities, (B, K, *sides)."""
         (down, across), (top, left) = sides, (max(0, -start) for start in corners[0])
         tiles = torch.stack([pixels[:, max(0, y) : y + down, max(0, x) : x + across] for y, x in corners])
         if tiles.dtype == torch.uint8:
             tiles = self._normalise(tiles)
-        height, width = tiles.shape[2:]
-        if (height, width) != (down, across):
-            tiles = F.pad(tiles, (left, across - width - left, top, down - height - top))
-        return self._tile_probabilities(tiles)
+        tiles = mirrored(mirrored(tiles, top, down).mT, left, across).mT
+        below, beside = down - tiles.shape[2], across - tiles.shape[3]
+        return self._tile_probabilities(F.pad(tiles, (0, beside, 0, below)) if below or beside else tiles)
 
     def _tile_probabilities(self, pixel_values: torch.Tensor, size: Sequence[int] | None = None) -> torch.Tensor:
         """(B, 3, T, T) -> (B, K, T, T), or of the size to which logits are resized; the mean over the mirrorings."""

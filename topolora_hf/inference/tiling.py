@@ -28,6 +28,21 @@ def join_rows(size: Sequence[int], maps: int, device: torch.device, rows: Rows) 
     return result
 
 
+def mirrored(tiles: torch.Tensor, before: int, length: int) -> torch.Tensor:
+    """Tiles (B, C, h, w) with `length` rows: the image, `before` rows of it mirrored, and as often as needed; or as is.
+
+    A flat colour around a low image makes a line of the image itself.
+
+    >>> mirrored(torch.arange(3.0).view(1, 1, 3, 1), 2, 8).flatten().int().tolist()
+    [1, 0, 0, 1, 2, 2, 1, 0]
+    """
+    if before <= 0:
+        return tiles
+    rows = tiles.shape[2]
+    place = (torch.arange(length, device=tiles.device) - before) % (2 * rows)
+    return tiles.index_select(2, torch.minimum(place, 2 * rows - 1 - place))
+
+
 @dataclass(frozen=True)
 class Tiles:
     """Overlapping tiles, whose probabilities are averaged with Gaussian weights.
@@ -36,7 +51,7 @@ class Tiles:
     below that floor, so tiles would count alike and their borders would show.
 
     Attributes:
-        tile: Side of a tile. A smaller image lies in the middle of one.
+        tile: Side of a tile. A smaller image lies in the middle of one, mirrored around itself.
         overlap: Of neighbouring tiles, as a fraction of a tile.
         batch: Tiles that run at once; on a GPU, of several rows.
         device: Where the tiles are.
