@@ -51,8 +51,8 @@ WHEN = {
     "learning_rate": "1e-3 for polyps; lower if the loss is not finite or jumps.",
     "detail_learning_rate": "1e-3 when you train on from a merged adapter, or with few images.",
     "weight_decay": "Seldom: 0.3 had the same scores.",
-    "augmentation": "`wide` for regions and 5,000 steps or more; `same_scale` in a second run on images of one camera "
-    "(0.004 Dice); `none` to see the images as they are.",
+    "augmentation": "`same_scale` in a second run on images of one camera (0.004 Dice); `none` to see the "
+    "images as they are.",
     "mixed_precision": "`no` to compare machines with and without bf16; `fp16` on old GPUs.",
     "gradient_checkpointing": "Memory is short: 1.5 GB instead of 2.3 GB, 1.3 times the time.",
     "cldice_weight": "0 for regions; up to 1 if centrelines matter more than area (0.018 clDice on CHASE_DB1).",

@@ -58,25 +58,6 @@ def test_image_and_labels_stay_together_through_augmentation(view):
     assert len(agreement) > 20 and np.mean(agreement) > 0.8
 
 
-def test_mixing_lays_a_rectangle_of_another_image_and_of_its_mask_over_some_tiles():
-    still = {"zoom": (1, 1), "brightness": 0, "contrast": 0, "gamma": 0, "colour": 0, "noise": 0}
-    whole = {"valid_mask": np.ones((64, 64), bool)}
-    dark = {"id": "dark", "image": np.full((64, 64, 3), 50, np.uint8), "mask": np.zeros((1, 64, 64), bool)} | whole
-    light = {"id": "light", "image": np.full((64, 64, 3), 200, np.uint8), "mask": np.ones((1, 64, 64), bool)} | whole
-    dataset = TileDataset([dark, light], 64, tiles_per_image=40, augmentation=Augmentation(**still, mixing=0.5))
-    mixed = 0
-    for number in range(len(dataset)):
-        item = dataset[number]
-        is_light = item["labels"][0] == 1
-        assert torch.equal(item["pixel_values"][0] > 0, is_light) and item["valid_mask"].all()
-        foreign = is_light if item["id"] == "dark" else ~is_light
-        if foreign.any():
-            rows, columns = (foreign.any(axis).sum().item() for axis in (1, 0))
-            assert foreign.sum() == rows * columns and 19 <= min(rows, columns) and max(rows, columns) <= 45
-            mixed += 1
-    assert 10 <= mixed <= 30  # half of the tiles, half of whose rectangles are of their own image
-
-
 def test_crops_without_augmentation_are_pieces_of_the_image():
     dataset = TileDataset(ROWS[:1], 32, augmentation=None, tiles_per_image=10)
     whole = normalise(ROWS[0]["image"])

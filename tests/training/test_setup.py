@@ -32,13 +32,11 @@ def _tiles(rows, **settings):
     return setup.build_tiles(args, rows, AdapterSettings(base="none", tile_size=64, view="full"), Augmentation(), 1)
 
 
-def test_augmentation_is_the_data_sets_wider_without_zoom_and_noise_or_none(make_rows):
+def test_augmentation_is_the_data_sets_without_zoom_and_noise_or_none(make_rows):
     rows = make_rows(1)
     assert _tiles(rows).augmentation == Augmentation()
     assert _tiles(rows, augmentation="same_scale").augmentation == replace(Augmentation(), zoom=(1, 1), noise=0)
     assert _tiles(rows, augmentation="none").augmentation is None
-    wide = Augmentation(zoom=(0.6, 1.6), colour=0.2, mixing=0.5)
-    assert _tiles(rows, augmentation="wide").augmentation == wide
 
 
 def test_every_trained_parameter_has_one_group_with_its_rate_and_decay(make_arguments, stock_sam):

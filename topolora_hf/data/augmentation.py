@@ -19,7 +19,6 @@ class Augmentation:
     gamma: float = option(0.3, "largest natural logarithm of the exponent put on values in [0, 1]", at_least=0)
     colour: float = option(0.1, "largest relative change of a single channel", at_least=0)
     noise: float = option(0.03, "largest standard deviation of Gaussian noise, of the full range", at_least=0)
-    mixing: float = option(0.0, "share of tiles under a rectangle of another tile (CutMix)", at_least=0, at_most=1)
 
     def __post_init__(self):
         check_limits(self)

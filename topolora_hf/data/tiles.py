@@ -12,14 +12,14 @@ from . import windows
 from .augmentation import Augmentation
 from .intensity import evenly_spread
 from .protocols import VIEWS
-from .variations import add_noise, draw_zoom, jitter_colours, mix, tile_generator, turn
+from .variations import add_noise, draw_zoom, jitter_colours, tile_generator, turn
 from .windows import IMAGE_MEAN, IMAGE_STD
 
 _CENTRE_TRIES = 8
 
 
 class TileDataset(Dataset):
-    """Training tiles as a pure function of the rows and (seed, epoch, image id, tile number).
+    """Training tiles as a pure function of (seed, epoch, image id, tile number).
 
     An item is a dict of `pixel_values` float32 (3, T, T), normalised RGB; `labels` uint8 (K, T, T) of 0 and 1;
     `valid_mask` bool (T, T), the field of view without what lies outside the image (there, `pixel_values` is 0);
@@ -87,9 +87,6 @@ class TileDataset(Dataset):
         image, mask, valid_mask = self._cut(row, rng)
         if self.augmentation is not None:
             image, mask, valid_mask = turn((image, mask, valid_mask), self.augmentation, rng)
-            if self.augmentation.mixing and rng.random() < self.augmentation.mixing:
-                other = turn(self._cut(self._cache[int(rng.integers(len(self.rows)))], rng), self.augmentation, rng)
-                image, mask, valid_mask = mix((image, mask, valid_mask), other, rng)
         item = {"pixel_values": image, "labels": mask.to(torch.uint8), "valid_mask": valid_mask}
         item = {name: tensor.contiguous() for name, tensor in item.items()} | {"id": row["id"]}
         if self.with_skeleton:

@@ -57,17 +57,3 @@ def turn(tensors: Sequence[torch.Tensor], settings: Augmentation, rng: np.random
     if settings.quarter_turns and quarters:
         tensors = [torch.rot90(tensor, quarters, dims=(-2, -1)) for tensor in tensors]
     return tensors
-
-
-def mix(
-    tensors: Sequence[torch.Tensor], others: Sequence[torch.Tensor], rng: np.random.Generator
-) -> tuple[torch.Tensor, ...]:
-    """Lay a rectangle of `others` over tensors (..., T, T), 0.3 to 0.7 T a side (CutMix, Yun et al. 2019)."""
-    size = tensors[0].shape[-1]
-    height, width = (round(float(share) * size) for share in rng.uniform(0.3, 0.7, size=2))
-    top, left = (int(rng.integers(size - side + 1)) for side in (height, width))
-    inside = (..., slice(top, top + height), slice(left, left + width))
-    mixed = tuple(tensor.clone() for tensor in tensors)
-    for tensor, other in zip(mixed, others, strict=True):
-        tensor[inside] = other[inside]
-    return mixed

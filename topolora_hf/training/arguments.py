@@ -67,10 +67,9 @@ class TrainArguments(DataArguments):
     weight_decay: float = _training(1e-4, "of weights, not of norms and biases", at_least=0)
     augmentation: str = _training(
         "all",
-        "all: flips, quarter turns, colours, zoom, noise; wide: zoom from 0.6 to 1.6, twice the colours, and in half "
-        "of the tiles a rectangle of another (CutMix), for long runs on regions; same_scale: without zoom and noise, "
-        "for a last run on images of one camera; none",
-        choices=("all", "wide", "same_scale", "none"),
+        "all: flips, quarter turns, colours, zoom, noise; same_scale: without zoom and noise, for a last run on images "
+        "of one camera; none",
+        choices=("all", "same_scale", "none"),
     )
     mixed_precision: str = _training(
         "auto", "auto: bf16 if the hardware is faster with it", choices=("auto", "no", "bf16", "fp16")

@@ -280,7 +280,6 @@ def build_tiles(
 ) -> TileDataset:
     """Build a data set of enough tiles for an epoch of 100 steps; `usual` is the data set's augmentation."""
     tiles_an_epoch = _STEPS_AN_EPOCH * args.batch_size * args.gradient_accumulation_steps * processes
-    wide = replace(usual, zoom=(0.6, 1.6), colour=2 * usual.colour, mixing=0.5)
     same_scale = replace(usual, zoom=(1.0, 1.0), noise=0.0)
     return TileDataset(
         rows,
@@ -288,7 +287,7 @@ def build_tiles(
         view=settings.view,
         tiles_per_image=math.ceil(tiles_an_epoch / len(rows)),
         seed=args.seed,
-        augmentation={"all": usual, "wide": wide, "same_scale": same_scale, "none": None}[args.augmentation],
+        augmentation={"all": usual, "same_scale": same_scale, "none": None}[args.augmentation],
         image_mean=settings.image_mean,
         image_std=settings.image_std,
         with_skeleton=args.target_skeleton == "hard",
