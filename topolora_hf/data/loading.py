@@ -96,9 +96,11 @@ def load_segmentation_data(
         DataError: The name is unknown, the folder has another layout, or its files cannot be used; every problem is
             listed with the names of its files.
 
-    >>> rows = load_segmentation_data("synthetic")["test"]
-    >>> len(rows), rows[0]["image"].shape, rows[0]["mask"].dtype
-    (40, (256, 256, 3), dtype('uint8'))
+    Example:
+        >>> rows = load_segmentation_data("synthetic")["test"]
+        >>> image, mask = map(rows[0].get, ("image", "mask"))
+        >>> len(rows), image.shape, mask.dtype
+        (40, (256, 256, 3), dtype('uint8'))
     """
     spec, location = find_dataset(name_or_path, data_dir)
     for what, value, allowed in (
