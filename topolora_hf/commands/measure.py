@@ -3,7 +3,7 @@
 import csv
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,14 +15,14 @@ from ..data.errors import DataError
 from ..data.images.limits import TooLarge
 from ..data.mask_rule import MaskForm, MaskRule
 from ..data.records import some
-from ..files import output_folder, read_json_object, write_history, write_json
+from ..files import output_folder, write_history
 from ..inference.files import file_a_class, find_images, is_by_rows, output_names, rows_folder
 from ..processes import process_state
-from ..settings import changed_settings, option
+from ..settings import option
 from .arguments import ADAPTER_HELP, InferenceArguments
 from .images import for_each_image, tell_progress
 from .predict import CLASSES, PREDICT_SETTINGS
-from .sources import note_sources
+from .sources import note_results
 
 if TYPE_CHECKING:
     import networkx
@@ -344,7 +344,7 @@ def _write(seen: Measured, output: Path, name: str, args: MeasureArguments) -> l
 
 def _begin(args: MeasureArguments, output: Path, files: list[Path], names: list[str]) -> list[dict]:
     """Note the settings of a folder's measures, or check that they are the same. Return the rows that are there."""
-    note, totals, way_out = output / MEASURE_SETTINGS, output / TOTALS, "choose another output_dir, or use --overwrite"
+    totals, way_out = output / TOTALS, "choose another output_dir, or use --overwrite"
     rows = []
     if totals.exists():
         with totals.open(newline="", encoding="utf-8") as file:
@@ -359,16 +359,11 @@ def _begin(args: MeasureArguments, output: Path, files: list[Path], names: list[
                 (output / file_a_class(f"{row['id']}.swc", [row["class"]])[0]).unlink(missing_ok=True)
         for name in names:
             shutil.rmtree(rows_folder(output / f"{name}_mask.tif"), ignore_errors=True)
-    elif note.exists():
-        if changed := changed_settings(read_json_object(note, float("inf")), args, _FREE):
-            raise ValueError(f"{output} holds measures made with other settings ({'; '.join(changed)}): {way_out}")
-    elif totals.exists():
-        raise ValueError(f"{totals} was not made by this command ({note} is missing): {way_out}")
     rows = [_numbers(row) for row in rows if not (args.overwrite and row["id"] in names)]
-    measured = {row["id"] for row in rows}
+    measured, sources = {row["id"] for row in rows}, dict(zip(names, files, strict=True))
     done = [name for name in names if name in measured or (output / f"{name}_mask.tif").exists()]
-    sources = note_sources(note, files, names, done, args.adapter, way_out)
-    write_json(note, {name: value for name, value in asdict(args).items() if name not in _FREE} | sources)
+    foreign = totals if totals.exists() else None
+    note_results(output / MEASURE_SETTINGS, args, _FREE, "measures", sources, done, foreign, way_out)
     return rows
 
 

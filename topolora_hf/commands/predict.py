@@ -4,19 +4,19 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..data.errors import DataError
 from ..data.images.limits import TooLarge
-from ..files import output_folder, read_json_object, write_json
+from ..files import output_folder, read_json_object
 from ..inference.files import file_a_class, find_images, is_by_rows, output_names, rows_folder
 from ..metrics.classes import label_values
 from ..processes import process_state
-from ..settings import changed_settings, option
+from ..settings import option
 from .arguments import InferenceArguments
 from .images import duration, for_each_image, tell_progress
-from .sources import note_sources
+from .sources import note_results
 
 PREDICT_SETTINGS = "predict_args.json"
 CLASSES = "classes.json"
@@ -175,21 +175,17 @@ def _begin(args: PredictArguments, output: Path, images: list[Path], masks: list
             "might replace masks of yours; choose another"
         )
     output_folder(output)
-    note, way_out = output / PREDICT_SETTINGS, "choose another output_dir, or replace them with --overwrite"
+    way_out = "choose another output_dir, or replace them with --overwrite"
     if args.overwrite:
         labels = _labels_in(output)
         for mask in masks:
             for file in _written_for(mask, labels):
                 file.unlink(missing_ok=True)
             shutil.rmtree(rows_folder(mask.with_suffix(".tif")), ignore_errors=True)
-    elif note.exists():
-        if changed := changed_settings(read_json_object(note, float("inf")), args, _FREE):
-            raise ValueError(f"{output} holds masks made with other settings ({'; '.join(changed)}): {way_out}")
-    elif foreign := next((mask for mask in masks if mask.exists()), None):
-        raise ValueError(f"{foreign} was not made by this command ({note} is missing): {way_out}")
-    done = [mask.name for mask in masks if _is_done(mask) or rows_folder(mask.with_suffix(".tif")).exists()]
-    sources = note_sources(note, images, [mask.name for mask in masks], done, args.adapter, way_out)
-    write_json(note, {name: value for name, value in asdict(args).items() if name not in _FREE} | sources)
+    sources = {mask.name: image for mask, image in zip(masks, images, strict=True)}
+    done = [mask.name for mask in masks if _is_done(mask)]
+    foreign = next((mask for mask in masks if mask.exists()), None)
+    note_results(output / PREDICT_SETTINGS, args, _FREE, "masks", sources, done, foreign, way_out)
 
 
 def _labels_in(output: Path) -> list[str]:
