@@ -118,6 +118,29 @@ def test_overwrite_removes_what_the_command_wrote_and_nothing_else(photos, predi
     assert left == {"a_mask.png", "a_overlay.png", corrected.name}
 
 
+def test_overwriting_removes_nothing_if_there_is_no_such_adapter(photos, predict, topolora):
+    predict()
+    first = times()
+    done = topolora("predict", "--adapter", "no/such", "--images", "photos", "--overwrite")
+    assert done.status == 1 and times() == first
+
+
+def test_masks_that_are_not_made_again_keep_a_folder_at_its_settings(photos, predict, topolora, two_classes):
+    predict("--threshold", "0.4")
+    other = ("--threshold", "0.2", "--overwrite")
+    done = predict(*other, images="photos/a.png")
+    assert done.status == 1
+    assert "masks of other images (b_mask.png, c_mask.png), made with other settings (threshold was [0.4]" in done.err
+    assert done.err.strip().endswith("choose another output_dir")
+    for name in "bc":
+        Path(f"predictions/{name}_mask.png").unlink()
+    assert predict(*other, images="photos/a.png").status == 0
+    words = ("predict", "--images", "photos/a.png", "--overwrite", "--adapter")
+    assert topolora(*words, two_classes).status == 0 and Path("predictions/classes.json").exists()
+    assert predict("--overwrite", images="photos/a.png").status == 0
+    assert not Path("predictions/classes.json").exists(), "of masks that are gone"
+
+
 def test_a_threshold_and_a_precision_are_those_asked_for(photos, predict):
     for threshold, expected in ((0, 255), (1, 0)):
         predict("--threshold", threshold, "--output_dir", f"at{threshold}", images="photos/a.png")

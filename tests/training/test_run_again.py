@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -65,7 +66,7 @@ def test_a_finished_run_stays_as_it_is(finished, splits, capsys):
     args, metrics = finished
     before = contents(args)
     assert train(args, splits)["dice"] == metrics["dice"]
-    assert "holds this run, finished; --overwrite starts it anew" in capsys.readouterr().out
+    assert "holds this run, finished (scores of 3 images); --overwrite starts it anew" in capsys.readouterr().out
     for change in ({"learning_rate": 0.5}, {"test_time_scales": [0.8, 1.0]}):
         name = next(iter(change))
         with pytest.raises(ValueError, match=f"finished run of other settings: {name} was .*, is .*--overwrite"):
@@ -84,6 +85,26 @@ def test_overwriting_starts_anew_and_leaves_no_network_of_another_kind(make_argu
     assert (run / "network").is_dir() and not (run / "adapter").exists()
     train(replace(adapter, base=str(run / "network"), overwrite=True), splits)
     assert (run / "network").is_dir() and (run / "adapter").is_dir()  # its base
+
+
+def test_overwriting_removes_nothing_before_there_is_something_to_train(make_arguments, splits):
+    args = make_arguments(max_steps=1)
+    train(args, splits)
+    before = contents(args)
+    with pytest.raises(OSError, match="cannot load the base no/such/base"):
+        train(replace(args, base="no/such/base", overwrite=True), splits)
+    assert contents(args) == before
+
+
+def test_a_run_is_not_resumed_with_images_that_came_or_went(make_arguments, splits):
+    args = make_arguments(max_steps=4)
+    with pytest.raises(Stopped):
+        train(args, splits, on_step=stop_at(2, 2))
+    *kept, last = splits["train"]
+    message = f"the train split had 3, has 2; in one alone are {last['id']}. Choose another"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        train(args, {**splits, "train": kept})
+    assert last_step(args) == 2 and train(args, splits)["n"] == 3
 
 
 def test_a_folder_is_another_run_and_a_named_set_that_moved_is_not():

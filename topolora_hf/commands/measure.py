@@ -15,14 +15,14 @@ from ..data.errors import DataError
 from ..data.images.limits import TooLarge
 from ..data.mask_rule import MaskForm, MaskRule
 from ..data.records import some
-from ..files import output_folder, write_history
+from ..files import output_folder, write_history, write_json
 from ..inference.files import file_a_class, find_images, is_by_rows, output_names, rows_folder
 from ..processes import process_state
 from ..settings import option
 from .arguments import ADAPTER_HELP, InferenceArguments
 from .images import for_each_image, tell_progress
 from .predict import CLASSES, PREDICT_SETTINGS
-from .sources import note_results
+from .sources import checked_note
 
 if TYPE_CHECKING:
     import networkx
@@ -123,12 +123,14 @@ def measure(args: MeasureArguments) -> Path:
     if len(set(names)) < len(names):
         names = output_names(files)
     output = output_folder(args.output_dir)
+    look = _looker(args, output) if args.overwrite else None  # an error now removes nothing
     rows = _begin(args, output, files, names)
     done = {row["id"] for row in rows}
     waiting = [(file, name) for file, name in zip(files, names, strict=True) if name not in done]
     if there := len(files) - len(waiting):
         print(f"{there} of {len(files)} images are in {output / TOTALS} already (--overwrite measures them again)")
-    look = _looker(args, output) if waiting else None
+    if waiting and look is None:
+        look = _looker(args, output)
 
     def measure_one(file: Path, name: str, tell: Callable[..., None]) -> None:
         seen = look(file, name, tell)
@@ -344,27 +346,35 @@ def _write(seen: Measured, output: Path, name: str, args: MeasureArguments) -> l
 
 def _begin(args: MeasureArguments, output: Path, files: list[Path], names: list[str]) -> list[dict]:
     """Note the settings of a folder's measures, or check that they are the same. Return the rows that are there."""
-    totals, way_out = output / TOTALS, "choose another output_dir, or use --overwrite"
-    rows = []
+    totals, rows = output / TOTALS, []
     if totals.exists():
         with totals.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    if args.overwrite:
-        from ..inference.measures import GRAPH_FILES
-
-        for file in (output / f"{name}{ending}" for name in names for ending in (*GRAPH_FILES, "_mask.tif")):
-            file.unlink(missing_ok=True)
-        for row in rows:
-            if row["id"] in names and "class" in row:
-                (output / file_a_class(f"{row['id']}.swc", [row["class"]])[0]).unlink(missing_ok=True)
-        for name in names:
-            shutil.rmtree(rows_folder(output / f"{name}_mask.tif"), ignore_errors=True)
-    rows = [_numbers(row) for row in rows if not (args.overwrite and row["id"] in names)]
+            rows = [_numbers(row) for row in csv.DictReader(file)]
     measured, sources = {row["id"] for row in rows}, dict(zip(names, files, strict=True))
-    done = [name for name in names if name in measured or (output / f"{name}_mask.tif").exists()]
-    foreign = totals if totals.exists() else None
-    note_results(output / MEASURE_SETTINGS, args, _FREE, "measures", sources, done, foreign, way_out)
+
+    def is_there(name: str) -> bool:
+        return name in measured or (output / f"{name}_mask.tif").exists()
+
+    note, foreign = output / MEASURE_SETTINGS, totals if totals.exists() else None
+    noted = checked_note(note, args, _FREE, "measures", sources, is_there, foreign)
+    if args.overwrite:
+        _remove(output, names, rows)
+        rows = [row for row in rows if row["id"] not in sources]
+    write_json(note, noted)
     return rows
+
+
+def _remove(output: Path, names: list[str], rows: list[dict]) -> None:
+    """Remove what was written for images of these names; of classes as `rows` name them."""
+    from ..inference.measures import GRAPH_FILES
+
+    for file in (output / f"{name}{ending}" for name in names for ending in (*GRAPH_FILES, "_mask.tif")):
+        file.unlink(missing_ok=True)
+    for row in rows:
+        if row["id"] in names and "class" in row:
+            (output / file_a_class(f"{row['id']}.swc", [row["class"]])[0]).unlink(missing_ok=True)
+    for name in names:
+        shutil.rmtree(rows_folder(output / f"{name}_mask.tif"), ignore_errors=True)
 
 
 def _numbers(row: dict) -> dict:

@@ -3,20 +3,20 @@
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..data.errors import DataError
 from ..data.images.limits import TooLarge
-from ..files import output_folder, read_json_object
+from ..files import output_folder, read_json_object, write_json
 from ..inference.files import file_a_class, find_images, is_by_rows, output_names, rows_folder
 from ..metrics.classes import label_values
 from ..processes import process_state
 from ..settings import option
 from .arguments import InferenceArguments
 from .images import duration, for_each_image, tell_progress
-from .sources import note_results
+from .sources import checked_note
 
 PREDICT_SETTINGS = "predict_args.json"
 CLASSES = "classes.json"
@@ -71,14 +71,15 @@ def predict(args: PredictArguments) -> list[Path]:
     files = find_images(args.images)
     output, state = Path(args.output_dir), process_state()
     work = [(file, output / f"{name}_mask.png") for file, name in zip(files, output_names(files), strict=True)]
+    predictor = _load(args) if args.overwrite else None  # an error now removes nothing
     with state.main_process_first():
         if state.is_main_process:
-            _begin(args, output, files, [mask for _, mask in work])
+            _begin(args, output, files, [mask for _, mask in work], predictor.settings.labels if predictor else ())
     mine = work[state.process_index :: state.num_processes]
     waiting = [(file, mask) for file, mask in mine if not _is_done(mask)]
     if there := len(mine) - len(waiting):
         print(f"{there} of {len(mine)} images have a mask in {output} already (--overwrite makes it again)")
-    problems = _predict_all(args, waiting) if waiting else []
+    problems = _predict_all(predictor or _load(args), args, waiting) if waiting else []
     state.wait_for_everyone()  # the launcher ends the others once one has ended with an error
     if problems:
         raise DataError(f"{len(problems)} images have no mask:\n" + "\n".join(problems))
@@ -91,11 +92,15 @@ def _is_done(mask: Path) -> bool:
     return mask.exists() or (raster.exists() and is_by_rows(raster))
 
 
-def _predict_all(args: PredictArguments, work: list[tuple[Path, Path]]) -> list[str]:
-    """Predict image by image, and say what is written. Return what is wrong with those that have no mask."""
+def _load(args: PredictArguments):
     print(f"loading {args.adapter}")
     predictor = args.build_predictor(bands=args.bands or None)
     label_values(predictor.settings.labels, predictor.settings.exclusive)  # an error now if no mask holds them
+    return predictor
+
+
+def _predict_all(predictor, args: PredictArguments, work: list[tuple[Path, Path]]) -> list[str]:
+    """Predict image by image, and say what is written. Return what is wrong with those that have no mask."""
     print(f"predicting {len(work)} image{'s' * (len(work) > 1)} on {predictor.device}")
     doubtful, start = 0, time.monotonic()
 
@@ -166,8 +171,13 @@ def _save(prediction, mask: Path, args: PredictArguments) -> list[str]:
     return [str(mask), *(path.name for path in written[1:])]
 
 
-def _begin(args: PredictArguments, output: Path, images: list[Path], masks: list[Path]) -> None:
-    """Note the settings of a folder's masks, or check that they are the same, and that no other file is in the way."""
+def _begin(
+    args: PredictArguments, output: Path, images: list[Path], masks: list[Path], labels: Sequence[str]
+) -> None:
+    """Note the settings of a folder's masks, or check that they are the same, and that no other file is in the way.
+
+    To overwrite is to remove what was written for the images, that of classes of these labels, too.
+    """
     folder = output.resolve()
     if beside := next((file for file in images if file.resolve().parent == folder), None):
         raise ValueError(
@@ -175,17 +185,18 @@ def _begin(args: PredictArguments, output: Path, images: list[Path], masks: list
             "might replace masks of yours; choose another"
         )
     output_folder(output)
-    way_out = "choose another output_dir, or replace them with --overwrite"
+    sources = {mask.name: image for mask, image in zip(masks, images, strict=True)}
+    foreign = next((mask for mask in masks if mask.exists()), None)
+    note = output / PREDICT_SETTINGS
+    noted = checked_note(note, args, _FREE, "masks", sources, lambda name: _is_done(output / name), foreign)
     if args.overwrite:
-        labels = _labels_in(output)
+        labels = {*labels, *_labels_in(output)}
         for mask in masks:
             for file in _written_for(mask, labels):
                 file.unlink(missing_ok=True)
             shutil.rmtree(rows_folder(mask.with_suffix(".tif")), ignore_errors=True)
-    sources = {mask.name: image for mask, image in zip(masks, images, strict=True)}
-    done = [mask.name for mask in masks if _is_done(mask)]
-    foreign = next((mask for mask in masks if mask.exists()), None)
-    note_results(output / PREDICT_SETTINGS, args, _FREE, "masks", sources, done, foreign, way_out)
+        (output / CLASSES).unlink(missing_ok=True)
+    write_json(note, noted)
 
 
 def _labels_in(output: Path) -> list[str]:
@@ -194,7 +205,7 @@ def _labels_in(output: Path) -> list[str]:
     return [name for name in read_json_object(classes) if name != "exclusive"] if classes.exists() else []
 
 
-def _written_for(mask: Path, labels: Sequence[str]) -> Iterator[Path]:
+def _written_for(mask: Path, labels: Collection[str]) -> Iterator[Path]:
     """All files that may have been written for an image, and no other that begins with its name."""
     yield from (_beside(mask, ending) for ending in _WRITTEN)
     for ending in _WRITTEN_A_CLASS:

@@ -1,11 +1,12 @@
 """What results were made with and from: those of other settings, or of another file of the same name, are not kept."""
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from ..files import read_json_object, write_json
+from ..data.records import some
+from ..files import read_json_object
 from ..settings import changed_settings
 
 _MADE_FROM = "made_from"
@@ -33,46 +34,51 @@ def content_of(path: str | Path) -> str | None:
     return found.hexdigest()
 
 
-def note_results(
+def checked_note(
     note: Path,
     args,
     free: Collection[str],
     results: str,
     sources: Mapping[str, Path],
-    done: Collection[str],
+    is_there: Callable[[str], bool],
     foreign: Path | None,
-    way_out: str,
-) -> None:
-    """Write with which settings, and from which file and adapter, a folder's results are made; or refuse.
+) -> dict:
+    """With which settings, and from which file and adapter, a folder's results are made: what its note has to say.
 
     Args:
         note: The file that says so; one that is there is of the results before.
-        args: The settings (a dataclass with `adapter` and `overwrite`).
+        args: The settings (a dataclass with `adapter`, `output_dir` and `overwrite`).
         free: Those that change no result.
         results: What they are, for messages.
-        sources: The name of each result, and the file that it is made from.
-        done: Those of the names that are there and would be kept.
+        sources: The name of each result that is asked for, and the file that it is made from.
+        is_there: Whether there is a result of a name.
         foreign: A result that is there, if there is one: without a note something else made it.
-        way_out: What to do about results of other settings and files, for messages.
 
     Raises:
-        ValueError: A result that would be kept is of other settings, of another file of the same name, of another
+        ValueError: A result that would stay is of other settings, of another file of the same name, of another
             adapter, or of something else.
     """
     before = read_json_object(note, float("inf")) if note.exists() else None
-    if not args.overwrite:
-        if before is not None:
-            if changed := "; ".join(changed_settings(before, args, free)):
-                raise ValueError(f"{note.parent} holds {results} made with other settings ({changed}): {way_out}")
-        elif foreign is not None:
-            raise ValueError(f"{foreign} was not made by this command ({note} is missing): {way_out}")
     known = (before or {}).get(_MADE_FROM, {})
+    changed = changed_settings(before, args, free) if before is not None else []
+    if others := changed and [name for name in known if name not in sources and is_there(name)]:
+        raise ValueError(
+            f"{note.parent} holds {results} of other images ({some(others)}), made with other settings "
+            f"({'; '.join(changed)}): choose another output_dir"
+        )
+    way_out = "choose another output_dir, or replace them with --overwrite"
+    if changed and not args.overwrite:
+        raise ValueError(f"{note.parent} holds {results} made with other settings ({'; '.join(changed)}): {way_out}")
+    if before is None and foreign is not None and not args.overwrite:
+        raise ValueError(f"{foreign} was not made by this command ({note} is missing): {way_out}")
     of_adapter = {"adapter": content_of(args.adapter)} if args.adapter else {}
     made_from: dict[str, dict] = {
         name: {"file": str(file), "content": content_of(file), **of_adapter} for name, file in sources.items()
     }
-    for name in done:
+    for name in sources if not args.overwrite else ():
         was, now = known.get(name, {}), made_from[name]
+        if not is_there(name):
+            continue
         other = None
         if _differ(was.get("content"), now["content"]):
             is_changed = was["file"] == now["file"]
@@ -82,7 +88,7 @@ def note_results(
         if other:
             raise ValueError(f"{note.parent} has results called {name} already, of {other}: {way_out}")
     settings = {name: value for name, value in asdict(args).items() if name not in free}
-    write_json(note, settings | {_MADE_FROM: known | made_from})
+    return settings | {_MADE_FROM: known | made_from}
 
 
 def _differ(before: str | None, now: str | None) -> bool:

@@ -26,7 +26,7 @@ from .arguments import TrainArguments
 from .checkpoints import FOLDER, Checkpoint, save_checkpoint
 from .interruption import RunStopped, StopRequest, obey_only_the_run
 from .numerics import StepCheck
-from .progress import tiles_a_step
+from .progress import ids_of, require_same_images, tiles_a_step
 from .scoring import SplitScores, score_rows
 from .setup import count_steps, count_workers, parameter_groups
 
@@ -60,7 +60,7 @@ class Trainer:
     ):
         self.args, self.accelerator, self.run, self.settings = args, accelerator, Path(args.output_dir), settings
         self.tiles, self.splits, self.on_step = tiles, splits, on_step
-        self.step, self.history = 0, []
+        self.step, self.history, self.images = 0, [], ids_of(splits)
         self.started = started  # by `time.monotonic`; of a resumed run, as if it had never been stopped
         self.max_steps = count_steps(args, len(tiles.rows), accelerator.num_processes)
         self.steps_an_epoch = len(tiles) // tiles_a_step(asdict(args), accelerator.num_processes)
@@ -97,7 +97,8 @@ class Trainer:
         return self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=True)
 
     def resume(self, checkpoint: Checkpoint) -> None:
-        """Go on from a checkpoint."""
+        """Go on from a checkpoint; a ValueError if it is of other images."""
+        require_same_images(self.run, checkpoint.note.get("images", self.images), self.images)
         checkpoint.restore(self.network, self.criterion, self.optimizer, self.scheduler)
         self.step, self.history = checkpoint.note["step"], checkpoint.note["history"]
         self.started -= checkpoint.note["seconds"]
@@ -257,6 +258,7 @@ class Trainer:
             "seconds": time.monotonic() - self.started,
             "arguments": asdict(self.args),
             "processes": self.accelerator.num_processes,
+            "images": self.images,
         }
         with self._writing("a checkpoint"):
             save_checkpoint(self.run / FOLDER, self.network, self.criterion, self.optimizer, self.scheduler, note)

@@ -14,6 +14,7 @@ from accelerate.utils import broadcast_object_list
 from filelock import FileLock, Timeout
 
 from ..data.catalog import CATALOG
+from ..data.records import some
 from ..files import read_json_object
 from ..settings import changed_settings
 from .arguments import TrainArguments
@@ -43,13 +44,12 @@ def find_progress(run: Path, args: TrainArguments, processes: int) -> Progress:
         ValueError: it holds a run of other settings, which are named; or no checkpoint that can be read.
     """
     if args.overwrite:
-        (run / METRICS).unlink(missing_ok=True)
-        shutil.rmtree(run / FOLDER, ignore_errors=True)
         return Progress()
     if (run / METRICS).is_file() and (run / SETTINGS).is_file():
         _require_same(f"{run} holds a finished run of", read_json_object(run / SETTINGS), args)
-        print(f"{run} holds this run, finished; --overwrite starts it anew")
-        return Progress(metrics=read_json_object(run / METRICS))
+        metrics = read_json_object(run / METRICS)
+        print(f"{run} holds this run, finished (scores of {metrics['n']} images); --overwrite starts it anew")
+        return Progress(metrics=metrics)
     if (checkpoint := read_checkpoint(run / FOLDER)) is None:
         return Progress()
     note = checkpoint.note
@@ -62,6 +62,31 @@ def find_progress(run: Path, args: TrainArguments, processes: int) -> Progress:
     _require_same(f"cannot resume {run} with", note["arguments"], args, _BATCH, changed)
     print(f"resuming  {run} after step {note['step']}")
     return Progress(checkpoint=checkpoint)
+
+
+def start_anew(run: Path) -> None:
+    """Remove what makes a run directory a finished run, or one to resume."""
+    (run / METRICS).unlink(missing_ok=True)
+    shutil.rmtree(run / FOLDER, ignore_errors=True)
+
+
+def ids_of(splits: dict[str, Sequence[dict]]) -> dict[str, list[str]]:
+    """The ids of the images of each split, of a `datasets.Dataset` without decoding them."""
+    plain = {name: rows.with_format(None)["id"] if hasattr(rows, "with_format") else [row["id"] for row in rows]
+             for name, rows in splits.items()}  # fmt: skip
+    return {name: list(map(str, ids)) for name, ids in plain.items()}
+
+
+def require_same_images(run: Path, before: dict[str, list[str]], now: dict[str, list[str]]) -> None:
+    """Refuse to resume where a split has other images: some that were trained on might be scored."""
+    for split in before | now:
+        was, is_now = before.get(split, []), now.get(split, [])
+        if was != is_now:
+            other = sorted({*was} ^ {*is_now})
+            raise ValueError(
+                f"cannot resume {run} with other images: the {split} split had {len(was)}, has {len(is_now)}; in one "
+                f"alone are {some(other)}. Choose another output_dir; --overwrite starts anew"
+            )
 
 
 def _require_same(what: str, before: dict, args: TrainArguments, free: Collection[str] = (), more: Sequence[str] = ()):

@@ -24,7 +24,7 @@ from .checkpoints import Checkpoint
 from .classes import TaskClasses
 from .loop import Trainer
 from .memory import advice_on_memory
-from .progress import SETTINGS, alone_in, find_progress, on_main_process
+from .progress import SETTINGS, alone_in, find_progress, on_main_process, start_anew
 from .results import score_and_save
 
 _FEW_IMAGES = 50
@@ -124,6 +124,8 @@ def _build_trainer(
     if hasattr(network, "criterion"):  # a baseline has none
         network.criterion = criterion
     if accelerator.is_main_process:
+        if args.overwrite:
+            start_anew(run)
         write_json(run / SETTINGS, asdict(args))
         _announce(accelerator, args, splits, settings, criterion, model)
     accelerator.init_trackers(run.resolve().name)
