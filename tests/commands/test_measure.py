@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from topolora_hf.graphs import centreline_graph, graph_totals
+from topolora_hf.inference.prediction import Prediction
 from topolora_hf.synthetic import draw_synthetic
 
 FILES = ("_segments.csv", "_graph.graphml", "_graph.geojson", ".swc", "_graph.png", "_histogram.png")
@@ -93,6 +94,32 @@ def test_the_same_command_goes_on_and_another_is_refused(topolora, masks):
     made = topolora(*words, "--no_prune", "--overwrite")
     assert made.status == 0 and Path("measures/vessels.swc").stat().st_mtime_ns > first
     assert not Path("measures/vessels_graph.png").exists()
+
+
+def test_how_a_mask_was_read_is_said_where_it_may_be_wrong(topolora, masks):
+    only, line = masks / "row.png", np.full((9, 50), 255, np.uint8)
+    line[4, 5:45] = 0
+    Image.fromarray(line).save(only)
+    done = topolora("measure", "--masks", only, "--no_pictures")
+    assert done.status == 0 and "row.png: more of it is structure than background. If its structure is dark" in done.err
+    done = topolora("measure", "--masks", only, "--no_pictures", "--invert_masks", "--overwrite")
+    assert done.status == 0 and "warning" not in done.err and float(rows_of()["row"]["length"]) == pytest.approx(40)
+    grey = np.repeat(np.arange(256, dtype=np.uint8)[None], 40, 0)
+    Image.fromarray(grey).save(masks / "pixel.png")
+    done = topolora("measure", "--masks", masks / "pixel.png", "--no_pictures", "--mask_values", "200-255",
+                    "--output_dir", "some")  # fmt: skip
+    assert "values that --mask_values does not name are background: 1, 2, 3 and" in done.err
+    done = topolora("measure", "--masks", masks / "pixel.png", "--no_pictures", "--output_dir", "soft")
+    assert "it is not binary; from half of the range on is structure" in done.err
+
+
+def test_the_density_of_a_mask_of_ours_is_of_its_field_of_view(topolora, tmp_path):
+    probabilities, inside = np.zeros((1, 60, 60), np.float32), np.zeros((60, 60), bool)
+    probabilities[:, 20, 5:45], inside[:30] = 1, True
+    prediction = Prediction(np.zeros((60, 60, 3), np.uint8), probabilities, (0.5,), inside=inside)
+    prediction.save_mask(tmp_path / "a_mask.png")
+    assert topolora("measure", "--masks", tmp_path / "a_mask.png", "--no_pictures").status == 0
+    assert float(rows_of()["a"]["density"]) == pytest.approx(prediction.totals["foreground"]["density"])
 
 
 def test_measures_of_another_mask_of_the_same_name_are_refused(topolora, masks):

@@ -126,6 +126,15 @@ def folder_of_what_is_ignored(root):
     return root, ["artery", "vein", "ignore=unsure/"], (ARTERY, VEIN), False, ~BOTH
 
 
+def value_that_is_ignored_in_files_of_a_class(root):
+    def with_255(mask):
+        return np.where(LOWER, np.uint8(255), mask.astype(np.uint8))
+
+    with_masks(with_masks(images(root), with_255(ARTERY & ~LOWER), "masks/artery/{}.png"), with_255(VEIN & ~LOWER),
+               "masks/vein/{}.png")  # fmt: skip
+    return root, ["artery", "vein", "ignore=255"], (ARTERY & ~LOWER, VEIN & ~LOWER), False, ~LOWER
+
+
 def table_of_an_index_map(root):
     with_masks(images(root), FLAT, "m/{}.png")
     rows = "".join(f"images/{n}.png,m/{n}.png\n" for n in range(NUMBER))
@@ -146,7 +155,8 @@ LAYOUTS = [
     index_map, value_of_two_classes, value_left_out_by_the_file, index_map_with_255, palette_by_index,
     palette_by_colour_in_any_order, colours_by_json, sixteen_bits, one_class_of_several_values, background_by_name,
     folders_in_masks, folders_beside_images, folders_in_splits, suffixes, suffixes_beside_images, patterns_and_folders,
-    files_that_exclude_each_other, folder_of_what_is_ignored, table_of_an_index_map, table_with_a_column_a_class,
+    files_that_exclude_each_other, folder_of_what_is_ignored, value_that_is_ignored_in_files_of_a_class,
+    table_of_an_index_map, table_with_a_column_a_class,
     saved_data_set_of_a_palette, saved_data_set_with_a_column_a_class,
 ]  # fmt: skip
 

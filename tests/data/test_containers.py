@@ -104,6 +104,29 @@ def test_colours_that_were_multiplied_by_alpha_are_shown_as_stored(dtype):
     np.testing.assert_array_equal(found.values, values[..., :3])
 
 
+def test_a_fourth_band_that_is_called_alpha_and_is_near_infrared_is_none():
+    infrared = np.random.default_rng(1).integers(0, 256, (32, 48, 1), dtype=np.uint8)
+    assert (read_picture(write_tiff(page(np.dstack([RGB, infrared]), photometric=2, extra=[2]))).values == RGB).all()
+    content = write_tiff(page(np.dstack([RGB, infrared]), photometric=1, extra=[0, 0, 2]))
+    with pytest.raises(DataError, match=r"has 4 bands of uint8.*--bands 1 2 3"):
+        read_picture(content)
+    assert (read_picture(content, bands=(1, 2, 3)).values == RGB).all()
+    soft = np.full((32, 48, 1), 255, np.uint8)
+    soft[:, :2], soft[:, 2:5] = 0, 100  # a margin with a soft edge
+    found = read_picture(write_tiff(page(np.dstack([RGB, soft]), photometric=2, extra=[2]))).values
+    assert (found[:, 5:] == RGB[:, 5:]).all() and (found[:, :2] == 0).all()
+
+
+def test_no_data_of_a_palette_is_an_index():
+    image = Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4) % 3)
+    image.putpalette([0, 0, 0, 2, 2, 2, 90, 60, 30])
+    buffer = io.BytesIO()
+    image.save(buffer, "TIFF", tiffinfo={42113: "2"})
+    indices = np.asarray(image)
+    for bands in (None, (1, 2, 3), (1,)):
+        assert (read_picture(buffer.getvalue(), bands=bands).valid == (indices != 2)).all()
+
+
 def test_a_preview_before_the_image_is_passed_over():
     content = write_tiff(page(RGB[::2, ::2], photometric=2, page_type=1), page(RGB, photometric=2))
     assert (decode_image(content) == RGB).all()

@@ -62,6 +62,11 @@ def numbers(draw, dtype, shape, is_mask=False):
     return rng.integers(limits.min, limits.max, shape, dtype, endpoint=True)
 
 
+def opaque_or_not(alpha):
+    """Half-transparent pixels all over would be another band than alpha, in a TIFF."""
+    return np.where(alpha % 2, np.iinfo(alpha.dtype).max, 0).astype(alpha.dtype)
+
+
 @st.composite
 def tiffs(draw, is_mask=False):
     dtype, count = draw(st.sampled_from(TYPES)), 1 if is_mask else draw(st.integers(1, 6))
@@ -79,6 +84,7 @@ def tiffs(draw, is_mask=False):
     has_alpha = count in (2, 4) and dtype not in ("bool", "f2", "f4", "f8") and dtype[0] == "u" and draw(st.booleans())
     if has_alpha:  # which white of 0 would leave as it is
         options["photometric"] = max(1, options["photometric"])
+        values[..., -1] = opaque_or_not(values[..., -1])
     colours = 3 if options["photometric"] == 2 else 1
     if count > colours:
         options["extra"] = [0] * (count - colours - 1) + [2 if has_alpha else 0]
@@ -125,6 +131,8 @@ def others(draw, is_mask=False):
     values = numbers(draw, dtype, (height, width, count), is_mask)
     if is_mask:
         values = np.repeat(values[..., :1], count, axis=2)
+    if name == "TIFF" and count in (2, 4):
+        values[..., -1] = opaque_or_not(values[..., -1])
     exif = Image.Exif()
     exif[0x0112] = orientation
     if name in ("PNG", "WEBP", "TIFF"):

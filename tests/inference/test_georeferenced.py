@@ -44,6 +44,23 @@ def test_a_mask_lies_where_its_image_lies(tmp_path, nodata):
         np.testing.assert_array_equal(mask.read(1)[inside], prediction.mask[inside] * 255)
 
 
+def test_a_mask_of_another_ending_is_refused_before_anything_is_written(tmp_path):
+    path = written(tmp_path / "scene.tif", np.ones((3, 4, 4), np.uint8), photometric="rgb", **UTM)
+    prediction = Prediction(
+        np.zeros((4, 4, 3), np.uint8), np.ones((1, 4, 4), np.float32), (0.5,), place=read_place(path)
+    )
+    for save in (prediction.save_mask, prediction.save_probability, prediction.save_overlay):
+        with pytest.raises(ValueError, match=r"mask.tif: a PNG is written, so the name must end in .png"):
+            save(tmp_path / "mask.tif")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_outside_nothing_is_foreground_whatever_the_threshold():
+    inside = np.eye(4, dtype=bool)
+    prediction = Prediction(np.zeros((4, 4, 3), np.uint8), np.zeros((1, 4, 4), np.float32), (0.0,), inside=inside)
+    assert (prediction.mask == inside).all()
+
+
 def test_a_file_without_a_place_gives_one_mask(tmp_path):
     Prediction(np.zeros((4, 4, 3), np.uint8), np.ones((1, 4, 4), np.float32), (0.5,)).save_mask(tmp_path / "mask.png")
     assert [path.name for path in tmp_path.iterdir()] == ["mask.png"]

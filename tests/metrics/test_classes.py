@@ -49,6 +49,8 @@ def test_in_a_label_map_of_exclusive_classes_values_count_from_1():
     found = label_map(masks, label_values("abc", exclusive=True))
     for place in range(3):
         np.testing.assert_array_equal(found == place + 1, masks[place])
+    lines = np.array([[[True, True, False]], [[False, True, True]], [[False, False, False]]])  # meet in a pixel
+    assert label_map(lines, label_values("abc", exclusive=True)).tolist() == [[1, 1, 2]]
     many = np.eye(254, dtype=bool)[:, None]
     np.testing.assert_array_equal(label_map(many, label_values(["x"] * 254, exclusive=True))[0], np.arange(1, 255))
 

@@ -2,7 +2,8 @@
 
 import csv
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from ..data.images.limits import TooLarge
 from ..data.mask_rule import MaskForm, MaskRule
 from ..data.records import some
 from ..files import output_folder, write_history, write_json
-from ..inference.files import file_a_class, find_images, is_by_rows, output_names, rows_folder
+from ..inference.files import file_a_class, find_images, inside_pixels, is_by_rows, output_names, rows_folder
 from ..processes import process_state
 from ..settings import option
 from .arguments import ADAPTER_HELP, InferenceArguments
@@ -27,6 +28,7 @@ from .sources import checked_note
 if TYPE_CHECKING:
     import networkx
 
+    from ..data.images.masks import MaskReading
     from ..data.place import Place
     from ..geo.raster import Raster
 
@@ -36,7 +38,7 @@ _FREE = {"masks", "images", "output_dir", "overwrite", "tile_batch"}  # settings
 _ROWS, _MOST_LEVELS = 1024, 256  # of a mask that is too large for memory: looked at at once; allowed
 _TURNED = (0, 3)  # TIFFs where a higher number need not be brighter: MinIsWhite, a palette
 _TRUE = 0.01  # by which the side of a pixel may differ from what it is on the ground
-_OF_MASKS = ("mask_values", "classes", "ignore")
+_OF_MASKS = ("mask_values", "classes", "invert_masks", "ignore")
 
 
 @dataclass(kw_only=True)
@@ -56,6 +58,7 @@ class MeasureArguments(InferenceArguments):
         "found in its folder",
         group="input",
     )  # fmt: skip
+    invert_masks: bool = option(False, "take what is dark in a mask as structure", group="input")
     ignore: list[str] = option([], "values of a mask that are outside the measured area, as for train", group="input")
     pixel_size: float | None = option(
         None, "side of a pixel, in `unit`; by default 1, and of a raster in a projected system its own, in metres",
@@ -182,7 +185,7 @@ def _form_of_masks(args: MeasureArguments) -> MaskForm:
             )
         given = [str(beside.pop())]
         print(f"classes are those of {given[0]}")
-    rule = MaskRule(tuple(args.mask_values), tuple(args.ignore))
+    rule = MaskRule(tuple(args.mask_values), tuple(args.ignore), args.invert_masks)
     classes = read_classes(given)
     return classes.form(rule, False) if classes else MaskForm((rule,))
 
@@ -204,7 +207,7 @@ def _of_image(predictor, prune: bool, output: Path, file: Path, name: str, tell:
     return Measured(prediction.graph(prune), area, prediction.image, prediction.place)
 
 
-def _of_mask(file: Path, form: MaskForm, prune: bool, tell: Callable[[str], None]) -> Measured:
+def _of_mask(file: Path, form: MaskForm, prune: bool, tell: Callable[..., None]) -> Measured:
     from ..data.images.masks import read_mask
     from ..data.place import read_place
     from ..graphs import centreline_graph
@@ -213,16 +216,33 @@ def _of_mask(file: Path, form: MaskForm, prune: bool, tell: Callable[[str], None
         reading = read_mask(file, rule=form.rules[0])
     except TooLarge:
         return _of_raster(file, _numbers_of_classes(file, form), prune, tell, bool(form.rules[0].values))
+    for remark in _remarks(reading, form.rules[0]):
+        tell(f"warning: {file}: {remark}", file=sys.stderr)
     if reading.unknown:
         raise DataError(f"has values that are of no class: {_in_words(reading.unknown)}; name them, or --ignore them")
     graphs = {name: centreline_graph(mask == 1, prune) for name, mask in zip(form.names, reading.mask, strict=True)}
-    area = reading.mask[0].size - (0 if reading.ignored is None else int(reading.ignored.sum()))
+    area = reading.mask[0].size if reading.ignored is None else int((~reading.ignored).sum())
+    if reading.ignored is None and file.suffix.lower() == ".png":
+        area = inside_pixels(file) or area
     picture = reading.mask.any(0).astype(np.uint8) * np.uint8(255)
     return Measured(_of_classes(graphs), area, picture, read_place(file))
 
 
+def _remarks(reading: "MaskReading", rule: MaskRule) -> Iterator[str]:
+    """Sentences on how a mask was read where it may have been meant otherwise."""
+    if reading.is_soft:
+        yield "it is not binary; from half of the range on is structure"
+    if reading.unnamed:
+        yield f"values that --mask_values does not name are background: {some(list(reading.unnamed))}"
+    if not rule.classes and reading.mask.mean() > 0.5:
+        how = "bright: --invert_masks is wrong" if rule.inverted else "dark: --invert_masks"
+        yield f"more of it is structure than background. If its structure is {how}"
+
+
 def _numbers_of_classes(file: Path, form: MaskForm) -> dict[str, Sequence[int]]:
     """The values of each class in a mask that is too large for memory; none: all but 0."""
+    if form.rules[0].inverted:
+        raise DataError(f"{file}: is too large for memory: name what is structure by --mask_values, not --invert_masks")
     values = form.rules[0].classes or (form.rules[0].values,)
     if not all(value.isdigit() for own in values for value in own):
         raise DataError(f"{file}: is too large for memory, so its classes must be numbers")

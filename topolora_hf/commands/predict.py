@@ -171,9 +171,7 @@ def _save(prediction, mask: Path, args: PredictArguments) -> list[str]:
     return [str(mask), *(path.name for path in written[1:])]
 
 
-def _begin(
-    args: PredictArguments, output: Path, images: list[Path], masks: list[Path], labels: Sequence[str]
-) -> None:
+def _begin(args: PredictArguments, output: Path, images: list[Path], masks: list[Path], labels: Sequence[str]) -> None:
     """Note the settings of a folder's masks, or check that they are the same, and that no other file is in the way.
 
     To overwrite is to remove what was written for the images, that of classes of these labels, too.

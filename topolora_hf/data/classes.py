@@ -73,8 +73,14 @@ class Classes:
     def form(self, rule: MaskRule, has_own_files: bool) -> MaskForm:
         """How masks are read: `rule` says what holds whatever the class; are there files of each class?"""
         if has_own_files:  # of each class, and perhaps one whose pixels are ignored
+            if any(map(is_value, self.background.values)):  # not labels of a label tool
+                raise DataError(
+                    "--classes: background is for several classes in one mask; where each has files of its own, "
+                    "--mask_values says what is structure"
+                )
             own = [each.values if each.place else () for each in (*self.classes, self.ignore)]
-            rules = tuple(replace(rule, values=values or rule.values) for values in own)
+            ignore = rule.ignore if self.ignore.place else (*rule.ignore, *filter(is_value, self.ignore.values))
+            rules = tuple(replace(rule, values=values or rule.values, ignore=ignore) for values in own)
             return MaskForm(rules, self.names, bool(self.exclusive))
         if self.is_one_name:
             return MaskForm((rule,), self.names)

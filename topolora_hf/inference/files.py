@@ -14,7 +14,7 @@ from ..files import whole_file
 if TYPE_CHECKING:
     from PIL import Image
 
-
+_INSIDE_PIXELS = "inside_pixels"
 BY_ROWS = {"TOPOLORA_MADE": "by rows"}
 """A tag of masks of images that were too large for memory: they have no PNG beside them."""
 
@@ -90,7 +90,28 @@ def is_by_rows(mask: Path) -> bool:
         return BY_ROWS.items() <= dataset.tags().items()
 
 
-def save_png(picture: "Image.Image", path: str | Path) -> None:
-    """Write a PNG as `whole_file` does."""
+def require_png(path: str | Path) -> None:
+    """Refuse another ending than that of what is written; ValueError."""
+    if Path(path).suffix.lower() != ".png":
+        raise ValueError(f"{path}: a PNG is written, so the name must end in .png")
+
+
+def save_png(picture: "Image.Image", path: str | Path, inside_pixels: int | None = None) -> None:
+    """Write a PNG as `whole_file` does; of a mask with, as text, how many pixels may be structure."""
+    from PIL.PngImagePlugin import PngInfo
+
+    require_png(path)
+    notes = PngInfo()
+    if inside_pixels is not None:
+        notes.add_text(_INSIDE_PIXELS, str(inside_pixels))
     with whole_file(path) as temporary:
-        picture.save(temporary, format="PNG")
+        picture.save(temporary, format="PNG", pnginfo=notes)
+
+
+def inside_pixels(path: str | Path) -> int | None:
+    """How many pixels of a mask may be structure, if it is a PNG of ours that says so."""
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        text = str(picture.info.get(_INSIDE_PIXELS, ""))
+    return int(text) if text.isdigit() else None

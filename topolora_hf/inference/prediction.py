@@ -13,7 +13,7 @@ from ..files import write_json
 from ..geo.geotiff import write_geotiff
 from ..graphs import centreline_graph, graph_totals, joined
 from ..metrics.classes import any_class, class_masks, label_map, label_values
-from .files import file_a_class, save_png
+from .files import file_a_class, require_png, save_png
 
 if TYPE_CHECKING:
     import networkx
@@ -66,8 +66,9 @@ class Prediction:
 
     @cached_property
     def masks(self) -> np.ndarray:
-        """bool (K, H, W), one mask a class; of exclusive classes the likeliest, where there is any: `class_masks`."""
-        return class_masks(self.probabilities, self.thresholds, self.exclusive)
+        """bool (K, H, W), one mask a class, empty outside `inside`; of exclusive ones the likeliest (`class_masks`)."""
+        masks = class_masks(self.probabilities, self.thresholds, self.exclusive)
+        return masks if self.inside is None else masks & self.inside
 
     @property
     def probability(self) -> np.ndarray:
@@ -138,13 +139,15 @@ class Prediction:
         several classes 255.
 
         Raises:
-            ValueError: There are more classes than a label map holds, see `label_values`.
+            ValueError: The path does not end in .png, or there are more classes than a label map holds, see
+                `label_values`.
         """
+        require_png(path)
+        has_holes = self.inside is not None and not self.inside.all()
         if self.place:
-            has_holes = self.inside is not None and not self.inside.all()
             look = {"nodata": self.nodata if has_holes else None, "colours": self.palette}
             write_geotiff(Path(path).with_suffix(".tif"), self.mask_values, self.place, **look)
-        save_png(self._of_masks(self.masks), path)
+        save_png(self._of_masks(self.masks), path, int(self.inside.sum()) if has_holes else None)
 
     @property
     def nodata(self) -> int:
@@ -172,6 +175,9 @@ class Prediction:
         """Write a 16-bit grey PNG, 0 to 65535 for 0 to 1; of several classes one a class, `NAME_artery.png`.
 
         Of a georeferenced image, write beside it a `.tif` of float32, a band a class, where NaN is no data.
+
+        Raises:
+            ValueError: The path does not end in .png.
         """
         files = [Path(path)] if len(self.labels) == 1 else self._file_a_class(path)
         for file, probability in zip(files, self.probabilities, strict=True):

@@ -77,8 +77,8 @@ def label_map(masks: np.ndarray, values: dict[tuple[int, ...], int]) -> np.ndarr
     >>> label_map(masks, label_values(("artery", "vein"), exclusive=False)).tolist()
     [[1, 3, 0]]
     """
-    if len(values) == len(masks):  # exclusive, or one class
-        return (masks * np.arange(1, len(masks) + 1, dtype=np.uint8)[:, None, None]).sum(0, dtype=np.uint8)
+    if len(values) == len(masks):  # exclusive, or one class; where lines of two meet, the first
+        return np.where(masks.any(0), masks.argmax(0) + 1, 0).astype(np.uint8)
     table = np.zeros(2 ** len(masks), np.uint8)
     for classes, value in values.items():
         table[sum(2**place for place in classes)] = value

@@ -39,8 +39,9 @@ def read_contents(source: Source, bands: Sequence[int] | None = None) -> Content
 
 def interpreted(contents: Contents, bands: Sequence[int] | None) -> Contents:
     """Choose bands of what a reader returned, all bands of a file, and find its valid pixels. DataError as above."""
+    indices = None if contents.palette is None else contents.values  # which of them is no data, not which colour
     contents = _chosen(contents, bands) if bands else _colours(contents)
-    return replace(contents, valid=_valid_pixels(contents))
+    return replace(contents, valid=_valid_pixels(contents, indices))
 
 
 def guarded(read: Callable[[Source], Result], source: Source, name: str | None = None) -> Result:
@@ -145,14 +146,14 @@ def _named(contents: Contents) -> str:
     return f" ({', '.join(named)})" if named else ""
 
 
-def _valid_pixels(contents: Contents) -> np.ndarray | None:
+def _valid_pixels(contents: Contents, indices: np.ndarray | None) -> np.ndarray | None:
     """Where there is data: a number in each channel, not `nodata` in all of them, inside the file's own mask."""
     channels = _channels(contents.values)
     valid = np.ones(channels.shape[:2], bool) if contents.valid is None else contents.valid
     if channels.dtype.kind == "f":
         valid = valid & np.isfinite(channels).all(axis=2)
-    if contents.nodata is not None and contents.palette is None:
-        valid = valid & (channels != contents.nodata).any(axis=2)
+    if contents.nodata is not None:
+        valid = valid & (_channels(contents.values if indices is None else indices) != contents.nodata).any(axis=2)
     return None if valid.all() else valid
 
 

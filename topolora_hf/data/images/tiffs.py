@@ -32,6 +32,8 @@ _BAND_NAME = re.compile(r'<Item name="DESCRIPTION" sample="(\d+)"[^>]*>([^<]*)<'
 _LOSSLESS = (1, 5, 8, 32946, 32773, 34925, 50000)
 _FAX_OR_JPEG = (2, 3, 4, 6, 7)
 _ASSOCIATED, _ALPHA = 1, 2  # what an extra band is; of the first, the colours are multiplied by it
+# The share of pixels that are neither opaque nor transparent in an alpha channel, and rows that may be all edge.
+_MOST_BETWEEN, _A_STRIP = 0.25, 16
 
 
 def read(source: str | os.PathLike | bytes) -> Contents:
@@ -148,7 +150,7 @@ def _of_numbers(channels: np.ndarray, page: tifffile.TiffPage) -> Contents:
     is_rgb, count, nodata = page.photometric == _RGB, channels.shape[2], _nodata(page, channels.dtype)
     extra = [int(kind) for kind in page.extrasamples] or [_ALPHA] * (is_rgb and count == 4)
     colours, alpha = 3 if is_rgb else None, None
-    if extra and extra[-1] in (_ASSOCIATED, _ALPHA):
+    if extra and (extra[-1] == _ASSOCIATED or extra[-1] == _ALPHA and _is_alpha(channels[..., -1])):
         colours, alpha = colours or count - 1, channels[..., -1]
         if extra[-1] == _ASSOCIATED:  # the colours lie over black already
             alpha = (alpha > 0) * np.uint8(255)
@@ -160,6 +162,12 @@ def _of_numbers(channels: np.ndarray, page: tifffile.TiffPage) -> Contents:
     named = {int(band): unescape(unescape(name)) for band, name in found}  # GDAL escapes names twice
     names = tuple(named.get(band, "") for band in range(count)) if named else ()
     return Contents(channels, alpha=alpha, nodata=nodata, is_min_white=is_min_white, colours=colours, names=names)
+
+
+def _is_alpha(channel: np.ndarray) -> bool:
+    """Whether a band that is called alpha is one. GDAL calls the fourth of four so, which may be near infrared."""
+    top = 1 if channel.dtype.kind in "bf" else np.iinfo(channel.dtype).max
+    return len(channel) < _A_STRIP or ((channel > 0) & (channel < top)).mean() <= _MOST_BETWEEN
 
 
 def _nodata(page: tifffile.TiffPage, dtype: np.dtype) -> float | int | None:
