@@ -9,7 +9,19 @@ import pytest
 
 from .conftest import NOISE, save
 
-HEAVY = ["torch", "peft", "transformers", "accelerate", "datasets", "pandas", "matplotlib", "monai", "gradio", "scipy"]
+HEAVY = [
+    "torch",
+    "peft",
+    "transformers",
+    "accelerate",
+    "datasets",
+    "evaluate",
+    "pandas",
+    "matplotlib",
+    "monai",
+    "gradio",
+]
+HEAVY += ["scipy"]
 
 
 def imported(tmp_path, code: str, afterwards: str = "") -> set[str]:
@@ -44,6 +56,18 @@ def test_the_package_and_the_list_of_commands_import_no_library(tmp_path, code):
 )
 def test_flags_and_wrong_folders_import_the_parser_alone(tmp_path, words):
     assert imported(tmp_path, command(*words)) <= {"transformers"}
+
+
+@pytest.mark.parametrize(
+    ("code", "allowed"),
+    [
+        ("import topolora_hf.training.arguments as a; a.TrainArguments(dataset='drive', base='tiny')", {"scipy"}),
+        ("from topolora_hf.metrics import score_image", {"scipy"}),
+        ("import topolora_hf.pictures.overlay, topolora_hf.pictures.samples, topolora_hf.pictures.plots", {"scipy"}),
+    ],
+)
+def test_settings_scores_and_names_of_figures_import_no_more_than_they_need(tmp_path, code, allowed):
+    assert imported(tmp_path, code) <= allowed
 
 
 def test_describing_a_data_set_imports_no_network_library(tmp_path, folder):

@@ -1,5 +1,3 @@
-import subprocess
-import sys
 from dataclasses import dataclass, field, fields
 
 import pytest
@@ -18,12 +16,6 @@ class JobArguments(DataArguments):
 
 def test_every_setting_has_a_help_text_and_the_group_data():
     assert all(item.metadata["help"] and item.metadata["group"] == "data" for item in fields(DataArguments))
-
-
-def test_settings_import_no_heavy_library():
-    heavy = "{'torch', 'datasets', 'skimage', 'scipy', 'PIL', 'pandas', 'transformers'}"
-    code = f"import sys, topolora_hf.data.arguments; print(sorted({heavy} & sys.modules.keys()))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
 
 
 def test_flags_reach_the_loader(make_pairs, tmp_path):

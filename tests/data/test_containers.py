@@ -6,9 +6,9 @@ import tifffile
 from PIL import Image
 
 from tests.data.tiff_writer import page, write_tiff
-from topolora_hf.data import DataError, decode_image, load_segmentation_data
+from topolora_hf import DataError, load_segmentation_data
 from topolora_hf.data.images.names import IMAGE_SUFFIXES
-from topolora_hf.data.images.pictures import read_picture
+from topolora_hf.data.images.pictures import decode_image, read_picture
 from topolora_hf.data.images.pillow_files import FORMATS
 
 RGB = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from topolora_hf.data import decode_image
 from topolora_hf.data.errors import DataError
+from topolora_hf.data.images.pictures import decode_image
 from topolora_hf.data.intensity import IntensityScaling, fit_intensity_scaling
 from topolora_hf.data.loading import load_segmentation_data
 from topolora_hf.data.tiles import TileDataset

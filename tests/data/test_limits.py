@@ -13,8 +13,9 @@ import pytest
 import tifffile
 from PIL import Image
 
-from topolora_hf.data import decode_image, decode_mask
 from topolora_hf.data.errors import DataError
+from topolora_hf.data.images.masks import decode_mask
+from topolora_hf.data.images.pictures import decode_image
 from topolora_hf.data.loading import load_segmentation_data
 
 LIMIT = "TOPOLORA_MAX_IMAGE_PIXELS"

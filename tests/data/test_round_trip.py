@@ -12,8 +12,9 @@ from PIL import Image
 
 from tests.data.tiff_writer import COMPRESSIONS, page, write_tiff
 from tests.data.wide_png import wide_png
-from topolora_hf.data import DataError, decode_image, decode_mask
-from topolora_hf.data.images.pictures import read_picture
+from topolora_hf import DataError
+from topolora_hf.data.images.masks import decode_mask
+from topolora_hf.data.images.pictures import decode_image, read_picture
 
 EXAMPLES = pytest.mark.parametrize("examples", [25, pytest.param(2000, marks=pytest.mark.slow)])
 TURNS = {

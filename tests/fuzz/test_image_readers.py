@@ -14,8 +14,9 @@ import tifffile
 from hypothesis import strategies as st
 from PIL import Image, features
 
-from topolora_hf.data import decode_image, decode_mask
 from topolora_hf.data.errors import DataError
+from topolora_hf.data.images.masks import decode_mask
+from topolora_hf.data.images.pictures import decode_image
 
 RNG = np.random.default_rng(0)
 COLOUR = Image.fromarray(RNG.integers(0, 256, (13, 17, 3), dtype=np.uint8))

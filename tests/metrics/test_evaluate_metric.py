@@ -1,7 +1,5 @@
 import math
 import pickle
-import subprocess
-import sys
 
 import evaluate
 import numpy as np
@@ -87,9 +85,3 @@ def test_works_in_memory_and_survives_pickling(build, images):
     metric = pickle.loads(pickle.dumps(build("dice", keep_in_memory=True)))
     assert metric.compute(predictions=images[0], references=images[1])["dice"] > 0
     assert "Dice coefficient" in metric.description
-
-
-def test_scores_import_neither_torch_nor_evaluate_nor_datasets():
-    heavy = "{'torch', 'evaluate', 'datasets', 'pandas'}"
-    code = f"import sys; from topolora_hf.metrics import score_image; print(sorted({heavy} & sys.modules.keys()))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"

@@ -42,8 +42,8 @@ def history() -> list[dict]:
 def draw_samples(path):
     view = np.ones((30, 90), bool)
     view[:5] = False
-    save_samples(path, [sample("a/very" + "/long" * 40, 1, (60, 40)), sample("b", 0.9, (30, 90)) | {"valid_mask": view},
-                        sample("c", 0.5)], max_rows=2)  # fmt: skip
+    rows = [sample("a/very" + "/long" * 40, 1, (60, 40)), sample("b", 0.9, (30, 90)) | {"valid_mask": view}]
+    save_samples(path, rows)
 
 
 def draw_best_and_worst(path):

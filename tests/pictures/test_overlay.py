@@ -1,6 +1,3 @@
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -146,11 +143,3 @@ def test_overlays_refuse_what_does_not_fit(draw):
 def test_overlay_refuses_an_opacity_in_percent():
     with pytest.raises(ValueError, match="opacity must lie in"):
         overlay(GREY, np.zeros((40, 60), bool), opacity=35)
-
-
-def test_overlays_and_names_of_figures_import_no_matplotlib():
-    code = (
-        "import sys, topolora_hf.pictures.overlay, topolora_hf.pictures.samples;"
-        "import topolora_hf.pictures.plots; print(sorted({'matplotlib', 'torch', 'pandas'} & sys.modules.keys()))"
-    )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"

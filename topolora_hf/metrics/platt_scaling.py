@@ -53,10 +53,6 @@ class PlattScaling:
 
         return expit(logit(probability) / self.temperature + self.bias)
 
-    def inverse(self) -> "PlattScaling":
-        """What undoes it."""
-        return PlattScaling(1 / self.temperature, -self.bias * self.temperature)
-
 
 @dataclass(frozen=True)
 class Calibration:

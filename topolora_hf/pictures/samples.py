@@ -28,17 +28,16 @@ def save_samples(
     path: str | os.PathLike,
     rows: Sequence[Mapping[str, object]],
     labels: Sequence[str] = _ONE_CLASS,
-    max_rows: int = 6,
 ) -> None:
     """Save a grid with one line a sample: image, ground truth, predicted probability, errors.
 
     Args:
         path: The picture to write, its kind by its ending (PNG, PDF, SVG); its folder is made when it is missing.
-        rows: Samples, at least one, whose sizes may differ; those beyond `max_rows` are left out.
+        rows: Samples, at least one, whose sizes may differ.
         labels: The K names of the classes.
     """
-    captions = [f"{_shorten(str(row['id']))}   {_in_words(row, labels)}" for row in rows[:max_rows]]
-    _save_grid(path, rows[:max_rows], captions, labels)
+    captions = [f"{_shorten(str(row['id']))}   {_in_words(row, labels)}" for row in rows]
+    _save_grid(path, rows, captions, labels)
 
 
 class BestAndWorst:

@@ -3,7 +3,7 @@
 import math
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -162,14 +162,12 @@ def build_network(
     args: TrainArguments,
     spec: DatasetSpec,
     classes: TaskClasses = TaskClasses(),  # noqa: B008 (frozen)
-    load_base: Callable[..., TopoSamForSegmentation] | None = None,
     rows: Sequence[dict] | None = None,
 ) -> tuple[nn.Module, AdapterSettings]:
     """Build the network to train, and the settings that are saved with it.
 
     Args:
         classes: the network gives a logit map of each, and the settings have their names.
-        load_base: called with the base and the form that it needs; by default `TopoSamForSegmentation.from_pretrained`.
         rows: training rows, for variants of LoRA that start from them.
 
     Returns:
@@ -183,7 +181,7 @@ def build_network(
     form = {**preset_network_settings(args.preset), "tile_size": task.pop("tile_size")}
     form["num_labels"] = len(classes.labels)
     form |= {} if args.image_size is None else {"image_size": args.image_size}
-    network = (load_base or _load_base)(args.base, **form)
+    network = _load_base(args.base, **form)
     preset = get_preset(args.preset)
     if preset.detail_branch and network.detail_branch is None:
         raise ValueError(f"the base {args.base} has no detail branch, which preset {args.preset!r} trains")

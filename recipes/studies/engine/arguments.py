@@ -26,19 +26,9 @@ DATA_FOLDERS = {
     "sl_ssdd": "SL-SSDD",
 }
 METHODS = {
-    "topolora": {"preset": "topolora"},
-    "detail_only": {"preset": "detail_only"},
-    "paper": {"preset": "paper"},  # topolora without its detail branch
-    "seglab": {"preset": "seglab"},
-    "decoder_only": {"preset": "decoder_only"},
-    "lora_only": {"preset": "lora_only"},
-    "adapter_only": {"preset": "adapter_only"},
-    "unet": {"network": "unet"},
-    "nnunet": {"network": "nnunet"},
-    "deeplabv3plus": {"network": "deeplabv3plus"},
-    "segformer": {"network": "segformer"},
-    "mask2former": {"network": "mask2former"},
-}
+    name: {"preset": name}  # paper: topolora without its detail branch
+    for name in ("topolora", "detail_only", "paper", "seglab", "decoder_only", "lora_only", "adapter_only")
+} | {name: {"network": name} for name in ("unet", "nnunet", "deeplabv3plus", "segformer", "mask2former")}
 # The study decides these, or has a flag for them.
 _OWN_FLAGS = {"dataset", "data_dir", "preset", "base", "seed", "max_steps", "output_dir", "num_threads", "resume"}
 _OWN_FLAGS |= {"overwrite"}
