@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 from pycocotools import mask as coco_mask
 
@@ -157,6 +158,22 @@ def test_labels_are_chosen_renamed_grouped_and_ignored(root):
     assert row["valid_mask"].sum() == HEIGHT * WIDTH - 100
     row, data = masks_by_label(root, {"V": "vein", "A": ["artery"], "background": "unsure"})
     assert data.labels == ("V", "A") and (row["mask"] == np.stack([VEIN, ARTERY])).all() and row["valid_mask"].all()
+
+
+def test_labels_go_with_images_of_several_bands(root):
+    coco_outlines(root)
+    for number in range(NUMBER):
+        pixels = np.random.default_rng(number).integers(0, 4000, (HEIGHT, WIDTH, 4)).astype(np.uint16)
+        (root / f"images/{number}.png").unlink()
+        tifffile.imwrite(root / f"images/{number}.tif", pixels, photometric="minisblack", planarconfig="contig")
+    whole = (root / "images/1.tif").read_bytes()
+    (root / "images/1.tif").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"images/1.tif: cannot be read as an image"):
+        load_segmentation_data(str(root), classes=CLASSES, bands=(3, 2, 1), missing_mask="empty")
+    (root / "images/1.tif").write_bytes(whole)
+    data = load_segmentation_data(str(root), classes=CLASSES, bands=(3, 2, 1), missing_mask="empty")
+    masks = {row["id"]: row["mask"] for rows in data.values() for row in rows}
+    assert data.bands == (3, 2, 1) and (masks["0"] == np.stack([ARTERY, VEIN])).all()
 
 
 def test_several_labels_without_classes_are_named_with_what_to_paste(root):

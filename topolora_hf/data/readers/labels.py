@@ -11,10 +11,12 @@ from PIL import Image
 from ..archives import cached_folder
 from ..classes import Classes
 from ..errors import DataError
-from ..images.containers import read_contents
+from ..images.containers import guarded, read_contents
 from ..images.names import without_suffix
 from ..records import name_rows, some
 from .label_files import SUFFIXES, Drawing, read_label_file
+
+_ANY_BAND = (1,)  # of an image of which only the size is needed, whatever its bands are
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def draw_labels(folder: Path, images: Sequence[Path], classes: Classes | None) -
 
     def draw(target: Path) -> None:
         for image, drawing in drawings.items():
-            shape = read_contents(image).values.shape[:2]
+            shape = guarded(lambda path: read_contents(path, _ANY_BAND).values.shape[:2], image)
             if drawing.size and drawing.size != shape:
                 sizes = "is {1}x{0}, its labels are drawn on {3}x{2}".format(*shape, *drawing.size)
                 raise DataError(f"{image.name} {sizes} pixels (in {drawing.file.name})")
