@@ -255,6 +255,41 @@ def test_images_of_one_name_in_two_folders_are_told_apart(root):
         load_segmentation_data(str(root), classes=["vessel=artery,vein"])
 
 
+def test_yolo_labels_are_divided_as_the_images_are(root):
+    yolo(root)
+    for split, numbers in (("train", (0, 1)), ("val", (2, 3))):
+        for folder, suffix in (("images", "png"), ("labels", "txt")):
+            (root / folder / split).mkdir()
+            for name, number in enumerate(numbers):  # 0 and 1 in both
+                if (file := root / folder / f"{number}.{suffix}").is_file():
+                    file.rename(root / folder / split / f"{name}.{suffix}")
+    (root / "labels/val/0.txt").write_text((root / "labels/val/0.txt").read_text().splitlines()[1])
+    data = load_segmentation_data(str(root), classes=["artery=0", "vein=1"], missing_mask="empty")
+    assert (data["train"][0]["mask"] == np.stack([ARTERY, VEIN])).all()
+    assert not data["validation"][0]["mask"][0].any() and (data["validation"][0]["mask"][1] == VEIN).all()
+    assert not data["validation"][1]["mask"].any()
+
+
+def test_a_task_may_tell_more_than_the_image(root):
+    label_studio(root)
+    tasks = json.loads((root / "project.json").read_text())
+    for number, task in enumerate(tasks):
+        task["data"] = {"patient": f"{3 - number}", "report": "scans/P0.png", **task["data"]}
+    (root / "project.json").write_text(json.dumps(tasks))
+    row, _ = masks_by_label(root, CLASSES)
+    assert (row["mask"] == np.stack([ARTERY, VEIN])).all()
+
+
+def test_labels_of_other_images_are_named(root):
+    yolo(root)
+    for number in range(NUMBER):
+        (root / f"images/{number}.png").rename(root / f"images/photo{number}.png")
+    (root / "README.txt").write_text("notes")
+    with pytest.raises(DataError, match=r"label files name no image in .*images: labels/0.txt \(0\), lab") as error:
+        load_segmentation_data(str(root), classes=["artery=0", "vein=1"])
+    assert "README.txt (" not in str(error.value)
+
+
 def test_brush_run_lengths_are_decoded():
     values = np.random.default_rng(0).choice([0, 255, 7], 5000).cumsum().astype(np.uint8)
     assert (decode_brush(brush(values)) == values).all()
