@@ -34,6 +34,8 @@ def test_settings_are_few_and_each_has_a_help_and_a_group():
         ({"base": "tiny"}, "detail_only"),
         ({"base": "tiny", "view": "full"}, "topolora"),
         ({"base": "tiny", "dataset": "kvasir"}, "topolora"),
+        ({"base": "tiny", "dataset": "Angelou0516/kvasir-seg"}, "topolora"),
+        ({"base": "tiny", "dataset": "someone/kvasir"}, "detail_only"),
         ({"base": "tiny", "dataset": "kvasir", "view": "tiles"}, "detail_only"),
         ({"base": "tiny-regions"}, "topolora"),
         ({"base": "tiny", "preset": "paper"}, "paper"),
