@@ -100,6 +100,13 @@ def test_every_settings_file_is_understood(file):
         assert args.max_steps is None and args.learning_rate == args.weight_decay == 1e-4
 
 
+def test_the_settings_of_a_run_are_a_settings_file(tmp_path):
+    args = TrainArguments(dataset="drive", base="tiny", test_time_scales=[0.5, 1.0], max_steps=5)
+    (tmp_path / "train_args.json").write_text(json.dumps(dataclasses.asdict(args)))
+    (again,) = SettingsParser(TrainArguments).parse_args_into_dataclasses([str(tmp_path / "train_args.json")])
+    assert again == args
+
+
 def test_the_objectives_settings_are_those_of_the_arguments():
     fields = {field.name: field for field in dataclasses.fields(TrainArguments)}
     for schedule in fields["cldice_schedule"].metadata["choices"]:
