@@ -1,11 +1,13 @@
 import json
 import shutil
 import subprocess
+import sys
 
 import numpy as np
 import pytest
 import rasterio
 from click.testing import CliRunner
+from PIL import Image
 from rasterio import Affine
 from rasterio.rio.main import main_group
 
@@ -59,6 +61,27 @@ def test_what_lies_beside_a_file_places_it(tmp_path, write_raster, scene):
     (tmp_path / "photo.pgw").write_text("0.5\n0\n0\n-0.5\n500000.25\n4599999.75\n")
     place = read_place(tmp_path / "photo.png")
     assert place.crs is None and place.transform == NORTH_UP
+
+
+def test_what_lies_nowhere_needs_no_rasterio(tmp_path, write_raster, scene, monkeypatch):
+    """JPEG 2000, and a file whose .aux.xml has statistics alone, as a GIS leaves them; beside those with a place."""
+    statistics = '<PAMDataset><PAMRasterBand band="1"><Metadata><MDI key="STATISTICS_MEAN">3</MDI></Metadata>'
+    for name in ("photo.png", "photo.jp2"):
+        Image.fromarray(np.moveaxis(scene, 0, 2)).save(tmp_path / name)
+        (tmp_path / f"{name}.aux.xml").write_text(f"{statistics}</PAMRasterBand></PAMDataset>")
+    placed = [
+        write_raster(tmp_path / "map.jp2", scene, driver="JP2OpenJPEG", **PLACES["UTM"]),
+        write_raster(tmp_path / "map.png", scene, driver="PNG", **PLACES["UTM"]),
+    ]
+    assert not (tmp_path / "map.jp2.aux.xml").exists()
+    assert [read_place(path).transform for path in placed] == [NORTH_UP] * 2
+    monkeypatch.setitem(sys.modules, "rasterio", None)
+    assert read_place(tmp_path / "photo.png") is read_place(tmp_path / "photo.jp2") is None
+    (tmp_path / "broken.jp2").write_bytes(b"\0\0\0\1abcd" + b"\xff" * 80)
+    assert read_place(tmp_path / "broken.jp2") is None
+    for path in placed:
+        with pytest.raises(DataError, match=r"map\.(jp2|png): what lies on a map .* pip install"):
+            read_place(path)
 
 
 @pytest.mark.parametrize("transform", [NORTH_UP, ROTATED], ids=["north up", "rotated"])

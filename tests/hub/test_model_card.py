@@ -5,6 +5,7 @@ import re
 import pytest
 from huggingface_hub import ModelCard
 
+from topolora_hf.data.catalog import CATALOG, find_dataset
 from topolora_hf.hub.model_card import ADAPTER_PLACE, render_model_card
 
 SETTINGS = {
@@ -175,6 +176,25 @@ def test_a_data_set_on_the_hub_is_linked():
     card = render_model_card(SETTINGS | {"dataset": "someone/cracks"}, METRICS)
     assert card.data.datasets == ["someone/cracks"]
     assert "https://huggingface.co/datasets/someone/cracks" in card.text
+
+
+@pytest.mark.parametrize("name", ["drive", "hrf", "kvasir", "synthetic"])
+def test_a_folder_with_the_name_of_a_known_data_set_is_ones_own(name, tmp_path):
+    (tmp_path / name).mkdir()
+    spec, _ = find_dataset(str(tmp_path / name))
+    card = render_model_card(SETTINGS | {"dataset": spec.name}, METRICS, dataset=spec)
+    assert f"of the author's own ({name}); terms of the data: unknown" in card.text
+    assert CATALOG[name].title not in str(card) and str(tmp_path) not in str(card)
+    assert card.data.datasets is None and (not CATALOG[name].limits or CATALOG[name].limits not in card.text)
+
+
+def test_what_is_known_of_the_data_is_told_by_hub_id_or_name():
+    spec, _ = find_dataset("someone/cracks")
+    card = render_model_card(SETTINGS | {"dataset": spec.name}, METRICS, dataset=spec)
+    assert card.data.datasets == ["someone/cracks"] and "huggingface.co/datasets/someone/cracks" in card.text
+    spec, _ = find_dataset("Angelou0516/kvasir-seg")
+    card = render_model_card(SETTINGS | {"dataset": spec.name}, METRICS, dataset=spec)
+    assert card.data.datasets == ["Angelou0516/kvasir-seg"] and CATALOG["kvasir"].title in card.text
 
 
 def test_example_code_is_python_and_names_the_adapter():

@@ -32,6 +32,8 @@ def test_settings_are_few_and_each_has_a_help_and_a_group():
         ({"base": "tiny"}, "detail_only"),
         ({"base": "tiny", "view": "full"}, "topolora"),
         ({"base": "tiny", "dataset": "kvasir"}, "topolora"),
+        ({"base": "tiny", "dataset": "Angelou0516/kvasir-seg"}, "topolora"),
+        ({"base": "tiny", "dataset": "someone/kvasir"}, "detail_only"),
         ({"base": "tiny", "dataset": "kvasir", "view": "tiles"}, "detail_only"),
         ({"base": "tiny-regions"}, "topolora"),
         ({"base": "tiny", "preset": "paper"}, "paper"),
@@ -94,6 +96,13 @@ def test_every_settings_file_is_understood(file):
     if file.stem == "paper":
         assert (args.preset, args.protocol, args.cldice_schedule) == ("paper", "paper", "fixed")
         assert args.max_steps is None and args.learning_rate == args.weight_decay == 1e-4
+
+
+def test_the_settings_of_a_run_are_a_settings_file(tmp_path):
+    args = TrainArguments(dataset="drive", base="tiny", test_time_scales=[0.5, 1.0], max_steps=5)
+    (tmp_path / "train_args.json").write_text(json.dumps(dataclasses.asdict(args)))
+    (again,) = SettingsParser(TrainArguments).parse_args_into_dataclasses([str(tmp_path / "train_args.json")])
+    assert again == args
 
 
 def test_the_objectives_settings_are_those_of_the_arguments():

@@ -86,6 +86,14 @@ def test_the_calibration_is_fitted_on_validation_images_and_leaves_the_masks(fin
     assert plain["ece"] == pytest.approx(metrics["ece_before"], abs=1e-5) != metrics["ece"]
 
 
+def test_the_card_of_a_folder_named_like_a_known_data_set_is_of_the_folder(make_arguments, splits, tmp_path):
+    args = make_arguments(dataset=str(tmp_path / "drive"), max_steps=1)
+    train(args, splits)
+    card = (Path(args.output_dir) / "adapter" / "README.md").read_text()
+    assert "of the author's own (drive)" in card and "Digital Retinal" not in card and "Zomba" not in card
+    assert str(tmp_path) not in card
+
+
 def test_nothing_local_is_published(finished):
     args, metrics = finished
     base, adapter = Path(args.base), Path(args.output_dir) / "adapter"

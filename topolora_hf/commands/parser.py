@@ -10,7 +10,7 @@ from transformers import HfArgumentParser
 
 from ..settings import GROUPS, did_you_mean
 
-_NO_VALUE = ("", "~", "null")  # how a settings file says that the default stands
+_NO_VALUE = ("", "~", "null", [])  # how a settings file says that the default stands
 _FOR_ARGPARSE = ("help", "aliases", "choices")
 
 

@@ -237,7 +237,7 @@ def find_dataset(name_or_path: str | DatasetSpec, data_dir: str | None = None) -
     >>> find_dataset("synthetic")[0].counts["test"]
     40
     """
-    spec = name_or_path if isinstance(name_or_path, DatasetSpec) else CATALOG.get(name_or_path.lower())
+    spec = name_or_path if isinstance(name_or_path, DatasetSpec) else known_dataset(name_or_path)
     if spec is None:
         path = Path(name_or_path).expanduser()
         if path.exists():
@@ -246,14 +246,12 @@ def find_dataset(name_or_path: str | DatasetSpec, data_dir: str | None = None) -
                 raise DataError(f"{name_or_path} is a path already; {problem}")
             named = replace(CATALOG["folder"], name=archive_stem(path) or path.resolve().name)
             return named, _existing(path, CATALOG["folder"])
-        ids = {known.hub_id.lower(): known for known in CATALOG.values() if known.hub_id}
         if not _HUB_ID.fullmatch(name_or_path):
             raise DataError(
                 f"unknown data set {name_or_path!r}: neither a folder that exists, nor one of "
                 f"{', '.join(sorted(CATALOG))}, nor an id on the Hub (org/name)"
             )
-        other = replace(CATALOG["folder"], name=name_or_path.split("/")[1], hub_id=name_or_path)
-        spec = ids.get(name_or_path.lower(), other)
+        spec = replace(CATALOG["folder"], name=name_or_path.split("/")[1], hub_id=name_or_path)
     if spec.reader is None:
         if data_dir is not None:
             raise DataError(f"data set {spec.name!r} is generated and takes no data_dir, got {data_dir}")
@@ -263,6 +261,19 @@ def find_dataset(name_or_path: str | DatasetSpec, data_dir: str | None = None) -
     if spec.hub_id is None:
         raise DataError(f"data set {spec.name!r} needs data_dir (--data_dir), a folder with:\n{spec.layout}")
     return spec, spec.hub_id
+
+
+def known_dataset(name_or_path: str) -> DatasetSpec | None:
+    """The catalogue's entry of a name, or of a Hub id that is no path here; None for all else.
+
+    >>> known_dataset("Angelou0516/kvasir-seg").name
+    'kvasir'
+    """
+    name = name_or_path.lower()
+    if name in CATALOG:
+        return CATALOG[name]
+    of_id = next((known for known in CATALOG.values() if known.hub_id and known.hub_id.lower() == name), None)
+    return None if of_id and Path(name_or_path).exists() else of_id
 
 
 def _existing(path: Path, spec: DatasetSpec) -> Path:

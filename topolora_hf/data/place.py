@@ -20,9 +20,13 @@ if TYPE_CHECKING:
 # Others (VRT, WMS, ...) open further files or the network.
 _DRIVERS = ("GTiff", "COG", "PNG", "JPEG", "JP2OpenJPEG", "WEBP", "BMP")
 _SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jp2", ".webp", ".bmp")
-_BESIDE = (".tfw", ".jgw", ".pgw", ".wld", ".aux.xml")  # what places a file that holds no place itself
+_BESIDE = (".tfw", ".jgw", ".pgw", ".j2w", ".wld")  # what places a file that holds no place itself
+# The same in .aux.xml, which may hold statistics alone.
+_PLACING = (b"<GeoTransform", b"<SRS", b"<GCPList", b"<GeodataXform", b'domain="RPC"')
 _TIFF = (".tif", ".tiff")
 _GEO_TAGS = (33550, 33922, 34264, 34735, 50844)  # scale, tie points, transform, coordinate system, polynomials
+# Of JPEG 2000: GeoJP2, and a world file.
+_GEO_BOXES = tuple(map(bytes.fromhex, ("b14bf8bd083d4b43a5ae8cd7d5a6ce03", "96a9f1f1dc98402da7aed68e34451809")))
 WGS_84 = "EPSG:4326"
 _CACHE_BYTES = 128 * 2**20  # GDAL takes a twentieth of the memory if nothing is said
 _SAME = 0.1  # of a pixel, between the corners of two images
@@ -188,12 +192,46 @@ def apart_on_map(image: Path, mask: Path, height: int, width: int) -> str:
 
 
 def _may_have_place(path: Path) -> bool:
-    """Whether a file has tags of a place, or another beside it that places it; without rasterio."""
+    """Whether a file has tags or a box of a place, or another beside it that places it; without rasterio."""
     suffix = path.suffix.lower()
     if suffix not in _SUFFIXES:
         return False
-    beside = (file for ending in _BESIDE for file in (path.with_suffix(ending), path.with_name(path.name + ending)))
-    return suffix == ".jp2" or (suffix in _TIFF and _has_geo_tags(path)) or any(file.is_file() for file in beside)
+    if (suffix in _TIFF and _has_geo_tags(path)) or (suffix == ".jp2" and _has_geo_box(path)):
+        return True
+    beside = (file for ending in _BESIDE for file in _named_after(path, ending))
+    return any(file.is_file() for file in beside) or any(map(_is_placing, _named_after(path, ".aux.xml")))
+
+
+def _named_after(path: Path, ending: str) -> tuple[Path, Path]:
+    return path.with_suffix(ending), path.with_name(path.name + ending)
+
+
+def _is_placing(aux_xml: Path) -> bool:
+    if not aux_xml.is_file():
+        return False
+    content = aux_xml.read_bytes()
+    return any(sign in content for sign in _PLACING)
+
+
+def _has_geo_box(path: Path) -> bool:
+    """Whether a JPEG 2000 file has a box with a place: GeoJP2, a world file, or GML."""
+    start = 0
+    try:
+        with path.open("rb") as file:
+            while len(head := file.read(8)) == 8:
+                length, kind = int.from_bytes(head[:4], "big"), head[4:]
+                if length == 1:
+                    length = int.from_bytes(file.read(8), "big")
+                content = file.read(64)
+                if (kind == b"uuid" and content[:16] in _GEO_BOXES) or (kind == b"asoc" and b"gml.data" in content):
+                    return True
+                if length < 8:  # 0: to the end of the file
+                    return False
+                start += length
+                file.seek(start)
+    except (OSError, ValueError, OverflowError):  # what is wrong with it is said where it is decoded
+        return False
+    return False
 
 
 def _has_geo_tags(path: Path) -> bool:

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,6 +57,7 @@ def render_model_card(
     *,
     repo_id: str | None = None,
     parameters: Sequence[Mapping[str, object]] = (),
+    dataset: DatasetSpec | None = None,
     licence: str = "apache-2.0",
 ) -> "ModelCard":
     """Render the card of one adapter. Nothing is uploaded, and no local path gets onto the card.
@@ -66,6 +68,8 @@ def render_model_card(
         metrics: `metrics.json` of the run, or empty if nothing was scored. Scores that are NaN or missing are left out.
         repo_id: The adapter's Hub id, such as "someone/drive-vessels", for the card's examples.
         parameters: Rows with `part`, `trainable` and `total`, as `topolora_hf.parameter_table` returns them.
+        dataset: What is known of the data, as `find_dataset` returns it; None: looked up by `settings`. A folder may
+            have the name of a known data set.
         licence: Of the adapter, by the Hub's identifier.
 
     Example:
@@ -79,7 +83,7 @@ def render_model_card(
         if not settings.get(needed):
             raise ValueError(f"the model card needs settings[{needed!r}], got only {', '.join(settings) or 'nothing'}")
     settings = {"use_sam": True, "exclusive": False, "temperature": 1.0, "logit_bias": 0.0, **settings}
-    dataset = _describe_dataset(str(settings["dataset"]))
+    dataset = _in_public(dataset or _look_up(str(settings["dataset"])))
     base, kind = _describe_base(str(settings["base"]))
     metrics = {name: value for name, value in metrics.items() if not (isinstance(value, float) and math.isnan(value))}
     labels = [_cell(label) for label in settings.get("labels") or ("foreground",)]
@@ -157,15 +161,23 @@ def _numbers(value: float | Sequence[float], digits: int) -> str:
     return texts[0] if len(set(texts)) == 1 else ", ".join(texts)
 
 
-def _describe_dataset(name_or_path: str) -> DatasetSpec:
-    """Find the catalogue's entry; of a Hub data set or a folder make one with what can be said in public."""
+def _look_up(name_or_path: str) -> DatasetSpec:
+    """Find the catalogue's entry, or make one of a Hub data set or a folder."""
     if name_or_path.lower() in CATALOG:
         return CATALOG[name_or_path.lower()]
-    if _is_hub_id(name_or_path):
-        url = f"https://huggingface.co/datasets/{name_or_path}"
-        return DatasetSpec(name=name_or_path.split("/")[-1], title=name_or_path, hub_id=name_or_path, url=url)
-    folder = _last_part(name_or_path)
-    return DatasetSpec(name=folder, title=f"a folder of images and masks of the author's own ({_cell(folder)})")
+    return replace(CATALOG["folder"], name=name_or_path, hub_id=name_or_path if _is_hub_id(name_or_path) else None)
+
+
+def _in_public(dataset: DatasetSpec) -> DatasetSpec:
+    """What can be said in public of a Hub data set or a folder; a known data set as it is."""
+    folder = CATALOG["folder"]
+    if dataset == folder or dataset.title != folder.title:
+        return dataset
+    name, hub_id = _last_part(dataset.name), dataset.hub_id
+    if hub_id:
+        url = f"https://huggingface.co/datasets/{hub_id}"
+        return DatasetSpec(name=name, title=hub_id, hub_id=hub_id, url=url)
+    return DatasetSpec(name=name, title=f"a folder of images and masks of the author's own ({_cell(name)})")
 
 
 def _describe_base(base: str) -> tuple[str, str]:

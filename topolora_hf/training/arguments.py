@@ -180,6 +180,6 @@ def _was_detail_only(base: str) -> bool:
 
 
 def _usual_view(dataset: str) -> str:
-    from ..data.catalog import CATALOG
+    from ..data.catalog import CATALOG, known_dataset
 
-    return CATALOG[dataset.lower()].view if dataset.lower() in CATALOG else "tiles"
+    return (known_dataset(dataset) or CATALOG["folder"]).view

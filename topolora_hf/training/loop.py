@@ -16,6 +16,7 @@ from tqdm import tqdm
 from transformers import get_cosine_schedule_with_warmup
 
 from ..adapter_format.settings import AdapterSettings
+from ..data.catalog import DatasetSpec
 from ..data.protocols import PROTOCOLS
 from ..data.tiles import TileDataset
 from ..files import write_history
@@ -55,11 +56,12 @@ class Trainer:
         tiles: TileDataset,
         splits: dict[str, Sequence[dict]],
         settings: AdapterSettings,
+        spec: DatasetSpec,
         started: float,
         on_step: Callable[["Trainer"], None] | None = None,
     ):
         self.args, self.accelerator, self.run, self.settings = args, accelerator, Path(args.output_dir), settings
-        self.tiles, self.splits, self.on_step = tiles, splits, on_step
+        self.tiles, self.splits, self.spec, self.on_step = tiles, splits, spec, on_step
         self.step, self.history, self.images = 0, [], ids_of(splits)
         self.started = started  # by `time.monotonic`; of a resumed run, as if it had never been stopped
         self.max_steps = count_steps(args, len(tiles.rows), accelerator.num_processes)

@@ -57,7 +57,7 @@ def score_and_save(trainer: "Trainer") -> dict:
         if isinstance(model, PeftModel):
             thin = TaskClasses(settings.labels, settings.exclusive, trainer.criterion.thin).thin_labels
             shown = {**asdict(args), **asdict(settings), "thin": thin}
-            card = render_model_card(shown, metrics, parameters=parameter_table(model))
+            card = render_model_card(shown, metrics, parameters=parameter_table(model), dataset=trainer.spec)
             card.save(run / "adapter" / "README.md")
         write_json(run / METRICS, metrics)  # last: it says that the run is done
     return metrics

@@ -130,7 +130,7 @@ def _build_trainer(
         _announce(accelerator, args, splits, settings, criterion, model)
     accelerator.init_trackers(run.resolve().name)
     tiles = setup.build_tiles(args, rows, settings, spec.augmentation, accelerator.num_processes)
-    trainer = Trainer(args, accelerator, model, criterion, tiles, splits, settings, started, on_step)
+    trainer = Trainer(args, accelerator, model, criterion, tiles, splits, settings, spec, started, on_step)
     if checkpoint is not None:
         trainer.resume(checkpoint)
     return trainer

@@ -122,6 +122,21 @@ def test_two_masks_for_an_image_are_told_apart_by_a_pattern(make_pairs, save, tm
     assert len(rows) == 4
 
 
+def test_a_mask_serves_one_image(make_pairs, save, tmp_path):
+    make_pairs(tmp_path, 3, mask="masks/{n:03d}_mask.png")
+    for number in range(3):
+        save(tmp_path / f"images/{number:03d}_test.png", "image", number + 5)
+    with pytest.raises(DataError, match=r"no mask \(3\): images/000_test.png"):
+        load(tmp_path)
+    data = load_segmentation_data(str(tmp_path), missing_mask="empty", validation_fraction=0)
+    marked = {row["id"] for rows in data.values() for row in rows if row["mask"].any()}
+    assert marked == {"000", "001", "002"}
+    for number in range(3):
+        (tmp_path / f"images/{number:03d}.png").rename(tmp_path / f"images/{number:03d}_sat.png")
+    with pytest.raises(DataError, match="000_mask.png could be the mask of 000_sat.png and 000_test.png; .*image_patt"):
+        load(tmp_path)
+
+
 def test_a_guessed_field_of_view_is_announced(make_pairs, tmp_path, caplog):
     make_pairs(tmp_path, 3, "images/{n:03d}.png", "manual1/{n:03d}.png", "mask/{n:03d}.png")
     with caplog.at_level(logging.WARNING):

@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 from pycocotools import mask as coco_mask
 
@@ -159,6 +160,22 @@ def test_labels_are_chosen_renamed_grouped_and_ignored(root):
     assert data.labels == ("V", "A") and (row["mask"] == np.stack([VEIN, ARTERY])).all() and row["valid_mask"].all()
 
 
+def test_labels_go_with_images_of_several_bands(root):
+    coco_outlines(root)
+    for number in range(NUMBER):
+        pixels = np.random.default_rng(number).integers(0, 4000, (HEIGHT, WIDTH, 4)).astype(np.uint16)
+        (root / f"images/{number}.png").unlink()
+        tifffile.imwrite(root / f"images/{number}.tif", pixels, photometric="minisblack", planarconfig="contig")
+    whole = (root / "images/1.tif").read_bytes()
+    (root / "images/1.tif").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"images/1.tif: cannot be read as an image"):
+        load_segmentation_data(str(root), classes=CLASSES, bands=(3, 2, 1), missing_mask="empty")
+    (root / "images/1.tif").write_bytes(whole)
+    data = load_segmentation_data(str(root), classes=CLASSES, bands=(3, 2, 1), missing_mask="empty")
+    masks = {row["id"]: row["mask"] for rows in data.values() for row in rows}
+    assert data.bands == (3, 2, 1) and (masks["0"] == np.stack([ARTERY, VEIN])).all()
+
+
 def test_several_labels_without_classes_are_named_with_what_to_paste(root):
     coco_outlines(root)
     with pytest.raises(DataError, match=r"artery \(3 shapes\), vein \(3 shapes\). --classes artery vein makes each a"):
@@ -236,6 +253,41 @@ def test_images_of_one_name_in_two_folders_are_told_apart(root):
     dump(root, coco([]) | {"images": [pictures[0] | {"file_name": "0.png"}], "annotations": drawn[:1]})
     with pytest.raises(DataError, match=r"labels.json: 0.png could be .*0.png or .*0.png"):
         load_segmentation_data(str(root), classes=["vessel=artery,vein"])
+
+
+def test_yolo_labels_are_divided_as_the_images_are(root):
+    yolo(root)
+    for split, numbers in (("train", (0, 1)), ("val", (2, 3))):
+        for folder, suffix in (("images", "png"), ("labels", "txt")):
+            (root / folder / split).mkdir()
+            for name, number in enumerate(numbers):  # 0 and 1 in both
+                if (file := root / folder / f"{number}.{suffix}").is_file():
+                    file.rename(root / folder / split / f"{name}.{suffix}")
+    (root / "labels/val/0.txt").write_text((root / "labels/val/0.txt").read_text().splitlines()[1])
+    data = load_segmentation_data(str(root), classes=["artery=0", "vein=1"], missing_mask="empty")
+    assert (data["train"][0]["mask"] == np.stack([ARTERY, VEIN])).all()
+    assert not data["validation"][0]["mask"][0].any() and (data["validation"][0]["mask"][1] == VEIN).all()
+    assert not data["validation"][1]["mask"].any()
+
+
+def test_a_task_may_tell_more_than_the_image(root):
+    label_studio(root)
+    tasks = json.loads((root / "project.json").read_text())
+    for number, task in enumerate(tasks):
+        task["data"] = {"patient": f"{3 - number}", "report": "scans/P0.png", **task["data"]}
+    (root / "project.json").write_text(json.dumps(tasks))
+    row, _ = masks_by_label(root, CLASSES)
+    assert (row["mask"] == np.stack([ARTERY, VEIN])).all()
+
+
+def test_labels_of_other_images_are_named(root):
+    yolo(root)
+    for number in range(NUMBER):
+        (root / f"images/{number}.png").rename(root / f"images/photo{number}.png")
+    (root / "README.txt").write_text("notes")
+    with pytest.raises(DataError, match=r"label files name no image in .*images: labels/0.txt \(0\), lab") as error:
+        load_segmentation_data(str(root), classes=["artery=0", "vein=1"])
+    assert "README.txt (" not in str(error.value)
 
 
 def test_brush_run_lengths_are_decoded():

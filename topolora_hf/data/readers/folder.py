@@ -107,7 +107,7 @@ def _pair_folder(folder: Path, options: ReadOptions, sentences: list[str]) -> li
         burnt, sentence = burn_vectors(vectors, list(by_stem.values()), layout)
         mask_of = {stem: burnt[image] for stem, image in by_stem.items()}
         sentences.append(sentence)
-    elif drawn := draw_labels(folder, images, classes) if not masks and layout.mask_dir is None else None:
+    elif not masks and layout.mask_dir is None and (drawn := draw_labels(folder, places.images, images, classes)):
         sentences += drawn.sentences
         if classes is None:
             mask_of = {stem: drawn.masks.get(image, (None,))[0] for stem, image in by_stem.items()}

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from ..errors import DataError
+from ..images.names import is_image_file
 
 SUFFIXES = (".json", ".xml", ".txt")
 Find = Callable[[str, Path], Path | None]  # the image that a file means by a name
@@ -64,7 +65,7 @@ def _read(path: Path, find: Find) -> Iterator[tuple[Path, tuple[int, int] | None
         elif isinstance(content, Mapping) and {"images", "annotations", "categories"} <= content.keys():
             found = _coco(content)
         elif isinstance(content, list) and all(isinstance(task, Mapping) and "annotations" in task for task in content):
-            found = _label_studio(content)
+            found = _label_studio(content, path, find)
     for name, size, shapes in found:
         if image := find(name, path):
             yield image, size, shapes
@@ -158,12 +159,13 @@ def _cvat_shape(each: ElementTree.Element) -> Shape:
     raise DataError(f"has a shape of type {each.tag!r}; polygons, boxes and masks are read")
 
 
-def _label_studio(content: Sequence[Mapping]) -> Iterator:
+def _label_studio(content: Sequence[Mapping], path: Path, find: Find) -> Iterator:
     """Label Studio's JSON. A task that nobody submitted is left out; an empty submission says that nothing is there."""
     for task in content:
         submitted = [each for each in task["annotations"] if not each.get("was_cancelled")]
-        name = next((value for value in task["data"].values() if isinstance(value, str)), "")
-        name = re.sub(r"^[0-9a-f]{8}-", "", name.split("?")[0].replace("\\", "/").rpartition("/")[2])
+        texts = [_uploaded_name(value) for value in task["data"].values() if isinstance(value, str)]
+        texts = [text for text in texts if is_image_file(text)] or texts[:1]  # a task may tell of the patient, too
+        name = next((text for text in texts if find(text, path)), texts[0] if texts else "")
         if len(submitted) > 1:
             raise DataError(f"has {len(submitted)} annotations of {name}; keep one of them")
         for each in submitted:
@@ -172,6 +174,11 @@ def _label_studio(content: Sequence[Mapping]) -> Iterator:
             if len(sizes) > 1:
                 raise DataError(f"has several sizes of {name}")
             yield name, next(iter(sizes), None), [_label_studio_shape(result) for result in results]
+
+
+def _uploaded_name(text: str) -> str:
+    """The file's name in a path or an address, without what Label Studio puts before it."""
+    return re.sub(r"^[0-9a-f]{8}-", "", text.split("?")[0].replace("\\", "/").rpartition("/")[2])
 
 
 def _label_studio_shape(result: Mapping) -> Shape:

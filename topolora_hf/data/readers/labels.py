@@ -11,10 +11,12 @@ from PIL import Image
 from ..archives import cached_folder
 from ..classes import Classes
 from ..errors import DataError
-from ..images.containers import read_contents
-from ..images.names import without_suffix
-from ..records import name_rows, some
+from ..images.containers import guarded, read_contents
+from ..images.names import name_in, without_suffix
+from ..records import name_rows, some, wrong_layout
 from .label_files import SUFFIXES, Drawing, read_label_file
+
+_ANY_BAND = (1,)  # of an image of which only the size is needed, whatever its bands are
 
 
 @dataclass(frozen=True)
@@ -25,19 +27,24 @@ class DrawnLabels:
     sentences: list[str]
 
 
-def draw_labels(folder: Path, images: Sequence[Path], classes: Classes | None) -> DrawnLabels | None:
+def draw_labels(folder: Path, root: Path, images: Sequence[Path], classes: Classes | None) -> DrawnLabels | None:
     """Draw what a label tool left in `folder`, its `annotations/` or `labels/`, or beside the images.
 
-    Without `classes` all labels must have one name. With them, each label is of the class that names it.
+    A file in `labels/train/` describes an image in `train/` of `root`, the folder of the images. Without `classes` all
+    labels must have one name. With them, each label is of the class that names it.
 
     Returns:
         None if there is no such file.
 
     Raises:
         DataError: A file is broken, describes an image of another size or one that another file describes, has shapes
-            without an area, or labels that no class names.
+            without an area, or labels that no class names; or the files describe no image that is there.
     """
-    drawings, files = _read_all(folder, images)
+    find = _Finder(images, root, folder / "labels")
+    drawings, files = _read_all(folder, find)
+    if not drawings and find.missed:
+        missed = some([f"{name_in(path, folder)} ({name})" for path, name in find.missed.items()])
+        raise wrong_layout(f"{folder} has no masks/, and its label files name no image in {root}: {missed}", folder)
     if not drawings:
         return None
     counts = Counter(shape.label for drawing in drawings.values() for shape in drawing.shapes)
@@ -47,7 +54,7 @@ def draw_labels(folder: Path, images: Sequence[Path], classes: Classes | None) -
 
     def draw(target: Path) -> None:
         for image, drawing in drawings.items():
-            shape = read_contents(image).values.shape[:2]
+            shape = guarded(lambda path: read_contents(path, _ANY_BAND).values.shape[:2], image)
             if drawing.size and drawing.size != shape:
                 sizes = "is {1}x{0}, its labels are drawn on {3}x{2}".format(*shape, *drawing.size)
                 raise DataError(f"{image.name} {sizes} pixels (in {drawing.file.name})")
@@ -68,38 +75,50 @@ def draw_labels(folder: Path, images: Sequence[Path], classes: Classes | None) -
     return DrawnLabels(masks, [sentence])
 
 
-def _read_all(folder: Path, images: Sequence[Path]) -> tuple[dict[Path, Drawing], list[Path]]:
+def _read_all(folder: Path, find: "_Finder") -> tuple[dict[Path, Drawing], list[Path]]:
     """What was drawn on each image, and in which files."""
-    find = _Finder(images)
-    places = [folder, folder / "annotations", folder / "labels", *dict.fromkeys(image.parent for image in images)]
+    places = [folder, folder / "annotations", find.labels, *find.places]
     paths = dict.fromkeys(path for place in places for suffix in SUFFIXES for path in place.glob(f"*{suffix}"))
     drawings: dict[Path, Drawing] = {}
     for path in sorted(paths):
         for image, drawing in read_label_file(path, find):
             if image in drawings:
-                names = f"{drawings[image].file.name} and {path.name}"
+                names = " and ".join(name_in(each, folder) for each in (drawings[image].file, path))
                 raise DataError(f"{image.name} is labelled in {names}; keep one of them")
             drawings[image] = drawing
     return drawings, list(dict.fromkeys(drawing.file for drawing in drawings.values()))
 
 
 class _Finder:
-    """Finds the image that a label file means by a name, or by its own name."""
+    """Finds the image that a label file means by a name, or by its own name.
 
-    def __init__(self, images: Sequence[Path]):
+    Attributes:
+        labels: the folder of labels, which may be divided as that of the images is.
+        places: where else labels may lie: beside the images, and in that part of `labels`.
+        missed: label files and a name in each of which there is no image.
+    """
+
+    def __init__(self, images: Sequence[Path], root: Path, labels: Path):
+        self.labels, self.missed = labels, {}
         self._by_stem: dict[str, list[Path]] = {}
+        self._place_of = {image.parent: labels / image.parent.relative_to(root) for image in images}
+        self.places = [*self._place_of, *self._place_of.values()]
         for image in images:
             self._by_stem.setdefault(without_suffix(image).name, []).append(image)
 
     def __call__(self, name: str, file: Path) -> Path | None:
         path = PurePosixPath(name.replace("\\", "/"))
         found = self._by_stem.get(without_suffix(Path(path)).name, [])
+        if self.labels in file.parents[1:]:
+            found = [image for image in found if self._place_of[image.parent] == file.parent]
         if len(found) > 1:
             found = [image for image in found if image.as_posix().endswith(f"/{path}")] or found
         if len(found) > 1:
             found = [image for image in found if image.parent == file.parent] or found
         if len(found) > 1:
             raise DataError(f"{file}: {name} could be {' or '.join(map(str, found[:3]))}")
+        if not found and (file.suffix != ".txt" or self.labels in file.parents):  # others are notes
+            self.missed.setdefault(file, name)
         return found[0] if found else None
 
 

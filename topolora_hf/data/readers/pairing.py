@@ -29,15 +29,15 @@ def pair_by_name(
     """Find the mask of each image.
 
     Without a pattern, a mask has the image's own stem, or that with a suffix such as `_mask` or `_1stHO`, or both
-    share what is left when `_sat` and `_mask` are taken off, or it lies in a folder of the image's stem. With a
-    pattern, it has exactly that name. Masks that are numbered (`_mask_1`), fit a pattern with `*` or share such a
-    folder are parts of one mask.
+    share what is left when `_sat` and `_mask` are taken off and no image has that name in full, or it lies in a folder
+    of the image's stem. With a pattern, it has exactly that name. Masks that are numbered (`_mask_1`), fit a pattern
+    with `*` or share such a folder are parts of one mask.
 
     Returns:
         The mask or masks by the stem of `images`, for those that have one; and the masks that belong to no image.
 
     Raises:
-        DataError: An image has several masks that are not parts of one.
+        DataError: An image has several masks that are not parts of one, or a mask could be that of two images.
     """
     exact = _index(masks, masks_root, pattern=mask_pattern)
     without_suffixes, by_folder = {}, defaultdict(list)
@@ -45,10 +45,11 @@ def pair_by_name(
         without_suffixes = _index(masks, masks_root, suffix=_MASK_SUFFIX)
         for mask in masks:
             by_folder[_composed(name_in(mask, masks_root).rpartition("/")[0])].append(mask)
+    by_name = {stem: exact.get(stem) or without_suffixes.get(stem, []) for stem in images}
+    by_bare_name = _pair_by_bare_name(images, by_name, without_suffixes, masks_root)
     found, clashes, unused = {}, [], dict.fromkeys(masks)
     for stem, image in images.items():
-        bare = _IMAGE_SUFFIX.sub("", stem)
-        candidates = exact.get(stem) or without_suffixes.get(stem) or without_suffixes.get(bare, [])
+        candidates = by_name[stem] or by_bare_name.get(stem, [])
         chosen = tuple(candidates or by_folder.get(stem, ()))
         if len(candidates) > 1 and not (_takes_several(mask_pattern) or _are_parts(candidates)):
             clashes.append(f"{image.name}: {', '.join(mask.name for mask in candidates)}")
@@ -63,6 +64,28 @@ def pair_by_name(
             '--layout "mask_pattern={stem}_mask.png":\n  ' + "\n  ".join(clashes[:_SHOWN]) + more
         )
     return found, list(unused)
+
+
+def _pair_by_bare_name(
+    images: Mapping[str, Path], by_name: Mapping[str, Sequence[Path]], masks: Mapping[str, list[Path]], root: Path
+) -> dict[str, list[Path]]:
+    """The masks of images without one in `by_name`, by their stems without `_sat` or the like."""
+    taken = {mask for each in by_name.values() for mask in each}
+    claims = defaultdict(list)
+    for stem in images:
+        if not by_name[stem]:
+            claims[_IMAGE_SUFFIX.sub("", stem)].append(stem)
+    found = {}
+    for bare, stems in claims.items():
+        free = [mask for mask in masks.get(bare, []) if mask not in taken]
+        if free and len(stems) > 1:
+            both = " and ".join(images[stem].name for stem in stems)
+            raise DataError(
+                f"{root}: {free[0].name} could be the mask of {both}; keep one of them, or say which by "
+                '--layout "image_pattern={stem}_sat.png" "mask_pattern={stem}_mask.png"'
+            )
+        found |= dict.fromkeys(stems, free)
+    return found
 
 
 def _takes_several(pattern: str | re.Pattern | None) -> bool:
