@@ -21,9 +21,12 @@ class ChannelNorm(nn.LayerNorm):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         weight, bias = self.weight.to(features.dtype), self.bias.to(features.dtype)
+        # On a CPU, PyTorch sums the gradients of both over all pixels in bfloat16 itself, which leaves little of them.
+        is_apart = torch.is_grad_enabled() and features.device.type == "cpu" and features.dtype == torch.bfloat16
+        fused = (None, None) if is_apart else (weight, bias)
         with torch.autocast(features.device.type, enabled=False):
-            normed = F.layer_norm(features.permute(0, 2, 3, 1), self.normalized_shape, weight, bias, self.eps)
-        return normed.permute(0, 3, 1, 2)
+            normed = F.layer_norm(features.permute(0, 2, 3, 1), self.normalized_shape, *fused, self.eps)
+        return (normed * weight + bias if is_apart else normed).permute(0, 3, 1, 2)
 
 
 class ResidualBlock(nn.Module):
