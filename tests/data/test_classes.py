@@ -135,6 +135,11 @@ def value_that_is_ignored_in_files_of_a_class(root):
     return root, ["artery", "vein", "ignore=255"], (ARTERY & ~LOWER, VEIN & ~LOWER), False, ~LOWER
 
 
+def value_that_one_class_ignores(root):
+    with_masks(images(root), np.where(LOWER, np.uint8(255), (ARTERY & ~LOWER).astype(np.uint8)))
+    return root, ["vessel", "ignore=255"], (ARTERY & ~LOWER,), False, ~LOWER
+
+
 def table_of_an_index_map(root):
     with_masks(images(root), FLAT, "m/{}.png")
     rows = "".join(f"images/{n}.png,m/{n}.png\n" for n in range(NUMBER))
@@ -156,6 +161,7 @@ LAYOUTS = [
     palette_by_colour_in_any_order, colours_by_json, sixteen_bits, one_class_of_several_values, background_by_name,
     folders_in_masks, folders_beside_images, folders_in_splits, suffixes, suffixes_beside_images, patterns_and_folders,
     files_that_exclude_each_other, folder_of_what_is_ignored, value_that_is_ignored_in_files_of_a_class,
+    value_that_one_class_ignores,
     table_of_an_index_map, table_with_a_column_a_class,
     saved_data_set_of_a_palette, saved_data_set_with_a_column_a_class,
 ]  # fmt: skip

@@ -52,6 +52,8 @@ def test_a_mask_of_another_ending_is_refused_before_anything_is_written(tmp_path
     for save in (prediction.save_mask, prediction.save_probability, prediction.save_overlay):
         with pytest.raises(ValueError, match=r"mask.tif: a PNG is written, so the name must end in .png"):
             save(tmp_path / "mask.tif")
+    with pytest.raises(ValueError, match=r"lines.png: the totals are JSON"):
+        prediction.save_centreline(tmp_path / "lines.png")
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -83,7 +83,8 @@ class Classes:
             rules = tuple(replace(rule, values=values or rule.values, ignore=ignore) for values in own)
             return MaskForm(rules, self.names, bool(self.exclusive))
         if self.is_one_name:
-            return MaskForm((rule,), self.names)
+            ignore = (*rule.ignore, *filter(is_value, self.ignore.values))
+            return MaskForm((replace(rule, ignore=ignore),), self.names)
         for each in (*self.classes, self.background, self.ignore):
             wrong = [value for value in each.values if not is_value(value)] + [each.place] * bool(each.place)
             if wrong or (each in self.classes and not each.values):

@@ -189,7 +189,13 @@ class Prediction:
         return files
 
     def save_centreline(self, path: str | Path) -> None:
-        """Write the totals of the centrelines as JSON and, beside it, a PNG of the lines; of several by class."""
+        """Write the totals of the centrelines as JSON and, beside it, a PNG of the lines; of several by class.
+
+        Raises:
+            ValueError: The path ends in .png, which is the other file.
+        """
+        if Path(path).suffix.lower() == ".png":
+            raise ValueError(f"{path}: the totals are JSON, and the lines a PNG beside it: give a name in .json")
         save_png(self._of_masks(self._lines()), Path(path).with_suffix(".png"))
         totals = self.totals
         write_json(Path(path), totals[self.labels[0]] if len(totals) == 1 else totals)
