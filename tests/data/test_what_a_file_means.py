@@ -252,6 +252,33 @@ def outlines(folder):
         assert (rows[0]["mask"] == expected).all()
 
 
+def mask_of_two(folder):
+    root = make_set(folder, [grey(0, 255)] * 4)
+    os.rename(root / "images/0.png", root / "images/0_sat.png")
+    assert len(rows_of(root)[0]) == 4
+    saved(np.zeros((40, 48, 3), np.uint8), root / "images/0_rgb.png")
+    refuses(lambda: rows_of(root), "0.png could be the mask of", "0_rgb.png", "0_sat.png", "--layout")
+
+
+def labels_in_parts(folder):
+    root = make_set(folder, [None] * 4)
+    for part in ("train", "val"):
+        (root / f"labels/{part}").mkdir(parents=True)
+        (root / f"images/{part}").mkdir()
+    for number in range(4):
+        part = "val" if number == 3 else "train"
+        os.rename(root / f"images/{number}.png", root / f"images/{part}/{number}.png")
+        (root / f"labels/{part}/{number}.txt").write_text("0 0.1 0.1 0.9 0.1 0.9 0.2\n")
+    assert len(rows_of(root)[0]) == 4
+
+
+def labels_of_nothing(folder):
+    root = make_set(folder, [None] * 4)
+    (root / "labels").mkdir()
+    (root / "labels/other.txt").write_text("0 0.1 0.1 0.9 0.1 0.9 0.2\n")
+    refuses(lambda: rows_of(root), "its label files name no image", "other.txt")
+
+
 def several_labels(folder):
     root = make_set(folder, [None] * 4)
     (root / "labels").mkdir()
@@ -381,9 +408,9 @@ def links(folder):
 
 
 ROWS = [two_levels, several_levels, soft, one_colour, several_colours, layer, black_and_transparent, negative,
-        no_number, min_is_white, different_values, mostly_bright, several_masks, without_mask, outlines,
-        several_labels, unlabelled, tables, eight_bits, wide, own_range, image_without_data, many_bands, other_place,
-        lines_of_a_gis, orientation, links]  # fmt: skip
+        no_number, min_is_white, different_values, mostly_bright, several_masks, mask_of_two, without_mask,
+        outlines, labels_in_parts, labels_of_nothing, several_labels, unlabelled, tables, eight_bits, wide,
+        own_range, image_without_data, many_bands, other_place, lines_of_a_gis, orientation, links]  # fmt: skip
 
 
 def table():
