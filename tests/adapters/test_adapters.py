@@ -140,6 +140,24 @@ def test_an_adapter_of_other_weights_of_the_same_name_gets_a_warning(make_adapte
         TopoSamForSegmentation.from_pretrained(directory)
 
 
+def test_another_base_in_a_folder_of_the_same_name_gets_a_warning(small_network, fill_with_random_weights, tmp_path):
+    bases = [tmp_path / name / "network" for name in "abc"]
+    for number, base in enumerate(bases):
+        network = small_network()
+        fill_with_random_weights(network.spatial_adapter, seed=number % 2)
+        network.save_pretrained(base)
+    model = create_adapter(TopoSamForSegmentation.from_pretrained(bases[0]), "topolora")
+    save_adapter(model, model.adapter_settings, tmp_path / "adapter")
+    with pytest.warns(UserWarning, match="trained on the base network of revision .* this one is network of revision"):
+        load_adapter(tmp_path / "adapter", base=bases[1])
+    file = tmp_path / "adapter" / "adapter_config.json"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        load_adapter(tmp_path / "adapter", base=bases[2])  # a copy
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"revision": None}))  # as adapters had it once
+        load_adapter(tmp_path / "adapter", base=bases[1])
+
+
 def test_an_adapter_starts_from_the_trained_parts_of_a_whole_base(stock_sam, fill_with_random_weights, tmp_path):
     network = TopoSamForSegmentation.from_pretrained(stock_sam(), tile_size=48)
     fill_with_random_weights(network.spatial_adapter, seed=1)
@@ -359,6 +377,12 @@ def test_another_rank_keeps_the_presets_ratio_of_alpha(small_network):
 def test_what_is_neither_a_directory_nor_a_hub_id_is_named(name):
     with pytest.raises(FileNotFoundError, match=f"nothing at {name}: expected a directory, Meta's file"):
         load_adapter(name)
+
+
+def test_a_file_that_is_no_network_is_not_said_to_be_absent(tmp_path):
+    (tmp_path / "mine.onnx").write_bytes(b"x")
+    with pytest.raises(FileNotFoundError, match="mine.onnx is a file of another kind: expected a directory, Meta's"):
+        load_adapter(str(tmp_path / "mine.onnx"))
 
 
 @pytest.mark.parametrize("door", [load_adapter, TopoSamForSegmentation.from_pretrained])

@@ -1,7 +1,7 @@
 """Words of a command line: what is taken, what is suggested, and how errors end."""
 
 import json
-from dataclasses import fields
+from dataclasses import asdict, fields, replace
 
 import pytest
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
@@ -42,6 +42,18 @@ def test_wrong_words_end_in_one_line_with_status_2(topolora, words, message):
     done = topolora(*words)
     assert done.status == 2 and done.err.startswith("error: ") and message in done.err
     assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("settings", "more"), [(TrainArguments, ["--seed", "3"]), (PredictArguments, [])])
+def test_the_settings_that_a_run_stored_are_a_settings_file(settings, more, tmp_path):
+    before = settings(dataset="drive") if settings is TrainArguments else settings(adapter="tiny", images=["photos"])
+    file = tmp_path / "args.json"
+    file.write_text(json.dumps(asdict(before) | {"made_from": {"a_mask.png": {"file": "a.png", "content": "0"}}}))
+    (again,) = SettingsParser(settings).parse_args_into_dataclasses([str(file), *more])
+    assert again == (replace(before, seed=3) if more else before)
+    file.write_text(json.dumps({"layout": {"image_dir": "photos"}}))
+    with pytest.raises(ValueError, match=r"args.json must hold one setting a line \(name: value\), not layout"):
+        SettingsParser(settings).parse_args_into_dataclasses([str(file)])
 
 
 def test_help_of_train_has_groups_and_every_setting_with_its_text(topolora):

@@ -68,7 +68,8 @@ def _not_in(place: str | Path, name: str) -> str:
 
 
 def _nothing_at(name: str | Path) -> str:
+    there = f"{name} is a file of another kind" if Path(name).is_file() else f"nothing at {name}"
     return (
-        f"nothing at {name}: expected a directory, Meta's file (.pth), a Hub id (such as facebook/sam-vit-base) or "
+        f"{there}: expected a directory, Meta's file (.pth), a Hub id (such as facebook/sam-vit-base) or "
         f"one of {', '.join(EMBEDDED)}"
     )

@@ -9,6 +9,8 @@ from .location import find_file
 from .names import ADAPTER_CONFIG, ADAPTER_WEIGHTS, public_base_name
 from .settings import AdapterSettings
 
+_COMMIT_DIGITS = 40
+
 
 @dataclass(frozen=True)
 class AdapterFiles:
@@ -28,6 +30,11 @@ class AdapterFiles:
         return self.directory
 
     __str__ = __fspath__
+
+    @property
+    def commit(self) -> str | None:
+        """The revision of a base on the Hub; None for other bases, which have a digest that the Hub does not know."""
+        return self.revision if self.revision and len(self.revision) == _COMMIT_DIGITS else None
 
     def warn_unless_of(self, base: str, revision: str | None) -> None:
         """Warn that a base has another name or revision than the one that the adapter was trained on.

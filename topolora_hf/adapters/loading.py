@@ -57,7 +57,7 @@ def load_adapter(
         if unused := options.keys() - hub_options(options).keys():
             raise TypeError(f"{', '.join(sorted(unused))} would load a base, but a network is given")
     else:
-        options["revision"] = found.revision if base is None else None
+        options["revision"] = found.commit if base is None else None
         base = _load_base(name_or_path, full_base_name(str(base or found.settings.base)), found.settings, **options)
     if not isinstance(base, TopoSamForSegmentation):
         raise AdapterMismatchError(f"the base must be a TopoSamForSegmentation, got a {type(base).__name__}")

@@ -9,6 +9,7 @@ import yaml
 from transformers import HfArgumentParser
 
 from ..settings import GROUPS, did_you_mean
+from .sources import MADE_FROM
 
 _NO_VALUE = ("", "~", "null", [])  # how a settings file says that the default stands
 _FOR_ARGPARSE = ("help", "aliases", "choices")
@@ -100,7 +101,9 @@ def expand_settings_file(flags: list[str]) -> list[str]:
     listed = []
     for name, value in settings.items() if isinstance(settings, dict) else [("", None)]:
         values = value if isinstance(value, list) else [value]
+        if name == MADE_FROM:  # which predict_args.json and measure_args.json hold besides the settings
+            continue
         if not all(isinstance(item, str) for item in values):
-            raise ValueError(f"{flags[0]} must hold one setting a line (name: value)")
+            raise ValueError(f"{flags[0]} must hold one setting a line (name: value){f', not {name}' if name else ''}")
         listed += [f"--{name}", *values] if value not in _NO_VALUE else []
     return [*listed, *flags[1:]]

@@ -1,16 +1,14 @@
 """What results were made with and from: those of other settings, or of another file of the same name, are not kept."""
 
-import hashlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 from ..data.records import some
-from ..files import read_json_object
+from ..files import quick_digest, read_json_object
 from ..settings import changed_settings
 
-_MADE_FROM = "made_from"
-_PART = 2**16  # bytes that are looked at, at the start, in the middle and at the end
+MADE_FROM = "made_from"
 
 
 def content_of(path: str | Path) -> str | None:
@@ -19,19 +17,7 @@ def content_of(path: str | Path) -> str | None:
     By size and three parts of 64 KiB, so that a large raster costs no more than a small one.
     """
     path = Path(path)
-    files = sorted([*path.glob("*.safetensors"), *path.glob("*.json")]) if path.is_dir() else [path]
-    found = hashlib.blake2b(digest_size=16)
-    try:
-        for each in files:
-            size = each.stat().st_size
-            found.update(size.to_bytes(8, "little"))
-            with each.open("rb") as file:
-                for start in (0, max(0, size // 2 - _PART // 2), max(0, size - _PART)):
-                    file.seek(start)
-                    found.update(file.read(_PART))
-    except OSError:
-        return None
-    return found.hexdigest()
+    return quick_digest(sorted([*path.glob("*.safetensors"), *path.glob("*.json")]) if path.is_dir() else [path])
 
 
 def checked_note(
@@ -59,7 +45,7 @@ def checked_note(
             adapter, or of something else.
     """
     before = read_json_object(note, float("inf")) if note.exists() else None
-    known = (before or {}).get(_MADE_FROM, {})
+    known = (before or {}).get(MADE_FROM, {})
     changed = changed_settings(before, args, free) if before is not None else []
     if others := changed and [name for name in known if name not in sources and is_there(name)]:
         raise ValueError(
@@ -88,7 +74,7 @@ def checked_note(
         if other:
             raise ValueError(f"{note.parent} has results called {name} already, of {other}: {way_out}")
     settings = {name: value for name, value in asdict(args).items() if name not in free}
-    return settings | {_MADE_FROM: known | made_from}
+    return settings | {MADE_FROM: known | made_from}
 
 
 def _differ(before: str | None, now: str | None) -> bool:

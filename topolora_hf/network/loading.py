@@ -13,6 +13,7 @@ from ..adapter_format.location import find_file
 from ..adapter_format.names import EMBEDDED, SETTINGS_FILE, full_base_name
 from ..adapter_format.reading import AdapterFiles, read_adapter
 from ..adapter_format.settings import AdapterSettings
+from ..files import quick_digest
 from .configuration import TopoSamConfig
 from .embedded import PRETRAINED, build_embedded
 from .guards import check_base_parts
@@ -68,7 +69,7 @@ def _load_with_adapter(network_class: type, read: Callable, adapter: AdapterFile
         if kwargs[name] != getattr(form, name):
             raise AdapterMismatchError(f"{adapter} was trained with {name}={getattr(form, name)}, got {kwargs[name]}")
     kwargs.pop("num_labels", None)  # which the adapter brings to any base
-    kwargs["revision"] = adapter.revision
+    kwargs["revision"] = adapter.commit
     base = find(adapter.settings.base, **hub_options(kwargs))
     if isinstance(base, AdapterFiles):
         raise ValueError(f"{adapter.directory} names an adapter as its base: {adapter.settings.base}")
@@ -95,7 +96,7 @@ def _load_base(network_class: type, read: Callable, name: str, *args, **kwargs) 
 def _load_directory(read: Callable, name: str, *args, **kwargs) -> tuple[nn.Module, dict]:
     network, info = read(name, *args, **kwargs, ignore_mismatched_sizes=True)  # the check raises, and names them
     check_base_parts(network, info["unexpected_keys"], info["mismatched_keys"], info["missing_keys"])
-    network.revision = _commit_of(name, kwargs.get("revision"), kwargs.get("cache_dir"))
+    network.revision = _revision_of(name, kwargs.get("revision"), kwargs.get("cache_dir"))
     settings = stored_settings(name, **hub_options(kwargs))
     if settings is not None:  # such as those of an adapter merged into it
         network.adapter_settings = settings.in_form(**network.tile_scaling.travelling)
@@ -131,10 +132,14 @@ def _is_there(repository: str, name: str, **hub) -> bool:
     return True
 
 
-def _commit_of(name_or_path: str, revision: str | None, cache_dir: str | Path | None) -> str | None:
-    """Give the commit of a Hub repository that was just loaded, as the cache has it; None for a directory."""
+def _revision_of(name_or_path: str, revision: str | None, cache_dir: str | Path | None) -> str | None:
+    """Give the commit of a Hub repository that was just loaded, as the cache has it; a digest of a directory's weights.
+
+    Every full run ends in a directory called `network`: the name does not tell them apart.
+    """
     if Path(name_or_path).exists():
-        return None
+        digest = quick_digest(sorted(Path(name_or_path).glob("*.safetensors")))
+        return digest and digest[:12]
     try:
         found = HfApi().resolve_revision(name_or_path, revision=revision, cache_dir=cache_dir, local_files_only=True)
     except RevisionResolutionError:  # a cache that notes no commits

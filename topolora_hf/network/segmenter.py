@@ -30,8 +30,9 @@ class TopoSamForSegmentation(PeftDoors, SamPreTrainedModel):
         sam, class_masks, spatial_adapter, detail_branch: its parts; the last is None with `detail_channels=0`.
         criterion: the loss that `forward` applies when labels are given, such as a `TopoLoss`; None until it is set.
             It is no part of the network: its weights are its caller's to train.
-        revision: which weights of that name they are: the commit on the Hub, or the first digits of the SHA-256 of an
-            embedded base's; None where there is neither. PEFT notes it in each adapter, and `load_adapter` asks for it.
+        revision: which weights of that name they are: the commit on the Hub, or the first digits of a digest of those
+            of an embedded base or a directory; None for any other. PEFT notes it in each adapter, and `load_adapter`
+            asks the Hub for it.
 
     Example:
         >>> import torch
