@@ -67,6 +67,15 @@ def root(tmp_path):
     return tmp_path
 
 
+def test_one_class_may_be_named(root):
+    file = vectors(root / "roads.gpkg", [line()])
+    layout = Layout(mask_dir=file.name, line_width="6px")
+    data = load_segmentation_data(str(root), layout=layout, classes=["road"])
+    assert data.labels == ("road",)
+    with pytest.raises(DataError, match="roads.gpkg gives one class"):
+        load_segmentation_data(str(root), layout=layout, classes=["road", "river"])
+
+
 @pytest.mark.parametrize("suffix", [".gpkg", ".geojson", ".shp", ".fgb"])
 def test_a_line_is_as_wide_as_it_is_said_to_be(root, suffix):
     crs, shape = ("EPSG:4326", line()) if suffix == ".geojson" else ("EPSG:32633", line())

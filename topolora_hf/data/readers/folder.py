@@ -102,7 +102,7 @@ def _pair_folder(folder: Path, options: ReadOptions, sentences: list[str]) -> li
     if found is not None:
         of_classes = pair_classes(by_stem, found, classes, sentences)
     elif vectors := vector_file(folder, layout):
-        if classes is not None:
+        if classes is not None and not classes.is_one_name:
             raise DataError(f"{vectors} gives one class; masks of several are images, or outlines of a label tool")
         burnt, sentence = burn_vectors(vectors, list(by_stem.values()), layout)
         mask_of = {stem: burnt[image] for stem, image in by_stem.items()}
