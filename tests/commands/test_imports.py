@@ -9,28 +9,17 @@ import pytest
 
 from .conftest import NOISE, save
 
-HEAVY = [
-    "torch",
-    "peft",
-    "transformers",
-    "accelerate",
-    "datasets",
-    "evaluate",
-    "pandas",
-    "matplotlib",
-    "monai",
-    "gradio",
-]
-HEAVY += ["scipy"]
+HEAVY = ["torch", "peft", "transformers", "accelerate", "datasets", "pandas", "matplotlib", "monai", "gradio", "scipy"]
+RATHER_HEAVY = ["evaluate", "skimage", "PIL"]
 
 
-def imported(tmp_path, code: str, afterwards: str = "") -> set[str]:
+def imported(tmp_path, code: str, afterwards: str = "", heavy: list[str] = HEAVY) -> set[str]:
     """Which heavy libraries are there after this code, run as a new user would: outside of the project.
 
     `afterwards` runs next, in the same process. Neither can import torchvision.
     """
     start = f"import json, sys\nsys.modules['torchvision'] = None\ntry:\n    {code}\nexcept SystemExit:\n    pass\n"
-    found = f"found = [name for name in {HEAVY} if name in sys.modules]\n"
+    found = f"found = [name for name in {heavy} if name in sys.modules]\n"
     script = f"{start}{found}{afterwards}\nprint('\\n' + json.dumps(found))"
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
@@ -61,13 +50,17 @@ def test_flags_and_wrong_folders_import_the_parser_alone(tmp_path, words):
 @pytest.mark.parametrize(
     ("code", "allowed"),
     [
-        ("import topolora_hf.training.arguments as a; a.TrainArguments(dataset='drive', base='tiny')", {"scipy"}),
-        ("from topolora_hf.metrics import score_image", {"scipy"}),
-        ("import topolora_hf.pictures.overlay, topolora_hf.pictures.samples, topolora_hf.pictures.plots", {"scipy"}),
+        ("import topolora_hf.data.arguments", set()),
+        ("import topolora_hf.training.arguments as a; a.TrainArguments(dataset='drive', base='tiny')", {"PIL"}),
+        ("from topolora_hf.metrics import score_image", {"scipy", "skimage", "PIL"}),
+        (
+            "import topolora_hf.pictures.overlay, topolora_hf.pictures.samples, topolora_hf.pictures.plots",
+            {"scipy", "PIL"},
+        ),
     ],
 )
 def test_settings_scores_and_names_of_figures_import_no_more_than_they_need(tmp_path, code, allowed):
-    assert imported(tmp_path, code) <= allowed
+    assert imported(tmp_path, code, heavy=HEAVY + RATHER_HEAVY) <= allowed
 
 
 def test_describing_a_data_set_imports_no_network_library(tmp_path, folder):

@@ -3,7 +3,7 @@
 import csv
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -28,7 +28,6 @@ from .sources import checked_note
 if TYPE_CHECKING:
     import networkx
 
-    from ..data.images.masks import MaskReading
     from ..data.place import Place
     from ..geo.raster import Raster
 
@@ -208,6 +207,7 @@ def _of_image(predictor, prune: bool, output: Path, file: Path, name: str, tell:
 
 
 def _of_mask(file: Path, form: MaskForm, prune: bool, tell: Callable[..., None]) -> Measured:
+    from ..data.checks import remarks_on
     from ..data.images.masks import read_mask
     from ..data.place import read_place
     from ..graphs import centreline_graph
@@ -216,7 +216,7 @@ def _of_mask(file: Path, form: MaskForm, prune: bool, tell: Callable[..., None])
         reading = read_mask(file, rule=form.rules[0])
     except TooLarge:
         return _of_raster(file, _numbers_of_classes(file, form), prune, tell, bool(form.rules[0].values))
-    for remark in _remarks(reading, form.rules[0]):
+    for remark in remarks_on(reading, form.rules[0]):
         tell(f"warning: {file}: {remark}", file=sys.stderr)
     if reading.unknown:
         raise DataError(f"has values that are of no class: {_in_words(reading.unknown)}; name them, or --ignore them")
@@ -226,17 +226,6 @@ def _of_mask(file: Path, form: MaskForm, prune: bool, tell: Callable[..., None])
         area = inside_pixels(file) or area
     picture = reading.mask.any(0).astype(np.uint8) * np.uint8(255)
     return Measured(_of_classes(graphs), area, picture, read_place(file))
-
-
-def _remarks(reading: "MaskReading", rule: MaskRule) -> Iterator[str]:
-    """Sentences on how a mask was read where it may have been meant otherwise."""
-    if reading.is_soft:
-        yield "it is not binary; from half of the range on is structure"
-    if reading.unnamed:
-        yield f"values that --mask_values does not name are background: {some(list(reading.unnamed))}"
-    if not rule.classes and reading.mask.mean() > 0.5:
-        how = "bright: --invert_masks is wrong" if rule.inverted else "dark: --invert_masks"
-        yield f"more of it is structure than background. If its structure is {how}"
 
 
 def _numbers_of_classes(file: Path, form: MaskForm) -> dict[str, Sequence[int]]:

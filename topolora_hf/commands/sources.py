@@ -33,7 +33,7 @@ def checked_note(
 
     Args:
         note: The file that says so; one that is there is of the results before.
-        args: The settings (a dataclass with `adapter`, `output_dir` and `overwrite`).
+        args: The settings (a dataclass with `adapter` and `overwrite`).
         free: Those that change no result.
         results: What they are, for messages.
         sources: The name of each result that is asked for, and the file that it is made from.
@@ -52,19 +52,20 @@ def checked_note(
             f"{note.parent} holds {results} of other images ({some(others)}), made with other settings "
             f"({'; '.join(changed)}): choose another output_dir"
         )
-    way_out = "choose another output_dir, or replace them with --overwrite"
-    if changed and not args.overwrite:
-        raise ValueError(f"{note.parent} holds {results} made with other settings ({'; '.join(changed)}): {way_out}")
-    if before is None and foreign is not None and not args.overwrite:
-        raise ValueError(f"{foreign} was not made by this command ({note} is missing): {way_out}")
+    way_out, kept = "choose another output_dir, or replace them with --overwrite", []
+    if not args.overwrite:
+        kept = [name for name in sources if is_there(name)]
+        if changed:
+            changes = "; ".join(changed)
+            raise ValueError(f"{note.parent} holds {results} made with other settings ({changes}): {way_out}")
+        if before is None and foreign is not None:
+            raise ValueError(f"{foreign} was not made by this command ({note} is missing): {way_out}")
     of_adapter = {"adapter": content_of(args.adapter)} if args.adapter else {}
     made_from: dict[str, dict] = {
         name: {"file": str(file), "content": content_of(file), **of_adapter} for name, file in sources.items()
     }
-    for name in sources if not args.overwrite else ():
+    for name in kept:
         was, now = known.get(name, {}), made_from[name]
-        if not is_there(name):
-            continue
         other = None
         if _differ(was.get("content"), now["content"]):
             is_changed = was["file"] == now["file"]

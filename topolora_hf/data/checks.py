@@ -4,7 +4,7 @@ import logging
 import multiprocessing
 import os
 from collections import Counter, defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from .errors import DataError
-from .images.masks import describe_levels, flags_for
+from .images.masks import MaskReading, describe_levels, flags_for
 from .intensity import Numbers
-from .mask_rule import USUAL_FORM, MaskForm, common_value
+from .mask_rule import USUAL_FORM, MaskForm, MaskRule, common_value
 from .records import UNSPLIT, Splits, some
 from .row_check import AMBIGUOUS, NO_MASK, SHARED, UNKNOWN, RowCheck, check_record
 
@@ -177,6 +177,17 @@ def _remarks(rows: Sequence[RowCheck], repeats: Sequence[str], form: MaskForm) -
         common = some([f"{width}x{height} ({count})" for (width, height), count in sizes.most_common()])
         notes.append(f"images have {len(sizes)} sizes: {common}")
     return warnings, notes
+
+
+def remarks_on(reading: MaskReading, rule: MaskRule) -> Iterator[str]:
+    """Sentences on how one mask was read by a rule, where it may have been meant otherwise."""
+    if reading.is_soft:
+        yield "it is not binary; from half of the range on is structure"
+    if reading.unnamed:
+        yield f"values that --mask_values does not name are background: {some(list(reading.unnamed))}"
+    if not rule.classes and reading.mask.mean() > 0.5:
+        how = "bright: --invert_masks is wrong" if rule.inverted else "dark: --invert_masks"
+        yield f"more of it is structure than background. If its structure is {how}"
 
 
 def _counted(*remarks: tuple[Sequence[str], str]) -> list[str]:

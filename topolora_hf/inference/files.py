@@ -96,14 +96,14 @@ def require_png(path: str | Path) -> None:
         raise ValueError(f"{path}: a PNG is written, so the name must end in .png")
 
 
-def save_png(picture: "Image.Image", path: str | Path, inside_pixels: int | None = None) -> None:
+def save_png(picture: "Image.Image", path: str | Path, inside: int | None = None) -> None:
     """Write a PNG as `whole_file` does; of a mask with, as text, how many pixels may be structure."""
     from PIL.PngImagePlugin import PngInfo
 
     require_png(path)
     notes = PngInfo()
-    if inside_pixels is not None:
-        notes.add_text(_INSIDE_PIXELS, str(inside_pixels))
+    if inside is not None:
+        notes.add_text(_INSIDE_PIXELS, str(inside))
     with whole_file(path) as temporary:
         picture.save(temporary, format="PNG", pnginfo=notes)
 
